@@ -1,0 +1,233 @@
+"""What can be rented and run: GPUs and prices, models, their performance; and scenarios, which pick from it.
+
+Everything is data in ``data/catalogue.yaml`` and ``data/scenarios/*.yaml``; each number there says
+whether it was measured, calibrated (fitted to measurements) or modelled, and where it comes from.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError
+
+from sageserve_lib import paths
+from sageserve_lib.errors import InputError
+from sageserve_lib.performance import DecodeTime, ModelShape, PrefillTime
+
+Label = Literal["measured", "calibrated", "modelled"]
+Share = Annotated[float, Field(ge=0, le=1)]
+M = TypeVar("M", bound=BaseModel)
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Gpu(_Data):
+    """One rentable VM type: its GPUs, memory and price."""
+
+    gpus_per_vm: PositiveInt = 8
+    memory_gb: PositiveFloat = Field(description="per GPU, in 10^9 bytes")
+    on_demand_usd_per_h: PositiveFloat = Field(description="per VM")
+    spot_usd_per_h: PositiveFloat = Field(description="per VM; what a donated VM earns")
+    sku: str
+    price_source: str
+    price_date: str
+
+    @property
+    def memory_bytes(self) -> float:
+        """GPU memory of the whole VM."""
+        return self.gpus_per_vm * self.memory_gb * 1e9
+
+
+class Performance(_Data):
+    """Prefill and decode time of one model on one GPU type."""
+
+    model: str
+    gpu: str
+    tensor_parallel: PositiveInt
+    label: Label
+    source: str
+    prefill: PrefillTime
+    decode: DecodeTime
+
+
+class Catalogue(_Data):
+    """Everything that can be chosen from."""
+
+    regions: tuple[str, ...]
+    gpus: dict[str, Gpu]
+    models: dict[str, ModelShape]
+    performance: tuple[Performance, ...]
+
+    def performance_of(self, model: str, gpu: str) -> Performance:
+        """Times of ``model`` on a whole VM of ``gpu``.
+
+        Raises
+        ------
+        InputError
+            If the catalogue has no such pair.
+        """
+        gpus = self.gpus[gpu].gpus_per_vm
+        for entry in self.performance:
+            if (entry.model, entry.gpu, entry.tensor_parallel) == (model, gpu, gpus):
+                return entry
+        known = sorted({entry.model for entry in self.performance if entry.gpu == gpu})
+        raise InputError(
+            f"The catalogue has no performance for model {model!r} on {gpus}×{gpu}; models it has there: "
+            f"{', '.join(known)}. Add an entry to {paths.CATALOGUE.name}, or name one of these in the trace."
+        )
+
+    def kv_capacity_tokens(self, model: str, gpu: str) -> float:
+        """Tokens of KV cache that fit beside the weights of ``model`` on one VM of ``gpu``."""
+        shape = self.models[model]
+        return (self.gpus[gpu].memory_bytes - shape.weights_bytes) / shape.kv_bytes_per_token
+
+
+class Acquisition(_Data):
+    """Seconds until an acquired instance serves, by how it was got."""
+
+    reclaim_s: NonNegativeFloat = 60.0
+    swap_s: NonNegativeFloat = 600.0
+    cold_s: NonNegativeFloat = 7200.0
+
+
+class Sla(_Data):
+    """What each tier is promised."""
+
+    iwf_ttft_s: PositiveFloat = 1.0
+    iwn_ttft_s: PositiveFloat = 60.0
+    niw_e2e_s: PositiveFloat = 86_400.0
+
+
+class Scaling(_Data):
+    """The control loop, and the thresholds of the utilization policies."""
+
+    interval_s: PositiveFloat = 15.0
+    cooldown_s: NonNegativeFloat = 15.0
+    scale_out_above: PositiveFloat = 0.7
+    scale_in_below: NonNegativeFloat = 0.3
+    min_instances: PositiveInt = 2
+    utilization: Literal["memory", "load", "larger"] = "larger"
+    load_window_s: PositiveFloat = 120.0
+
+
+class Routing(_Data):
+    """Choice of region: the first below the threshold, else the least utilized (effective memory utilization)."""
+
+    threshold: PositiveFloat = 0.7
+    delay_s: NonNegativeFloat = 0.0
+
+
+class NiwQueue(_Data):
+    """Feeding of batch requests to endpoints."""
+
+    feed_one_below: NonNegativeFloat = 0.6
+    feed_two_below: NonNegativeFloat = 0.5
+    promote_after_s: PositiveFloat = 36_000.0
+
+
+class Batching(_Data):
+    """Limits of one instance's batch."""
+
+    max_requests: PositiveInt = 256
+    max_tokens: PositiveInt = 8192
+
+
+class Planning(_Data):
+    """The hourly plan: what the allocation model is given besides the forecast."""
+
+    interval_s: PositiveFloat = 3600.0
+    niw_buffer_share: NonNegativeFloat = 0.1
+    local_share: Share = Field(default=1.0, description="ε: share of local demand to be served locally")
+    startup_cost_h: NonNegativeFloat = Field(default=0.17, description="σ as hours of the VM's price")
+    solver_time_limit_s: PositiveFloat = 20.0
+    solver_gap: NonNegativeFloat = 1e-3
+
+
+class Scenario(_Data):
+    """A fleet and the rules it is run by."""
+
+    name: str
+    description: str
+    gpu: str
+    regions: tuple[str, ...]
+    models: tuple[str, ...]
+    instances_per_endpoint: PositiveInt = 20
+    niw_instances_when_siloed: PositiveInt = 4
+    vms_per_region: PositiveInt = 100
+    scheduler: Literal["FCFS"] = "FCFS"
+    batching: Batching = Batching()
+    acquisition: Acquisition = Acquisition()
+    sla: Sla = Sla()
+    scaling: Scaling = Scaling()
+    routing: Routing = Routing()
+    niw_queue: NiwQueue = NiwQueue()
+    planning: Planning = Planning()
+
+
+def _load(kind: type[M], file: Path) -> M:
+    try:
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} is not YAML: {error}") from error
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}") from error
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(
+            [
+                f"{file}: {'.'.join(str(part) for part in problem['loc']) or 'the file'}: "
+                f"{problem['msg']} (value {str(problem['input'])[:80]!r})"
+                for problem in error.errors()
+            ]
+        ) from error
+
+
+@cache
+def load_catalogue() -> Catalogue:
+    """The project's catalogue."""
+    return _load(Catalogue, paths.CATALOGUE)
+
+
+def scenario_names() -> list[str]:
+    """Names of the scenarios that come with the project."""
+    return sorted(file.stem for file in paths.SCENARIOS.glob("*.yaml"))
+
+
+def load_scenario(name_or_file: str | Path) -> Scenario:
+    """A scenario by name (``data/scenarios/<name>.yaml``) or from a YAML file.
+
+    Raises
+    ------
+    InputError
+        If there is no such scenario, or it does not fit the schema or the catalogue.
+    """
+    file = paths.SCENARIOS / f"{name_or_file}.yaml" if str(name_or_file) in scenario_names() else Path(name_or_file)
+    if not file.is_file():
+        raise InputError(
+            f"Unknown scenario {str(name_or_file)!r}: it is neither a file nor one of {', '.join(scenario_names())}."
+        )
+    scenario = _load(Scenario, file)
+    catalogue = load_catalogue()
+    problems = []
+    if scenario.gpu not in catalogue.gpus:
+        problems.append(f"{file}: gpu {scenario.gpu!r} is not in the catalogue ({', '.join(catalogue.gpus)}).")
+    problems += [
+        f"{file}: model {model!r} is not in the catalogue ({', '.join(catalogue.models)})."
+        for model in scenario.models
+        if model not in catalogue.models
+    ]
+    if scenario.niw_instances_when_siloed >= scenario.instances_per_endpoint:
+        problems.append(f"{file}: niw_instances_when_siloed must be less than instances_per_endpoint.")
+    needed = scenario.instances_per_endpoint * len(scenario.models)
+    if needed > scenario.vms_per_region:
+        problems.append(
+            f"{file}: {len(scenario.models)} models × {scenario.instances_per_endpoint} instances need {needed} VMs "
+            f"in each region, vms_per_region is {scenario.vms_per_region}."
+        )
+    if problems:
+        raise InputError(problems)
+    return scenario

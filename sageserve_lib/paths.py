@@ -1,0 +1,20 @@
+"""Every path the project uses, so that nothing depends on the current directory."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+DATA = ROOT / "data"
+CATALOGUE = DATA / "catalogue.yaml"
+SCENARIOS = DATA / "scenarios"
+#: Generated traces and probed capacities: made on first use, keyed by content, safe to delete.
+GENERATED = DATA / "generated"
+REPORTS = ROOT / "reports"
+
+NOTEBOOK_NAMES = (
+    "1-workload-characterization",
+    "2-forecast-fitting",
+    "3-allocation-model",
+    "4-policy-simulation",
+    "5-cost-comparison",
+)

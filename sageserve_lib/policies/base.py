@@ -1,0 +1,127 @@
+"""What a policy sees and what it can ask for. Policies know nothing of the engine.
+
+A policy is one class. Every planning interval its ``decide`` is called with an :class:`Observation` and
+answers with :class:`Actions`: instance counts to set at once, and a :class:`Rule` per endpoint that the
+control loop then applies every few seconds at full speed.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, NamedTuple
+
+from sageserve_lib.catalogue import Scenario
+
+#: Which plan a policy is given: none, from the forecast, from the true demand of each hour, or of the whole trace.
+PlanKind = Literal["none", "forecast", "actual", "peak"]
+
+
+class Endpoint(NamedTuple):
+    """One pool of instances. ``group`` tells pools of one model and region apart when tiers are siloed."""
+
+    region: str
+    model: str
+    group: str
+
+
+@dataclass(frozen=True)
+class View:
+    """What is known of one endpoint now.
+
+    ``planned_instances`` and ``forecast_tps`` are None for a policy that has no plan, or when there is none yet.
+    """
+
+    serving: int
+    acquiring: int
+    utilization: float
+    observed_tps: float
+    pending_tokens: int
+    batch_requests_waiting: int
+    planned_instances: int | None = None
+    forecast_tps: float | None = None
+
+    @property
+    def held(self) -> int:
+        """Instances serving or on their way."""
+        return self.serving + self.acquiring
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What is known of the fleet at ``time_s`` seconds since the trace's start."""
+
+    time_s: float
+    endpoints: Mapping[Endpoint, View]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A fast rule, looked at on every tick of the control loop.
+
+    One instance is taken when utilization is above ``scale_out_above`` and fewer than ``cap`` are held; one is
+    given back when it is below ``scale_in_below`` and more than ``floor`` are held; not within ``cooldown_s`` of
+    the last change. Between ``override_from_s`` and ``override_until_s`` observed TPS at or past
+    ``override_out_tps`` / ``override_in_tps`` does the same up to ``override_cap`` and down to ``override_floor``.
+    """
+
+    floor: int = 0
+    cap: int = 1_000_000
+    scale_out_above: float = math.inf
+    scale_in_below: float = -math.inf
+    cooldown_s: float = 0.0
+    override_from_s: float = math.inf
+    override_until_s: float = math.inf
+    override_out_tps: float = math.inf
+    override_in_tps: float = -math.inf
+    override_floor: int = 0
+    override_cap: int = 1_000_000
+
+
+@dataclass(frozen=True)
+class Actions:
+    """A policy's answer. Endpoints not named keep what they have."""
+
+    counts: Mapping[Endpoint, int] = field(default_factory=dict)
+    rules: Mapping[Endpoint, Rule] = field(default_factory=dict)
+
+
+class Policy(ABC):
+    """A scaling policy; subclass it, give it a name, decorate it with :func:`register`."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    plan: ClassVar[PlanKind] = "none"
+    #: Tiers that share a pool, by group name.
+    tier_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {"all": ("IW-F", "IW-N", "NIW")}
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+
+    def initial_instances(self, group: str) -> int:
+        """Instances a pool starts with."""
+        return self.scenario.instances_per_endpoint
+
+    def threshold_rule(self, floor: int | None = None, cap: int = 1_000_000) -> Rule:
+        """The scenario's utilization thresholds as a rule between ``floor`` (default: its minimum) and ``cap``."""
+        scaling = self.scenario.scaling
+        return Rule(
+            floor=scaling.min_instances if floor is None else floor,
+            cap=cap,
+            scale_out_above=scaling.scale_out_above,
+            scale_in_below=scaling.scale_in_below,
+            cooldown_s=scaling.cooldown_s,
+        )
+
+    @abstractmethod
+    def decide(self, observation: Observation) -> Actions:
+        """What to do now; called at the start and then once per planning interval."""
+
+
+REGISTRY: dict[str, type[Policy]] = {}
+
+
+def register(policy: type[Policy]) -> type[Policy]:
+    """Class decorator: make a policy known by its name. A later one of the same name takes its place."""
+    REGISTRY[policy.name] = policy
+    return policy

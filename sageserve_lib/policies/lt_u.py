@@ -1,0 +1,21 @@
+"""The plan's counts as target and cap, moved toward as utilization asks for it."""
+
+from sageserve_lib.policies.base import Actions, Endpoint, Observation, Policy, Rule, View, register
+
+
+@register
+class LtU(Policy):
+    """Long-term with utilization: [SageServe]'s LT-U."""
+
+    name = "lt-u"
+    summary = "the plan's counts as target, approached as utilization crosses its thresholds"
+    plan = "forecast"
+
+    def rule(self, observation: Observation, endpoint: Endpoint, view: View) -> Rule:
+        """Thresholds that stop at the target from either side."""
+        target = view.held if view.planned_instances is None else view.planned_instances
+        return self.threshold_rule(floor=target, cap=target)
+
+    def decide(self, observation: Observation) -> Actions:
+        """A new target for every endpoint."""
+        return Actions(rules={e: self.rule(observation, e, v) for e, v in observation.endpoints.items()})

@@ -1,0 +1,167 @@
+"""From the addresses in a STATE record back to arrays, in compiled code.
+
+Each accessor makes an array over memory that :class:`state.State` owns: no copy, no reference counting.
+"""
+
+from numba import carray, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from sageserve_lib.simulation import histogram as _histogram
+from sageserve_lib.simulation.state import (
+    ARRIVAL,
+    ENDPOINT,
+    GROUP,
+    INSTANCE,
+    LOG,
+    MODEL,
+    N_HELD,
+    POOL,
+    QUEUE,
+    RECORD,
+    REQUEST,
+    RULE,
+)
+
+
+@intrinsic
+def _pointer(_context, address):
+    """An integer address as a void pointer."""
+
+    def codegen(_codegen_context, builder, _signature, args):
+        return builder.inttoptr(args[0], cgutils.voidptr_t)
+
+    return types.voidptr(address), codegen
+
+
+@njit(cache=True)
+def requests(s):
+    """(S,) the requests in progress."""
+    return carray(_pointer(s.requests), (s.n_slots,), REQUEST)
+
+
+@njit(cache=True)
+def instances(s):
+    """(V,)."""
+    return carray(_pointer(s.instances), (s.n_vms,), INSTANCE)
+
+
+@njit(cache=True)
+def next_event_s(s):
+    """(leaves,)."""
+    return carray(_pointer(s.next_event_s), (s.n_leaves,), types.float64)
+
+
+@njit(cache=True)
+def winner(s):
+    """(leaves,)."""
+    return carray(_pointer(s.winner), (s.n_leaves,), types.int64)
+
+
+@njit(cache=True)
+def pending_tokens(s):
+    """(V,)."""
+    return carray(_pointer(s.pending_tokens), (s.n_vms,), types.int64)
+
+
+@njit(cache=True)
+def queues(s):
+    """(V, tiers)."""
+    return carray(_pointer(s.queues), (s.n_vms, 3), QUEUE)
+
+
+@njit(cache=True)
+def finish_heap(s):
+    """(V, max_requests)."""
+    return carray(_pointer(s.finish_heap), (s.n_vms, s.max_requests), types.int64)
+
+
+@njit(cache=True)
+def region_vms(s):
+    """(regions + 1,)."""
+    return carray(_pointer(s.region_vms), (s.n_regions + 1,), types.int64)
+
+
+@njit(cache=True)
+def preferences(s):
+    """(orders, regions)."""
+    return carray(_pointer(s.preferences), (1, s.n_regions), types.int64)
+
+
+@njit(cache=True)
+def models(s):
+    """(M,)."""
+    return carray(_pointer(s.models), (s.n_models,), MODEL)
+
+
+@njit(cache=True)
+def group_of_tier(s):
+    """(tiers,)."""
+    return carray(_pointer(s.group_of_tier), (3,), types.int64)
+
+
+@njit(cache=True)
+def pools(s):
+    """(P,)."""
+    return carray(_pointer(s.pools), (s.n_pools,), POOL)
+
+
+@njit(cache=True)
+def members(s):
+    """(P, V)."""
+    return carray(_pointer(s.members), (s.n_pools, s.n_vms), types.int64)
+
+
+@njit(cache=True)
+def window_tokens(s):
+    """(P, window_ticks)."""
+    return carray(_pointer(s.window_tokens), (s.n_pools, s.window_ticks), types.float64)
+
+
+@njit(cache=True)
+def rules(s):
+    """(P,)."""
+    return carray(_pointer(s.rules), (s.n_pools,), RULE)
+
+
+@njit(cache=True)
+def held_s(s):
+    """(P, N_HELD)."""
+    return carray(_pointer(s.held_s), (s.n_pools, N_HELD), types.float64)
+
+
+@njit(cache=True)
+def endpoints(s):
+    """(E,)."""
+    return carray(_pointer(s.endpoints), (s.n_regions * s.n_models,), ENDPOINT)
+
+
+@njit(cache=True)
+def log(s):
+    """(log_size,)."""
+    return carray(_pointer(s.log), (s.log_size,), LOG)
+
+
+@njit(cache=True)
+def histogram(s):
+    """(G, kinds, bins)."""
+    return carray(_pointer(s.histogram), (s.n_regions * s.n_models * 3, 3, _histogram.N_BINS), types.int64)
+
+
+@njit(cache=True)
+def groups(s):
+    """(G,)."""
+    return carray(_pointer(s.groups), (s.n_regions * s.n_models * 3,), GROUP)
+
+
+@njit(cache=True)
+def records(s):
+    """(requests,)."""
+    return carray(_pointer(s.records), (1,), RECORD)
+
+
+@njit(cache=True)
+def arrivals(s):
+    """(n_arrivals,)."""
+    return carray(_pointer(s.arrivals), (s.n_arrivals,), ARRIVAL)
+

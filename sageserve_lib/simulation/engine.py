@@ -1,0 +1,257 @@
+"""The event loop and the control loop (compiled).
+
+At equal times arrivals go first, then instances, then the control tick: an arrival at a boundary
+joins the iteration that starts there.
+"""
+
+import math
+
+from numba import njit
+
+from sageserve_lib.simulation.arrays import (
+    arrivals,
+    groups,
+    instances,
+    models,
+    next_event_s,
+    pools,
+    requests,
+    rules,
+    window_tokens,
+    winner,
+)
+from sageserve_lib.simulation.fleet import acquire, assign, book, donate, memory_utilization, release, route, serve, set_count
+from sageserve_lib.simulation.instance import end_iteration, start_iteration
+from sageserve_lib.simulation.state import (
+    ACQUIRING,
+    DRAINING,
+    IDLE,
+    IWF,
+    LOAD,
+    MEMORY,
+    N_TIERS,
+    NEED_CHUNK,
+    NEED_LOG,
+    NEED_SLOTS,
+    NIW,
+    REACHED,
+)
+
+#: Log rows one event can write: a tick may change every pool a few times.
+_LOG_MARGIN_PER_POOL = 4
+
+
+@njit(cache=True)
+def utilization(s, p):
+    """The signal policies act on: memory now, load at the last tick, or the larger."""
+    if s.signal == LOAD:
+        return pools(s)[p].load
+    memory = memory_utilization(s, p)
+    return memory if s.signal == MEMORY else max(memory, pools(s)[p].load)
+
+
+@njit(cache=True)
+def niw_pop(s, m):
+    """Take the oldest request from a model's global queue."""
+    slot = models(s)[m].niw_head
+    models(s)[m].niw_head = requests(s)[slot].next
+    requests(s)[slot].next = -1
+    models(s)[m].niw_waiting -= 1
+    return slot
+
+
+@njit(cache=True)
+def niw_feed(s, p, time_s):
+    """Feed a pool batch requests as its utilization allows: one below the first threshold, two below the second."""
+    m = (p // s.n_groups) % s.n_models
+    if models(s)[m].niw_head < 0 or pools(s)[p].n_members == 0:
+        return
+    u = utilization(s, p)
+    n = 2 if u < s.feed_two_below else (1 if u < s.feed_one_below else 0)
+    while n > 0 and models(s)[m].niw_head >= 0:
+        assign(s, p, niw_pop(s, m), time_s)
+        n -= 1
+
+
+@njit(cache=True)
+def niw_promote(s, time_s):
+    """Batch requests that have waited long enough go to an endpoint with interactive priority."""
+    for m in range(s.n_models):
+        while models(s)[m].niw_head >= 0:
+            slot = models(s)[m].niw_head
+            request = requests(s)[slot]
+            if time_s - request.arrival_s < s.promote_after_s:
+                break
+            p = route(s, request.preference, m, NIW)
+            if p < 0:
+                break
+            niw_pop(s, m)
+            request.promoted = 1
+            assign(s, p, slot, time_s)
+
+
+@njit(cache=True)
+def apply_rule(s, p, time_s, u):
+    """A policy's fast rule: at most one instance out or in per tick."""
+    rule = rules(s)[p]
+    if time_s - pools(s)[p].last_action_s < rule.cooldown_s:
+        return
+    held = pools(s)[p].n_members + pools(s)[p].n_acquiring
+    if u > rule.scale_out_above and held < rule.cap:
+        acted = acquire(s, p, time_s)
+    elif u < rule.scale_in_below and held > rule.floor:
+        acted = release(s, p, time_s)
+    elif rule.override_from_s <= time_s < rule.override_until_s:
+        if pools(s)[p].observed_tps >= rule.override_out_tps and held < rule.override_cap:
+            acted = acquire(s, p, time_s)
+        elif pools(s)[p].observed_tps <= rule.override_in_tps and held > rule.override_floor:
+            acted = release(s, p, time_s)
+        else:
+            return
+    else:
+        return
+    if acted:
+        pools(s)[p].last_action_s = time_s
+
+
+@njit(cache=True)
+def tick(s, time_s):
+    """One turn of the control loop: measure, let the rules act, feed batch requests."""
+    n_pools = s.n_pools
+    ticks = s.ticks + 1
+    window_s = min(ticks, s.window_ticks) * s.tick_s
+    for p in range(n_pools):
+        m = (p // s.n_groups) % s.n_models
+        pools(s)[p].observed_tps = pools(s)[p].window_sum_tokens / window_s
+        pools(s)[p].load = pools(s)[p].observed_tps / (models(s)[m].theta_tps * max(pools(s)[p].n_members, 1))
+        u = utilization(s, p)
+        if time_s <= s.horizon_s:
+            pools(s)[p].utilization_sum += u
+        apply_rule(s, p, time_s, u)
+    s.ticks = ticks
+    oldest = ticks % s.window_ticks
+    for p in range(n_pools):
+        pools(s)[p].window_sum_tokens -= window_tokens(s)[p, oldest]
+        window_tokens(s)[p, oldest] = 0.0
+    if s.niw_queued:
+        niw_promote(s, time_s)
+        for p in range(n_pools):
+            niw_feed(s, p, time_s)
+
+
+@njit(cache=True)
+def arrive(s, at, time_s):
+    """Take one request of the chunk in: route it, queue it as batch, or drop it if it can never fit."""
+    arrival = arrivals(s)[at]
+    model, tier, prompt_tokens = arrival.model, arrival.tier, arrival.prompt_tokens
+    group = (arrival.region * s.n_models + model) * N_TIERS + tier
+    perf = models(s)[model]
+    groups(s)[group].requests += 1
+    if tier == IWF:
+        prefill = max(perf.prefill_floor_s, perf.prefill_base_s + perf.prefill_token_s * prompt_tokens)
+        if s.routing_delay_s + prefill <= s.sla_iwf_ttft_s:
+            groups(s)[group].attainable += 1
+    queued = tier == NIW and s.niw_queued
+    p = -1 if queued else route(s, arrival.preference, model, tier)
+    if prompt_tokens + arrival.output_tokens > perf.kv_capacity_tokens or (p < 0 and not queued):
+        groups(s)[group].dropped += 1
+        return
+    slot = s.free_slot
+    request = requests(s)[slot]
+    s.free_slot = request.next
+    s.in_progress += 1
+    request.next = -1
+    request.arrival_s = arrival.arrival_s
+    request.index = s.first_index + at
+    request.prompt_tokens = prompt_tokens
+    request.output_tokens = arrival.output_tokens
+    request.group = group
+    request.preference = arrival.preference
+    request.model = model
+    request.tier = tier
+    request.promoted = 0
+    if not queued:
+        assign(s, p, slot, time_s)
+        return
+    if models(s)[model].niw_head < 0:
+        models(s)[model].niw_head = slot
+    else:
+        requests(s)[models(s)[model].niw_tail].next = slot
+    models(s)[model].niw_tail = slot
+    models(s)[model].niw_waiting += 1
+
+
+@njit(cache=True)
+def instance_event(s, i, time_s):
+    """An instance is ready, or its iteration ends."""
+    instance = instances(s)[i]
+    if instance.state == ACQUIRING:
+        serve(s, i, time_s)
+        return
+    finished = end_iteration(s, i, time_s)
+    start_iteration(s, i, time_s)
+    if instance.state == DRAINING:
+        if instance.activity == IDLE:
+            donate(s, i, time_s)
+    elif finished > 0 and s.niw_queued:
+        for _ in range(finished):
+            niw_feed(s, instance.pool, time_s)
+
+
+@njit(cache=True)
+def advance(record, until_s):
+    """Run events up to and including ``until_s``; says why it came back (REACHED, NEED_CHUNK, NEED_SLOTS, NEED_LOG)."""
+    s = record[0]
+    log_limit = s.log_size - _LOG_MARGIN_PER_POOL * (s.n_pools + 4)
+    while True:
+        at = s.next_arrival
+        if at < s.n_arrivals:
+            arrival_s = arrivals(s)[at].arrival_s + s.routing_delay_s
+        elif s.final_chunk:
+            arrival_s = math.inf
+        else:
+            return NEED_CHUNK
+        i = winner(s)[1]
+        event_s, tick_s = next_event_s(s)[i], s.next_tick_s
+        if arrival_s <= event_s and arrival_s <= tick_s:
+            if arrival_s > until_s:
+                break
+            if s.free_slot < 0:
+                return NEED_SLOTS
+            s.now_s = arrival_s
+            arrive(s, at, arrival_s)
+            s.next_arrival = at + 1
+            continue
+        if min(event_s, tick_s) > until_s:
+            break
+        if s.log_rows > log_limit:
+            return NEED_LOG
+        if event_s <= tick_s:
+            s.now_s = event_s
+            instance_event(s, i, event_s)
+        else:
+            s.now_s = tick_s
+            tick(s, tick_s)
+            s.next_tick_s = (s.ticks + 1) * s.tick_s
+    s.now_s = max(s.now_s, until_s)
+    return REACHED
+
+
+@njit(cache=True)
+def close_books(record):
+    """Book what every VM was held for up to now."""
+    s = record[0]
+    for i in range(s.n_vms):
+        book(s, i, s.now_s)
+
+
+@njit(cache=True)
+def utilization_of(record, p):
+    """Utilization of a pool, for callers outside compiled code."""
+    return utilization(record[0], p)
+
+
+@njit(cache=True)
+def set_count_of(record, p, instances, time_s):
+    """Bring a pool to a number of instances, for callers outside compiled code."""
+    set_count(record[0], p, instances, time_s)

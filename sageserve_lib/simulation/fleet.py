@@ -1,0 +1,226 @@
+"""The life cycle of instances, and who takes a request (compiled).
+
+Every change of a VM's state books the VM-seconds since the last one, so what was held for serving,
+acquiring (by cause), draining and spot adds up exactly to the VMs held.
+"""
+
+import math
+
+from numba import njit
+
+from sageserve_lib.simulation.arrays import (
+    endpoints,
+    group_of_tier,
+    held_s,
+    instances,
+    log,
+    members,
+    models,
+    pending_tokens,
+    pools,
+    preferences,
+    records,
+    region_vms,
+    requests,
+)
+from sageserve_lib.simulation.instance import enqueue, observe, schedule
+from sageserve_lib.simulation.state import (
+    ACQUIRING,
+    COLD,
+    DRAINING,
+    EMPTY,
+    HELD_BUSY,
+    HELD_DRAINING,
+    HELD_SERVING,
+    HELD_SPOT,
+    IDLE,
+    RECLAIM,
+    SERVING,
+    SPOT,
+    SWAP,
+)
+
+
+@njit(cache=True)
+def book(s, i, time_s):
+    """Book the VM-seconds of the state VM ``i`` is about to leave."""
+    instance = instances(s)[i]
+    seconds = min(time_s, s.horizon_s) - min(instance.since_s, s.horizon_s)
+    if instance.state == SERVING:
+        held_s(s)[instance.pool, HELD_SERVING] += seconds
+        if instance.activity != IDLE:
+            busy_s = min(time_s, s.horizon_s) - min(instance.busy_since_s, s.horizon_s)
+            held_s(s)[instance.pool, HELD_BUSY] += busy_s
+            instance.busy_since_s = time_s
+    elif instance.state == ACQUIRING:
+        held_s(s)[instance.pool, instance.cause] += seconds
+    elif instance.state == DRAINING:
+        held_s(s)[instance.pool, HELD_DRAINING] += seconds
+    elif instance.state == SPOT:
+        held_s(s)[instance.pool, HELD_SPOT] += seconds
+    instance.since_s = time_s
+
+
+@njit(cache=True)
+def write_log(s, e, time_s):
+    """Write an endpoint's counts to the log."""
+    row = log(s)[s.log_rows]
+    row.time_s = time_s
+    row.endpoint = e
+    row.serving = endpoints(s)[e].serving
+    row.acquiring = endpoints(s)[e].acquiring
+    row.draining = endpoints(s)[e].draining
+    row.spot = endpoints(s)[e].spot
+    s.log_rows += 1
+
+
+@njit(cache=True)
+def serve(s, i, time_s):
+    """An acquired instance is ready."""
+    instance = instances(s)[i]
+    p = instance.pool
+    book(s, i, time_s)
+    instance.state = SERVING
+    instance.activity = IDLE
+    members(s)[p, pools(s)[p].n_members] = i
+    pools(s)[p].n_members += 1
+    pools(s)[p].n_acquiring -= 1
+    schedule(s, i, math.inf)
+    e = p // s.n_groups
+    endpoints(s)[e].acquiring -= 1
+    endpoints(s)[e].serving += 1
+    write_log(s, e, time_s)
+
+
+@njit(cache=True)
+def acquire(s, p, time_s):
+    """Get one more instance for a pool: reclaim, swap or cold start. False if the region has no VM left."""
+    e = p // s.n_groups
+    region, model = e // s.n_models, e % s.n_models
+    own, other, empty = -1, -1, -1
+    for i in range(region_vms(s)[region], region_vms(s)[region + 1]):
+        state = instances(s)[i].state
+        if state == SPOT:
+            if instances(s)[i].model == model:
+                own = i
+                break
+            if other < 0:
+                other = i
+        elif state == EMPTY and empty < 0:
+            empty = i
+    if own >= 0:
+        i, cause, delay_s = own, RECLAIM, s.reclaim_s
+    elif other >= 0:
+        i, cause, delay_s = other, SWAP, s.swap_s
+    elif empty >= 0:
+        i, cause, delay_s = empty, COLD, s.cold_s
+    else:
+        return False
+    instance = instances(s)[i]
+    book(s, i, time_s)
+    if instance.state == SPOT:
+        lender = instance.pool // s.n_groups
+        endpoints(s)[lender].spot -= 1
+        if lender != e:
+            write_log(s, lender, time_s)
+    instance.state = ACQUIRING
+    instance.cause = cause
+    instance.pool = p
+    instance.model = model
+    pools(s)[p].n_acquiring += 1
+    pools(s)[p].scale_outs += 1
+    endpoints(s)[e].acquiring += 1
+    write_log(s, e, time_s)
+    schedule(s, i, time_s + delay_s)
+    return True
+
+
+@njit(cache=True)
+def donate(s, i, time_s):
+    """A drained instance is lent out as a spot VM, still holding its model."""
+    instance = instances(s)[i]
+    book(s, i, time_s)
+    instance.state = SPOT
+    schedule(s, i, math.inf)
+    e = instance.pool // s.n_groups
+    endpoints(s)[e].draining -= 1
+    endpoints(s)[e].spot += 1
+    write_log(s, e, time_s)
+
+
+@njit(cache=True)
+def release(s, p, time_s):
+    """Drain the pool's instance with the fewest pending tokens. False if it is the last one serving."""
+    n = pools(s)[p].n_members
+    if n <= 1:
+        return False
+    at = 0
+    for k in range(1, n):
+        if pending_tokens(s)[members(s)[p, k]] < pending_tokens(s)[members(s)[p, at]]:
+            at = k
+    i = members(s)[p, at]
+    instance = instances(s)[i]
+    members(s)[p, at] = members(s)[p, n - 1]
+    pools(s)[p].n_members = n - 1
+    pools(s)[p].kv_tokens -= instance.kv_tokens
+    book(s, i, time_s)
+    instance.state = DRAINING
+    pools(s)[p].scale_ins += 1
+    e = p // s.n_groups
+    endpoints(s)[e].serving -= 1
+    endpoints(s)[e].draining += 1
+    write_log(s, e, time_s)
+    if instance.activity == IDLE:
+        donate(s, i, time_s)
+    return True
+
+
+@njit(cache=True)
+def set_count(s, p, instances, time_s):
+    """Acquire or release at once until a pool holds ``instances`` (serving and acquiring), as far as it goes."""
+    while pools(s)[p].n_members + pools(s)[p].n_acquiring < instances:
+        if not acquire(s, p, time_s):
+            break
+    while pools(s)[p].n_members + pools(s)[p].n_acquiring > instances:
+        if not release(s, p, time_s):
+            break
+
+
+@njit(cache=True)
+def memory_utilization(s, p):
+    """Effective memory utilization of a pool: KV tokens in use over what its serving instances can hold."""
+    model = (p // s.n_groups) % s.n_models
+    return pools(s)[p].kv_tokens / (models(s)[model].kv_capacity_tokens * max(pools(s)[p].n_members, 1))
+
+
+@njit(cache=True)
+def route(s, preference, model, tier):
+    """Pool for a request: the first region in its order below the threshold, else the least utilized; -1 if none serves."""
+    group = group_of_tier(s)[tier]
+    best, least = -1, math.inf
+    for k in range(s.n_regions):
+        region = preferences(s)[preference, k]
+        p = (region * s.n_models + model) * s.n_groups + group
+        if pools(s)[p].n_members == 0:
+            continue
+        utilization = memory_utilization(s, p)
+        if utilization < s.routing_threshold:
+            return p
+        if utilization < least:
+            best, least = p, utilization
+    return best
+
+
+@njit(cache=True)
+def assign(s, p, slot, time_s):
+    """Join the shortest queue: the pool's instance with the fewest pending tokens takes the request."""
+    best = members(s)[p, 0]
+    least = pending_tokens(s)[best]
+    for k in range(1, pools(s)[p].n_members):
+        i = members(s)[p, k]
+        if pending_tokens(s)[i] < least:
+            best, least = i, pending_tokens(s)[i]
+    observe(s, p, requests(s)[slot].prompt_tokens)
+    if s.record:
+        records(s)[requests(s)[slot].index].pool = p
+    enqueue(s, best, slot, time_s)

@@ -1,0 +1,164 @@
+"""What one simulation gives: VM-hours by cause, latencies, counts of instances."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from sageserve_lib import tables
+from sageserve_lib.catalogue import Gpu, load_catalogue
+from sageserve_lib.simulation import histogram, setup
+from sageserve_lib.simulation import state as st
+
+if TYPE_CHECKING:
+    from sageserve_lib.simulation.simulate import Simulation
+
+#: Average hours in a month, 365.25 · 24 / 12.
+HOURS_PER_MONTH = 730.5
+_SHARES = (0.5, 0.95, 0.99)
+_COUNTS = ("requests", "completed", "dropped", "sla_met", "attainable")
+
+
+@dataclass(frozen=True)
+class SimulationResult:
+    """One policy on one trace.
+
+    Attributes
+    ----------
+    policy : str
+    totals : dict
+        The policy's row of the ``policies`` table, without what depends on a baseline or a seed.
+    held : DataFrame
+        VM-hours per region, model, group: reclaim_h, swap_h, cold_h, serving_h, draining_h, spot_h, busy_h.
+    latency, instances, timings : DataFrame
+        Rows of the tables of these names.
+    requests : DataFrame or None
+        When recorded, per request in trace order: first_token_s, finish_s (NaN when it never came), region.
+    """
+
+    policy: str
+    totals: dict[str, float]
+    held: pd.DataFrame
+    latency: pd.DataFrame
+    instances: pd.DataFrame
+    timings: pd.DataFrame
+    requests: pd.DataFrame | None
+
+
+def _share_pct(part: float, whole: float) -> float:
+    return 100.0 * part / whole if whole else math.nan
+
+
+def _latency(sim: "Simulation") -> pd.DataFrame:
+    rows = []
+    for g, counts in enumerate(sim.state.groups):
+        if counts["requests"] == 0:
+            continue
+        endpoint, tier = divmod(g, st.N_TIERS)
+        region, model = divmod(endpoint, len(sim.models))
+        ttft, tbt, e2e = (histogram.quantiles(sim.state.histogram[g, kind], _SHARES) for kind in range(3))
+        rows.append(
+            (
+                *(sim.policy.name, sim.regions[region], sim.models[model], setup.TIERS[tier], counts["requests"]),
+                *(*ttft, tbt[0], *e2e, _share_pct(counts["sla_met"], counts["requests"])),
+            )
+        )
+    return pd.DataFrame(rows, columns=list(tables.COLUMNS["latency"]))
+
+
+def _instances(sim: "Simulation", log: np.ndarray) -> pd.DataFrame:
+    """The log with simultaneous changes merged and changes after the horizon left out."""
+    frame = pd.DataFrame(log)
+    frame = frame[frame["time_s"] <= sim.horizon_s].drop_duplicates(["time_s", "endpoint"], keep="last")
+    regions = np.array(sim.regions, dtype=object)[frame["endpoint"] // len(sim.models)]
+    models = np.array(sim.models, dtype=object)[frame["endpoint"] % len(sim.models)]
+    frame = frame.assign(policy=sim.policy.name, region=regions, model=models, gpu=sim.scenario.gpu)
+    return frame[list(tables.COLUMNS["instances"])].reset_index(drop=True)
+
+
+def _held(sim: "Simulation") -> pd.DataFrame:
+    columns = ["reclaim_h", "swap_h", "cold_h", "serving_h", "draining_h", "spot_h", "busy_h"]
+    hours = pd.DataFrame(sim.state.held_s / 3600.0, columns=columns)
+    hours.insert(0, "policy", sim.policy.name)
+    for place, name in enumerate(("region", "model", "group"), start=1):
+        hours.insert(place, name, [getattr(endpoint, name) for endpoint in sim.endpoints])
+    return hours
+
+
+def _quantiles(sim: "Simulation", tiers: Sequence[int], kind: int) -> list[float]:
+    groups = [g for g in range(len(sim.state.groups)) if g % st.N_TIERS in tiers]
+    return histogram.quantiles(sim.state.histogram[groups, kind].sum(axis=0), _SHARES)
+
+
+def _totals(sim: "Simulation", held: pd.DataFrame, gpu: Gpu) -> dict[str, float]:
+    hours = held.sum(numeric_only=True)
+    wasted_h = hours["reclaim_h"] + hours["swap_h"] + hours["cold_h"]
+    held_h = wasted_h + hours["serving_h"] + hours["draining_h"]
+    cost_usd = held_h * gpu.on_demand_usd_per_h
+    credit_usd = hours["spot_h"] * gpu.spot_usd_per_h
+    tiers = {name: sim.state.groups[name].reshape(-1, st.N_TIERS).sum(axis=0) for name in _COUNTS}
+    requests, completed, dropped = (int(tiers[name].sum()) for name in ("requests", "completed", "dropped"))
+    share_met = [_share_pct(tiers["sla_met"][k], tiers["requests"][k]) for k in range(st.N_TIERS)]
+    interactive = (st.IWF, st.IWN)
+    ttft, e2e = _quantiles(sim, interactive, 0), _quantiles(sim, interactive, 2)
+    ticks = max(min(int(sim.clock["ticks"]), int(sim.horizon_s // sim.scenario.scaling.interval_s)), 1)
+    return {
+        "gpu_hours": held_h * gpu.gpus_per_vm,
+        "wasted_gpu_hours": wasted_h * gpu.gpus_per_vm,
+        "idle_gpu_hours": (hours["serving_h"] - hours["busy_h"]) * gpu.gpus_per_vm,
+        "spot_gpu_hours": hours["spot_h"] * gpu.gpus_per_vm,
+        "cost_usd": cost_usd,
+        "spot_credit_usd": credit_usd,
+        "net_cost_usd": cost_usd - credit_usd,
+        "monthly_cost_usd": cost_usd * HOURS_PER_MONTH / (sim.horizon_s / 3600.0),
+        "requests": requests,
+        "completed": completed,
+        "unfinished": requests - completed - dropped,
+        "dropped": dropped,
+        "iwf_attainable_pct": _share_pct(tiers["attainable"][st.IWF], tiers["requests"][st.IWF]),
+        "iwf_sla_pct": share_met[st.IWF],
+        "iwn_sla_pct": share_met[st.IWN],
+        "niw_sla_pct": share_met[st.NIW],
+        **dict(zip(("ttft_p50_s", "ttft_p95_s", "ttft_p99_s"), ttft, strict=True)),
+        **dict(zip(("e2e_p50_s", "e2e_p95_s", "e2e_p99_s"), e2e, strict=True)),
+        "utilization_mean": float(sim.state.pools["utilization_sum"].mean() / ticks),
+        "scale_outs": int(sim.state.pools["scale_outs"].sum()),
+        "scale_ins": int(sim.state.pools["scale_ins"].sum()),
+    }
+
+
+def collect(sim: "Simulation", log: np.ndarray, timing: dict[str, float]) -> SimulationResult:
+    """Read the results off a finished simulation."""
+    held = _held(sim)
+    totals = _totals(sim, held, load_catalogue().gpus[sim.scenario.gpu])
+    timings = pd.DataFrame(
+        [
+            {
+                "step": "simulate",
+                "policy": sim.policy.name,
+                "region": "",
+                "model": "",
+                "wall_s": timing["wall_s"],
+                "cpu_s": timing["cpu_s"],
+                "requests_per_s": totals["requests"] / timing["cpu_s"] if timing["cpu_s"] else math.nan,
+                "peak_rss_mib": timing["peak_rss_mib"],
+            }
+        ],
+        columns=list(tables.COLUMNS["timings"]),
+    )
+    requests = None
+    if sim.recording:
+        regions = np.array([*(endpoint.region for endpoint in sim.endpoints), ""], dtype=object)
+        requests = pd.DataFrame(
+            {
+                "first_token_s": sim.state.records["first_token_s"],
+                "finish_s": sim.state.records["finish_s"],
+                "region": regions[sim.state.records["pool"]],
+            }
+        )
+    return SimulationResult(
+        sim.policy.name, totals, held, _latency(sim), _instances(sim, log), timings, requests
+    )

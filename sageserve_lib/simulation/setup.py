@@ -1,0 +1,156 @@
+"""From a scenario and a policy to the simulator's initial state."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from sageserve_lib.catalogue import Catalogue, Scenario
+from sageserve_lib.policies import Endpoint, Policy, Rule
+from sageserve_lib.simulation import histogram
+from sageserve_lib.simulation import state as st
+
+_SIGNALS = {"memory": st.MEMORY, "load": st.LOAD, "larger": st.LARGER}
+_INITIAL_SLOTS = 1 << 14
+TIERS = ("IW-F", "IW-N", "NIW")
+
+
+def settings(
+    scenario: Scenario, policy: Policy, horizon_s: float, record: bool
+) -> dict[str, float]:
+    """The engine's constants, by name as in ``state.SETTINGS``; sizes of arrays are added with the arrays."""
+    scaling = scenario.scaling
+    return dict(
+        horizon_s=horizon_s,
+        tick_s=scaling.interval_s,
+        window_ticks=max(round(scaling.load_window_s / scaling.interval_s), 1),
+        signal=_SIGNALS[scaling.utilization],
+        routing_threshold=scenario.routing.threshold,
+        routing_delay_s=scenario.routing.delay_s,
+        max_requests=scenario.batching.max_requests,
+        max_tokens=scenario.batching.max_tokens,
+        reclaim_s=scenario.acquisition.reclaim_s,
+        swap_s=scenario.acquisition.swap_s,
+        cold_s=scenario.acquisition.cold_s,
+        sla_iwf_ttft_s=scenario.sla.iwf_ttft_s,
+        sla_iwn_ttft_s=scenario.sla.iwn_ttft_s,
+        sla_niw_e2e_s=scenario.sla.niw_e2e_s,
+        niw_queued=not any(tiers == ("NIW",) for tiers in policy.tier_groups.values()),
+        feed_one_below=scenario.niw_queue.feed_one_below,
+        feed_two_below=scenario.niw_queue.feed_two_below,
+        promote_after_s=scenario.niw_queue.promote_after_s,
+        record=record,
+    )
+
+
+def model_rows(
+    catalogue: Catalogue, models: Sequence[str], gpu: str, theta_tps: Mapping[str, float]
+) -> np.ndarray:
+    """(M,) MODEL rows of models on one GPU type; θ is infinite where it is not known (no load signal)."""
+    rows = np.zeros(len(models), dtype=st.MODEL)
+    for row, model in zip(rows, models, strict=True):
+        entry = catalogue.performance_of(model, gpu)
+        row["prefill_floor_s"] = entry.prefill.floor_s
+        row["prefill_base_s"] = entry.prefill.base_s
+        row["prefill_token_s"] = entry.prefill.per_token_s
+        row["decode_base_s"] = entry.decode.base_s
+        row["decode_request_s"] = entry.decode.per_request_s
+        row["decode_token_s"] = entry.decode.per_token_s
+        row["kv_capacity_tokens"] = catalogue.kv_capacity_tokens(model, gpu)
+        row["niw_head"] = row["niw_tail"] = -1
+        row["theta_tps"] = theta_tps.get(model, math.inf)
+    return rows
+
+
+def rule_row(rule: Rule) -> tuple:
+    """A policy's rule in the field order of RULE."""
+    return tuple(getattr(rule, name) for name in st.RULE.names or ())
+
+
+def tournament(times: np.ndarray) -> np.ndarray:
+    """Inner nodes of the tournament tree over ``times`` (length a power of two)."""
+    half = len(times) // 2
+    winner = np.zeros(len(times), dtype=np.int64)
+    for node in range(len(times) - 1, 0, -1):
+        a, b = (2 * (node - half), 2 * (node - half) + 1) if node >= half else winner[2 * node : 2 * node + 2]
+        winner[node] = a if times[a] <= times[b] else b
+    return winner
+
+
+def initial_state(
+    scenario: Scenario,
+    policy: Policy,
+    endpoints: Sequence[Endpoint],
+    regions: Sequence[str],
+    models: np.ndarray,
+    settings: dict[str, float],
+    n_recorded: int,
+) -> tuple[st.State, np.ndarray]:
+    """The fleet at time zero: every pool's initial instances serving and idle, other VMs not held.
+
+    Returns the arrays and the STATE record that goes with them.
+    """
+    n_regions, n_models, n_groups = len(regions), len(models), len(policy.tier_groups)
+    n_vms, n_pools, n_ticks = scenario.vms_per_region * n_regions, len(endpoints), int(settings["window_ticks"])
+    n_latency_groups = n_regions * n_models * st.N_TIERS
+    instances = np.zeros(n_vms, dtype=st.INSTANCE)
+    instances["region"] = np.repeat(np.arange(n_regions), scenario.vms_per_region)
+    instances["admitted"] = instances["pool"] = instances["model"] = -1
+    pools = np.zeros(n_pools, dtype=st.POOL)
+    pools["last_action_s"] = -math.inf
+    members = np.full((n_pools, n_vms), -1)
+    counts = np.zeros(n_regions * n_models, dtype=st.ENDPOINT)
+    used = [r * scenario.vms_per_region for r in range(n_regions)]
+    for p, endpoint in enumerate(endpoints):
+        e = p // n_groups
+        region, model = divmod(e, n_models)
+        n = policy.initial_instances(endpoint.group)
+        vms = np.arange(used[region], used[region] + n)
+        used[region] += n
+        instances["pool"][vms], instances["model"][vms], instances["state"][vms] = p, model, st.SERVING
+        members[p, :n], pools["n_members"][p] = vms, n
+        counts["serving"][e] += n
+    next_event_s = np.full(max(2, 1 << (n_vms - 1).bit_length()), math.inf)
+    log = np.zeros(max(1 << 14, 16 * n_pools + 4 * n_vms), dtype=st.LOG)
+    log["endpoint"][: len(counts)] = np.arange(len(counts))
+    log["serving"][: len(counts)] = counts["serving"]
+    queues = np.full((n_vms, st.N_TIERS), -1, dtype=np.int32).repeat(2, axis=1).view(st.QUEUE)
+    names = list(policy.tier_groups)
+    group_of = {tier: names.index(group) for group, tiers in policy.tier_groups.items() for tier in tiers}
+    state = st.State(
+        requests=st.linked_slots(0, _INITIAL_SLOTS),
+        instances=instances,
+        next_event_s=next_event_s,
+        winner=tournament(next_event_s),
+        pending_tokens=np.zeros(n_vms, dtype=np.int64),
+        queues=queues,
+        finish_heap=np.zeros((n_vms, scenario.batching.max_requests), dtype=np.int64),
+        region_vms=np.arange(0, n_vms + 1, scenario.vms_per_region),
+        preferences=np.array([[r, *(q for q in range(n_regions) if q != r)] for r in range(n_regions)]),
+        models=models,
+        group_of_tier=np.array([group_of[tier] for tier in TIERS]),
+        pools=pools,
+        members=members,
+        window_tokens=np.zeros((n_pools, n_ticks)),
+        rules=np.array([rule_row(Rule())] * n_pools, dtype=st.RULE),
+        held_s=np.zeros((n_pools, st.N_HELD)),
+        endpoints=counts,
+        log=log,
+        histogram=np.zeros((n_latency_groups, 3, histogram.N_BINS), dtype=np.int64),
+        groups=np.zeros(n_latency_groups, dtype=st.GROUP),
+        records=np.full(max(n_recorded, 1), np.array((math.nan, math.nan, -1), dtype=st.RECORD)),
+        arrivals=np.zeros(0, dtype=st.ARRIVAL),
+    )
+    sizes = {
+        "n_regions": n_regions,
+        "n_models": n_models,
+        "n_groups": n_groups,
+        "n_pools": n_pools,
+        "n_vms": n_vms,
+        "n_leaves": len(next_event_s),
+        "n_slots": _INITIAL_SLOTS,
+        "log_size": len(log),
+        "log_rows": len(counts),
+        "next_tick_s": settings["tick_s"],
+    }
+    return state, state.record({**settings, **sizes})

@@ -1,0 +1,287 @@
+"""Run one policy on one trace: feeds the engine, asks the policy, hands over the results."""
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from sageserve_lib.catalogue import Scenario, load_catalogue
+from sageserve_lib.errors import InputError
+from sageserve_lib.policies import Actions, Endpoint, Observation, PlanKind, Policy, View
+from sageserve_lib.simulation import engine, setup
+from sageserve_lib.simulation import state as st
+from sageserve_lib.simulation.results import SimulationResult, collect
+
+#: Accounting ends at a whole quarter of an hour, as the demand table does.
+HORIZON_STEP_S = 900.0
+_AFTER_STEP_S = 600.0
+
+
+class TraceLike(Protocol):
+    """What the simulator needs of a trace."""
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Regions in it."""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Models in it."""
+
+    @property
+    def requests(self) -> int:
+        """Number of requests."""
+
+    @property
+    def duration_s(self) -> float:
+        """Time of the last arrival."""
+
+    def chunks(self) -> Iterator[pd.DataFrame]:
+        """Its requests in order of arrival."""
+
+
+class Planner(Protocol):
+    """Gives forecast-aware policies their plan."""
+
+    def plan(self, kind: PlanKind, time_s: float, counts: Mapping[tuple[str, str], int]) -> Mapping[tuple[str, str], int]:
+        """Instances per (region, model) for the interval from ``time_s``, empty if there is no forecast."""
+
+    def forecast_tps(self, kind: PlanKind, time_s: float) -> Mapping[tuple[str, str], float]:
+        """Forecast total TPS per (region, model), its maximum within the interval."""
+
+
+def fleet_regions(trace: TraceLike, scenario: Scenario) -> tuple[str, ...]:
+    """The trace's regions: the scenario's first, in its order, then others by name."""
+    known = [region for region in scenario.regions if region in trace.regions]
+    return (*known, *sorted(set(trace.regions) - set(known)))
+
+
+def fleet_models(trace: TraceLike, scenario: Scenario) -> tuple[str, ...]:
+    """The trace's models in the scenario's order.
+
+    Raises
+    ------
+    InputError
+        If the trace asks for a model the scenario does not serve.
+    """
+    unknown = sorted(set(trace.models) - set(scenario.models))
+    if unknown:
+        raise InputError(
+            f"The trace asks for {', '.join(map(repr, unknown))}, which scenario {scenario.name!r} does not serve; "
+            f"it serves {', '.join(scenario.models)}. Name one of these in the trace, or use another scenario."
+        )
+    return tuple(model for model in scenario.models if model in trace.models)
+
+
+def horizon_s(duration_s: float) -> float:
+    """End of accounting: the trace's last arrival, rounded up to a whole quarter of an hour."""
+    return max(np.ceil(duration_s / HORIZON_STEP_S), 1.0) * HORIZON_STEP_S
+
+
+class Simulation:
+    """One policy on one trace.
+
+    Parameters
+    ----------
+    trace : TraceLike
+        Streamed; never held whole unless it is.
+    policy : Policy
+    scenario : Scenario
+    theta_tps : mapping
+        TPS one instance of a model sustains within SLA (see ``allocation.capacity``); models left out have no
+        load signal.
+    planner : Planner, optional
+        Needed by policies that ask for a plan.
+    record : bool
+        Keep first-token and finish time of every request (16 bytes each).
+    """
+
+    def __init__(
+        self,
+        trace: TraceLike,
+        policy: Policy,
+        scenario: Scenario,
+        theta_tps: Mapping[str, float] | None = None,
+        planner: Planner | None = None,
+        record: bool = False,
+    ) -> None:
+        self.trace, self.policy, self.scenario, self.planner = trace, policy, scenario, planner
+        self.regions, self.models = fleet_regions(trace, scenario), fleet_models(trace, scenario)
+        self.endpoints = [
+            Endpoint(region, model, group)
+            for region in self.regions
+            for model in self.models
+            for group in policy.tier_groups
+        ]
+        self.horizon_s = horizon_s(trace.duration_s)
+        self.recording = record
+        settings = setup.settings(scenario, policy, self.horizon_s, record)
+        models = setup.model_rows(load_catalogue(), self.models, scenario.gpu, theta_tps or {})
+        n_recorded = trace.requests if record else 0
+        self.state, self._record = setup.initial_state(
+            scenario, policy, self.endpoints, self.regions, models, settings, n_recorded
+        )
+        self._preferences: dict[str, int] = {}
+        self._log_parts: list[np.ndarray] = []
+        self._taken = 0
+        self._chunks = iter(trace.chunks())
+
+    def run(self, progress: Callable[[float], None] | None = None) -> SimulationResult:
+        """Simulate to the end of the trace and until its last request is done, or a deadline's length after.
+
+        ``progress`` is called with the share done, between 0 and 1.
+        """
+        wall_s, cpu_s = time.perf_counter(), time.process_time()
+        interval_s = self.scenario.planning.interval_s
+        at_s = 0.0
+        while at_s < self.horizon_s:
+            self._apply(self.policy.decide(self.observe()))
+            at_s = min(at_s + interval_s, self.horizon_s)
+            self.advance(at_s)
+            if progress is not None:
+                progress(at_s / self.horizon_s)
+        while self.clock["in_progress"] > 0 and at_s < self.horizon_s + self.scenario.sla.niw_e2e_s:
+            at_s += _AFTER_STEP_S
+            self.advance(at_s)
+        engine.close_books(self._record)
+        self._save_log()
+        timing = {
+            "wall_s": time.perf_counter() - wall_s,
+            "cpu_s": time.process_time() - cpu_s,
+            "peak_rss_mib": _peak_rss_mib(),
+        }
+        return collect(self, np.concatenate(self._log_parts), timing)
+
+    @property
+    def clock(self) -> np.void:
+        """The engine's clock and counters, by name as in ``state.CLOCK``."""
+        return self._record[0]
+
+    def advance(self, until_s: float) -> None:
+        """Run the engine up to ``until_s``, giving it requests and room as it asks."""
+        while (reason := engine.advance(self._record, until_s)) != st.REACHED:
+            if reason == st.NEED_CHUNK:
+                self._next_chunk()
+            elif reason == st.NEED_SLOTS:
+                size = len(self.state.requests)
+                more = np.concatenate([self.state.requests, st.linked_slots(size, size)])
+                self.state.replace(self._record, "requests", more)
+                self.clock["n_slots"], self.clock["free_slot"] = 2 * size, size
+            else:
+                self._save_log()
+
+    def observe(self) -> Observation:
+        """What the policy may know now."""
+        now_s = float(self.clock["now_s"])
+        planned, forecast = self._plan(now_s)
+        views = {}
+        for p, endpoint in enumerate(self.endpoints):
+            key = (endpoint.region, endpoint.model)
+            pool = self.state.pools[p]
+            vms = self.state.members[p, : pool["n_members"]]
+            views[endpoint] = View(
+                serving=int(pool["n_members"]),
+                acquiring=int(pool["n_acquiring"]),
+                utilization=engine.utilization_of(self._record, p),
+                observed_tps=float(pool["observed_tps"]),
+                pending_tokens=int(self.state.pending_tokens[vms].sum()),
+                batch_requests_waiting=int(self.state.models["niw_waiting"][self.models.index(endpoint.model)]),
+                planned_instances=planned.get(key),
+                forecast_tps=forecast.get(key),
+            )
+        return Observation(now_s, views)
+
+    def _plan(self, now_s: float) -> tuple[Mapping[tuple[str, str], int], Mapping[tuple[str, str], float]]:
+        kind = self.policy.plan
+        if kind == "none" or self.planner is None:
+            return {}, {}
+        counts: dict[tuple[str, str], int] = {}
+        for p, endpoint in enumerate(self.endpoints):
+            key = (endpoint.region, endpoint.model)
+            counts[key] = counts.get(key, 0) + self._held(p)
+        return self.planner.plan(kind, now_s, counts), self.planner.forecast_tps(kind, now_s)
+
+    def _held(self, p: int) -> int:
+        return int(self.state.pools["n_members"][p] + self.state.pools["n_acquiring"][p])
+
+    def _apply(self, actions: Actions) -> None:
+        now_s = float(self.clock["now_s"])
+        if actions.counts:
+            self._save_log()  # room for whatever follows
+        for p, endpoint in enumerate(self.endpoints):
+            if (rule := actions.rules.get(endpoint)) is not None:
+                self.state.rules[p] = setup.rule_row(rule)
+        # Give back first, so that what one endpoint frees another can take.
+        for out in (False, True):
+            for p, endpoint in enumerate(self.endpoints):
+                wanted = actions.counts.get(endpoint)
+                if wanted is not None and (wanted > self._held(p)) is out:
+                    engine.set_count_of(self._record, p, int(wanted), now_s)
+
+    def _save_log(self) -> None:
+        self._log_parts.append(self.state.log[: self.clock["log_rows"]].copy())
+        self.clock["log_rows"] = 0
+
+    def _next_chunk(self) -> None:
+        """Hand the engine the next chunk of the trace, or tell it that there is none."""
+        frame = next(self._chunks, None)
+        self.clock["final_chunk"] = frame is None
+        arrivals = np.zeros(0 if frame is None else len(frame), dtype=st.ARRIVAL)
+        if frame is not None:
+            for name in ("arrival_s", "prompt_tokens", "output_tokens"):
+                arrivals[name] = frame[name]
+            arrivals["region"] = _codes(frame["region"], self.regions)
+            arrivals["preference"] = self._preference_rows(frame, arrivals["region"])
+            arrivals["model"] = _codes(frame["model"], self.models)
+            arrivals["tier"] = _codes(frame["tier"], setup.TIERS)
+        self.state.replace(self._record, "arrivals", arrivals)
+        self.clock["n_arrivals"], self.clock["next_arrival"] = len(arrivals), 0
+        self.clock["first_index"], self._taken = self._taken, self._taken + len(arrivals)
+
+    def _preference_rows(self, frame: pd.DataFrame, region: np.ndarray) -> np.ndarray:
+        """Row of State.preferences for every request; regions a preference leaves out come after those it names."""
+        if "region_preference" not in frame.columns:
+            return region
+        column = frame["region_preference"].astype("category")
+        rows = np.empty(len(column.cat.categories), dtype=np.int16)
+        for k, text in enumerate(column.cat.categories):
+            if text not in self._preferences:
+                named = [self.regions.index(name) for name in text.split(">") if name in self.regions]
+                order = list(dict.fromkeys([*named, *range(len(self.regions))]))
+                self._preferences[text] = len(self.state.preferences)
+                self.state.replace(self._record, "preferences", np.vstack([self.state.preferences, order]))
+            rows[k] = self._preferences[text]
+        codes = column.cat.codes.to_numpy()
+        return np.where(codes >= 0, rows[codes], region).astype(np.int16) if len(rows) else region
+
+
+def _codes(column: pd.Series, names: Iterable[str]) -> np.ndarray:
+    """Positions of a text column's values in ``names``."""
+    column = column.astype("category")
+    place = {name: k for k, name in enumerate(names)}
+    # Categories that do not occur in the trace have no place, and no row refers to them.
+    table = np.array([place.get(name, -1) for name in column.cat.categories] or [-1])
+    return table[column.cat.codes.to_numpy()]
+
+
+def _peak_rss_mib() -> float:
+    """Peak memory of this process; macOS counts bytes, others KiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def simulate(
+    trace: TraceLike,
+    policy: Policy,
+    scenario: Scenario,
+    theta_tps: Mapping[str, float] | None = None,
+    planner: Planner | None = None,
+    record: bool = False,
+    progress: Callable[[float], None] | None = None,
+) -> SimulationResult:
+    """Run ``policy`` on ``trace``; see :class:`Simulation`."""
+    return Simulation(trace, policy, scenario, theta_tps, planner, record).run(progress)

@@ -1,0 +1,260 @@
+"""The simulator's state: plain arrays that compiled code and Python share.
+
+The engine is handed one record, ``STATE``: the settings, the clock, and the addresses of the arrays. Passing
+twenty arrays through every call instead costs several times the simulation itself. ``arrays.py`` turns
+addresses back into arrays in compiled code; :class:`State` keeps them alive and gives them names in Python.
+
+Indices: ``i`` a VM (an instance when it holds a model), ``p`` a pool = (region, model, tier group),
+``e`` an endpoint = (region, model), ``m`` a model, ``k`` a tier, ``g`` a latency group = (home region, model, tier).
+Times are seconds since the trace's start.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+# Tiers, in the order of TIERS in the trace schema.
+IWF, IWN, NIW = 0, 1, 2
+N_TIERS = 3
+
+# States of a VM.
+EMPTY, SERVING, ACQUIRING, DRAINING, SPOT = 0, 1, 2, 3, 4
+
+# How an acquiring instance was got; also the columns of ``held_s``, after which serving and draining follow.
+RECLAIM, SWAP, COLD = 0, 1, 2
+HELD_SERVING, HELD_DRAINING, HELD_SPOT, HELD_BUSY = 3, 4, 5, 6
+N_HELD = 7
+
+# What an instance is doing.
+IDLE, PREFILLING, DECODING = 0, 1, 2
+
+# Utilization signals.
+MEMORY, LOAD, LARGER = 0, 1, 2
+
+# Why ``advance`` came back.
+REACHED, NEED_CHUNK, NEED_SLOTS, NEED_LOG = 0, 1, 2, 3
+
+REQUEST = np.dtype(
+    [
+        ("arrival_s", "f8"),
+        ("enqueued_s", "f8"),
+        ("first_token_s", "f8"),
+        ("index", "i8"),
+        ("prompt_tokens", "i4"),
+        ("output_tokens", "i4"),
+        ("next", "i4"),
+        ("group", "i4"),
+        ("preference", "i2"),
+        ("model", "i2"),
+        ("tier", "i1"),
+        ("promoted", "i1"),
+    ],
+    align=True,
+)
+
+INSTANCE = np.dtype(
+    [
+        ("run_start_s", "f8"),
+        ("run_step_s", "f8"),  # duration of a run's first decode iteration
+        ("run_growth_s", "f8"),  # by how much each following one is longer
+        ("run_steps", "i8"),
+        ("iterations", "i8"),
+        ("context_tokens", "f8"),
+        ("kv_tokens", "f8"),
+        ("since_s", "f8"),
+        ("busy_since_s", "f8"),
+        ("pool", "i4"),
+        ("admitted", "i4"),
+        ("new_tokens", "i4"),
+        ("batch", "i4"),
+        ("region", "i2"),
+        ("model", "i2"),
+        ("state", "i1"),
+        ("cause", "i1"),
+        ("activity", "i1"),
+    ],
+    align=True,
+)
+
+MODEL = np.dtype(
+    [
+        ("prefill_floor_s", "f8"),
+        ("prefill_base_s", "f8"),
+        ("prefill_token_s", "f8"),
+        ("decode_base_s", "f8"),
+        ("decode_request_s", "f8"),
+        ("decode_token_s", "f8"),
+        ("kv_capacity_tokens", "f8"),
+        ("theta_tps", "f8"),
+        ("niw_head", "i8"),  # global queue of batch requests, linked through REQUEST.next
+        ("niw_tail", "i8"),
+        ("niw_waiting", "i8"),
+    ],
+    align=True,
+)
+
+POOL = np.dtype(
+    [
+        ("kv_tokens", "f8"),  # in use by serving instances
+        ("window_sum_tokens", "f8"),  # observed over the load window
+        ("observed_tps", "f8"),  # at the last tick, as are load and utilization
+        ("load", "f8"),
+        ("utilization_sum", "f8"),
+        ("last_action_s", "f8"),
+        ("n_members", "i8"),
+        ("n_acquiring", "i8"),
+        ("scale_outs", "i8"),
+        ("scale_ins", "i8"),
+    ],
+    align=True,
+)
+
+QUEUE = np.dtype([("head", "i4"), ("tail", "i4")])
+
+ENDPOINT = np.dtype([("serving", "i4"), ("acquiring", "i4"), ("draining", "i4"), ("spot", "i4")])
+
+GROUP = np.dtype(
+    [
+        ("requests", "i8"),
+        ("completed", "i8"),
+        ("dropped", "i8"),
+        ("sla_met", "i8"),
+        ("attainable", "i8"),
+        ("ttft_sum_s", "f8"),
+        ("e2e_sum_s", "f8"),
+    ],
+    align=True,
+)
+
+ARRIVAL = np.dtype(
+    [
+        ("arrival_s", "f8"),
+        ("prompt_tokens", "i4"),
+        ("output_tokens", "i4"),
+        ("region", "i2"),  # home
+        ("preference", "i2"),  # row of State.preferences
+        ("model", "i2"),
+        ("tier", "i1"),
+    ],
+    align=True,
+)
+
+RECORD = np.dtype([("first_token_s", "f8"), ("finish_s", "f8"), ("pool", "i4")], align=True)
+
+#: A policy's fast rule for one pool, as data. See ``policies.base.Rule``.
+RULE = np.dtype(
+    [
+        ("scale_out_above", "f8"),
+        ("scale_in_below", "f8"),
+        ("cooldown_s", "f8"),
+        ("floor", "i8"),
+        ("cap", "i8"),
+        ("override_from_s", "f8"),
+        ("override_until_s", "f8"),
+        ("override_out_tps", "f8"),
+        ("override_in_tps", "f8"),
+        ("override_floor", "i8"),
+        ("override_cap", "i8"),
+    ],
+    align=True,
+)
+
+LOG = np.dtype([("time_s", "f8"), ("endpoint", "i4"), *ENDPOINT.descr])
+
+
+SETTINGS = (
+    ("n_regions", "i8"),
+    ("n_models", "i8"),
+    ("n_groups", "i8"),
+    ("n_pools", "i8"),
+    ("n_vms", "i8"),
+    ("n_leaves", "i8"),
+    ("horizon_s", "f8"),  # accounting of GPU-hours and utilization stops here
+    ("tick_s", "f8"),
+    ("window_ticks", "i8"),
+    ("signal", "i8"),
+    ("routing_threshold", "f8"),
+    ("routing_delay_s", "f8"),
+    ("max_requests", "i8"),
+    ("max_tokens", "i8"),
+    ("reclaim_s", "f8"),
+    ("swap_s", "f8"),
+    ("cold_s", "f8"),
+    ("sla_iwf_ttft_s", "f8"),
+    ("sla_iwn_ttft_s", "f8"),
+    ("sla_niw_e2e_s", "f8"),
+    ("niw_queued", "i8"),  # batch requests wait in the global queue (they have no pool of their own)
+    ("feed_one_below", "f8"),
+    ("feed_two_below", "f8"),
+    ("promote_after_s", "f8"),
+    ("record", "i8"),
+    ("n_slots", "i8"),
+    ("log_size", "i8"),
+)
+
+CLOCK = (
+    ("now_s", "f8"),
+    ("next_tick_s", "f8"),
+    ("ticks", "i8"),
+    ("n_arrivals", "i8"),  # in the current chunk
+    ("next_arrival", "i8"),
+    ("first_index", "i8"),  # of the chunk, in the trace
+    ("final_chunk", "i8"),
+    ("free_slot", "i8"),
+    ("log_rows", "i8"),
+    ("in_progress", "i8"),
+)
+
+
+@dataclass
+class State:
+    """The simulator's arrays. V VMs, P pools, E endpoints, M models, G latency groups, S request slots."""
+
+    requests: np.ndarray  # (S,) REQUEST: the requests in progress
+    instances: np.ndarray  # (V,) INSTANCE
+    next_event_s: np.ndarray  # (leaves,) f8, V padded to a power of two
+    winner: np.ndarray  # (leaves,) i8: tournament tree over next_event_s
+    pending_tokens: np.ndarray  # (V,) i8
+    queues: np.ndarray  # (V, 3) QUEUE: waiting requests by tier, linked through REQUEST.next
+    finish_heap: np.ndarray  # (V, max_requests) i8: iteration at which a request ends, and its slot
+    region_vms: np.ndarray  # (regions + 1,) i8: VMs of region r are region_vms[r]:region_vms[r + 1]
+    preferences: np.ndarray  # (orders, regions) i8
+    models: np.ndarray  # (M,) MODEL
+    group_of_tier: np.ndarray  # (3,) i8: tier group
+    pools: np.ndarray  # (P,) POOL
+    members: np.ndarray  # (P, V) i8: serving instances of a pool
+    window_tokens: np.ndarray  # (P, window_ticks) f8: observed tokens per tick
+    rules: np.ndarray  # (P,) RULE
+    held_s: np.ndarray  # (P, N_HELD) f8: VM-seconds by what they were held for
+    endpoints: np.ndarray  # (E,) ENDPOINT
+    log: np.ndarray  # (log_size,) LOG
+    histogram: np.ndarray  # (G, 3, bins) i8: TTFT, TBT, E2E
+    groups: np.ndarray  # (G,) GROUP
+    records: np.ndarray  # (requests,) RECORD when recording
+    arrivals: np.ndarray  # (n_arrivals,) ARRIVAL: the current chunk of the trace
+
+    def record(self, settings: dict[str, float]) -> np.ndarray:
+        """The STATE record the engine takes: settings by name, clock at zero, addresses of these arrays."""
+        record = np.zeros(1, dtype=STATE)
+        for name, value in settings.items():
+            record[name] = value
+        for name in ADDRESSES:
+            self.replace(record, name, getattr(self, name))
+        return record
+
+    def replace(self, record: np.ndarray, name: str, array: np.ndarray) -> None:
+        """Put another array in the place of one, here and in the record."""
+        setattr(self, name, np.ascontiguousarray(array))
+        record[name] = getattr(self, name).ctypes.data
+
+
+ADDRESSES = tuple(field.name for field in fields(State))
+STATE = np.dtype([*SETTINGS, *CLOCK, *((name, "u8") for name in ADDRESSES)], align=True)
+
+
+def linked_slots(first: int, size: int) -> np.ndarray:
+    """``size`` free request slots numbered from ``first``, linked one to the next."""
+    slots = np.zeros(size, dtype=REQUEST)
+    slots["next"] = np.arange(first + 1, first + size + 1)
+    slots["next"][-1] = -1
+    return slots

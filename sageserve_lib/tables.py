@@ -1,0 +1,67 @@
+"""The tables of a run directory: their columns, and reading and writing them.
+
+Each table is written as CSV (to open anywhere) and as Parquet (types kept) side by side.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "demand": ("time", "region", "model", "tier", "requests", "prompt_tokens", "output_tokens"),
+    "backtest": (
+        "method", "region", "model", "horizon_h", "origins",
+        "mae_tps", "mase", "smape", "coverage_90", "pinball", "bias_pct",
+    ),
+    "forecast": (
+        "origin", "time", "region", "model", "method",
+        "mean_tps", "q05_tps", "q50_tps", "q90_tps", "q95_tps", "actual_tps",
+    ),
+    "allocation": (
+        "time", "region", "model", "gpu", "instances", "delta",
+        "demand_tps", "capacity_tps", "solver", "gap",
+    ),
+    "policies": (
+        "policy", "seed", "gpu_hours", "wasted_gpu_hours", "idle_gpu_hours", "spot_gpu_hours",
+        "cost_usd", "spot_credit_usd", "net_cost_usd", "monthly_cost_usd", "monthly_savings_usd",
+        "gpu_hours_saved_pct", "requests", "completed", "unfinished", "dropped",
+        "iwf_attainable_pct", "iwf_sla_pct", "iwn_sla_pct", "niw_sla_pct",
+        "ttft_p50_s", "ttft_p95_s", "ttft_p99_s", "e2e_p50_s", "e2e_p95_s", "e2e_p99_s",
+        "utilization_mean", "scale_outs", "scale_ins",
+    ),
+    "latency": (
+        "policy", "region", "model", "tier", "requests", "ttft_p50_s", "ttft_p95_s", "ttft_p99_s",
+        "tbt_p50_s", "e2e_p50_s", "e2e_p95_s", "e2e_p99_s", "sla_pct",
+    ),
+    "instances": ("policy", "time_s", "region", "model", "gpu", "serving", "acquiring", "draining", "spot"),
+    "scorecard": ("claim", "published", "ours", "ours_low", "ours_high", "holds", "note"),
+    "timings": ("step", "policy", "region", "model", "wall_s", "cpu_s", "requests_per_s", "peak_rss_mib"),
+}  # fmt: skip
+
+
+def write(name: str, frame: pd.DataFrame, folder: Path) -> None:
+    """Write table ``name`` to ``folder`` as ``<name>.csv`` and ``<name>.parquet``.
+
+    Raises
+    ------
+    ValueError
+        If the frame's columns are not exactly those of the table, in order.
+    """
+    expected = list(COLUMNS[name])
+    if list(frame.columns) != expected:
+        msg = f"table {name!r} has columns {list(frame.columns)}, expected {expected}"
+        raise ValueError(msg)
+    folder.mkdir(parents=True, exist_ok=True)
+    frame.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+    frame.to_parquet(folder / f"{name}.parquet", index=False)
+
+
+def read(name: str, folder: Path) -> pd.DataFrame | None:
+    """Table ``name`` from ``folder``, or None if it has not been written there."""
+    file = folder / f"{name}.parquet"
+    return pd.read_parquet(file) if file.exists() else None
+
+
+def empty(name: str) -> pd.DataFrame:
+    """An empty table with the right columns."""
+    return pd.DataFrame(columns=list(COLUMNS[name]))

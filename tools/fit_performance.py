@@ -1,0 +1,59 @@
+"""Print the catalogue's ``performance`` section, fitted from a table of measurements.
+
+Usage: python tools/fit_performance.py perf_measurements.csv
+
+Pairs measured on A100 only are carried over to H100 by the mean ratio that the models measured on
+both show, and labelled ``modelled``.
+"""
+
+import sys
+from statistics import mean
+
+import pandas as pd
+import yaml
+
+from sageserve_lib.performance import DecodeTime, PrefillTime, fit
+
+SOURCE = "medians of the measurements published with SageServe and Splitwise (MIT)"
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+def _scaled(kind: type, pairs: list[tuple], old: PrefillTime | DecodeTime) -> PrefillTime | DecodeTime:
+    """``old`` times the mean H100 : A100 ratio of each part's dominant term."""
+    lead = "per_token_s" if kind is PrefillTime else "base_s"
+    ratio = mean(getattr(new, lead) / getattr(base, lead) for new, base in pairs)
+    return kind(**{name: value * ratio for name, value in old.model_dump().items()})
+
+
+def main(file: str) -> None:
+    """Fit and print."""
+    fits = fit(pd.read_csv(file))
+    rows = [(*key, "calibrated", SOURCE, *value) for key, value in fits.items()]
+    both = [m for (m, g, tp) in fits if g == "H100-80GB" and tp == 8]
+    prefill = [(fits[m, "H100-80GB", 8][0], fits[m, "A100-80GB", 8][0]) for m in both]
+    decode = [(fits[m, "H100-80GB", 8][1], fits[m, "A100-80GB", 8][1]) for m in both]
+    for (model, gpu, tensor_parallel), (p, d) in fits.items():
+        if gpu == "A100-80GB" and (model, "H100-80GB", tensor_parallel) not in fits:
+            note = f"A100 fit scaled by the H100 : A100 ratio of {' and '.join(both)}; " + SOURCE
+            new = (_scaled(PrefillTime, prefill, p), _scaled(DecodeTime, decode, d))
+            rows.append((model, "H100-80GB", tensor_parallel, "modelled", note, *new))
+    entries = [
+        {
+            "model": model,
+            "gpu": gpu,
+            "tensor_parallel": tensor_parallel,
+            "label": label,
+            "source": source,
+            "prefill": {name: _round(value) for name, value in p.model_dump().items()},
+            "decode": {name: _round(value) for name, value in d.model_dump().items()},
+        }
+        for model, gpu, tensor_parallel, label, source, p, d in sorted(rows, key=lambda row: row[:3])
+    ]
+    yaml.safe_dump({"performance": entries}, sys.stdout, sort_keys=False, width=120)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
