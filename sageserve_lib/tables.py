@@ -35,6 +35,11 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     ),
     "instances": ("policy", "time_s", "region", "model", "gpu", "serving", "acquiring", "draining", "spot"),
     "scorecard": ("claim", "published", "ours", "ours_low", "ours_high", "holds", "note"),
+    # Beyond the contract: what the cost comparison's stacked bars are made of.
+    "held": (
+        "policy", "region", "model", "group",
+        "reclaim_h", "swap_h", "cold_h", "serving_h", "draining_h", "spot_h", "busy_h",
+    ),
     "timings": ("step", "policy", "region", "model", "wall_s", "cpu_s", "requests_per_s", "peak_rss_mib"),
 }  # fmt: skip
 

@@ -1,6 +1,14 @@
 """The simulator: a compiled, event-driven model of the fleet, and what it reports."""
 
 from sageserve_lib.simulation.results import SimulationResult
-from sageserve_lib.simulation.simulate import Planner, Simulation, simulate
+from sageserve_lib.simulation.simulate import Planner, Simulation, fleet_models, fleet_regions, horizon_s, simulate
 
-__all__ = ["Planner", "Simulation", "SimulationResult", "simulate"]
+__all__ = [
+    "Planner",
+    "Simulation",
+    "SimulationResult",
+    "fleet_models",
+    "fleet_regions",
+    "horizon_s",
+    "simulate",
+]

@@ -1,0 +1,49 @@
+# make report [TRACE=file] [SCENARIO=name|file] [RUN=name] [ARGS='--seed 3 ...']
+# make test | lab | bench | clean
+#
+# The first use sets up an environment: conda's if conda, mamba or micromamba is there, else a virtual one.
+# SAGESERVE_ENV=conda or SAGESERVE_ENV=venv chooses.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.SILENT:
+.DEFAULT_GOAL := help
+
+STAMP := .venv/.ready
+# Everything runs with the environment's programs first (glpsol among them), and one BLAS thread.
+IN_ENV := . tools/activate.sh;
+
+.PHONY: help report test lab bench clean
+
+help: ## Show this list
+	echo "make report [TRACE=file] [SCENARIO=name|file] [RUN=name] [ARGS='...']   the five notebooks and one HTML report"
+	echo "make test    lint, types and the whole test suite"
+	echo "make lab     JupyterLab on the notebooks"
+	echo "make bench   speed of simulator, solvers and forecasts"
+	echo "make clean   remove the environment and caches; reports and data stay"
+
+$(STAMP): pyproject.toml environment.yml requirements.lock tools/setup.sh
+	bash tools/setup.sh
+
+report: $(STAMP)
+	$(IN_ENV) exec sageserve report \
+	  $(if $(TRACE),--trace "$(TRACE)") $(if $(SCENARIO),--scenario "$(SCENARIO)") $(if $(RUN),--run "$(RUN)") $(ARGS)
+
+test: $(STAMP)
+	$(IN_ENV)
+	ruff check .
+	ruff format --check .
+	mypy
+	python -m pytest
+
+lab: $(STAMP)
+	$(IN_ENV) exec jupyter lab --notebook-dir=notebooks
+
+bench: $(STAMP)
+	$(IN_ENV) exec python -m sageserve_lib.bench
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	echo "Removed the environment and caches."

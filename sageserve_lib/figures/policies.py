@@ -1,0 +1,123 @@
+"""Figures that compare policies: what they hold, what it is used for, what users wait."""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from sageserve_lib.figures.style import policy_colours, time_axis
+
+_USES = {
+    "busy": "serving, busy",
+    "idle": "serving, idle",
+    "acquiring": "acquiring (wasted)",
+    "draining": "draining",
+}
+_USE_COLOURS = ("#0072B2", "#A6CEE3", "#D55E00", "#999999")
+
+
+def gpu_hours_by_use(held: pd.DataFrame, gpus_per_vm: int) -> Figure:
+    """GPU-hours of each policy, stacked by what they were held for. Takes VM-hours by cause (``held``)."""
+    hours = held.groupby("policy", sort=False).sum(numeric_only=True) * gpus_per_vm
+    uses = pd.DataFrame(
+        {
+            "busy": hours["busy_h"],
+            "idle": hours["serving_h"] - hours["busy_h"],
+            "acquiring": hours["reclaim_h"] + hours["swap_h"] + hours["cold_h"],
+            "draining": hours["draining_h"],
+        }
+    )
+    figure, axes = plt.subplots(figsize=(9, 0.5 * len(uses) + 1.6))
+    left = pd.Series(0.0, index=uses.index)
+    for (use, label), colour in zip(_USES.items(), _USE_COLOURS, strict=True):
+        axes.barh(uses.index, uses[use], left=left, label=label, color=colour)
+        left += uses[use]
+    for place, total in enumerate(left):
+        axes.text(total, place, f" {total:,.0f}", va="center")
+    axes.invert_yaxis()
+    axes.set_xlabel("GPU-hours")
+    axes.set_xlim(0, 1.12 * left.max())
+    axes.grid(axis="y", visible=False)
+    axes.legend(ncols=4, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    figure.tight_layout()
+    return figure
+
+
+def instances_over_time(instances: pd.DataFrame, start: pd.Timestamp) -> Figure:
+    """Instances held (serving, acquiring, draining) over all endpoints, one line per policy, on a log scale.
+
+    Takes the ``instances`` table: rows are changes, so counts are carried forward; means over 15 minutes.
+    """
+    colours = policy_colours(instances["policy"].unique())
+    figure, axes = plt.subplots(figsize=(10, 3.6))
+    for policy, rows in instances.groupby("policy", sort=False, observed=True):
+        held = rows["serving"] + rows["acquiring"] + rows["draining"]
+        wide = (
+            rows.assign(held=held, endpoint=rows["region"].astype(str) + " " + rows["model"].astype(str))
+            .pivot_table(index="time_s", columns="endpoint", values="held", aggfunc="last", observed=True)
+            .ffill()
+            .fillna(0)
+        )
+        total = wide.sum(axis=1)
+        total.index = start + pd.to_timedelta(total.index, unit="s")
+        smooth = total.resample("1min").last().ffill().resample("15min").mean()
+        axes.step(smooth.index, smooth, where="post", label=str(policy), color=colours[str(policy)], linewidth=1.3)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_ylabel("instances held")
+    time_axis(axes)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.tight_layout()
+    return figure
+
+
+def hours_against_sla(policies: pd.DataFrame) -> Figure:
+    """GPU-hours against the share of IW-F requests within SLA, with what an empty fleet would reach."""
+    colours = policy_colours(policies["policy"].unique())
+    figure, axes = plt.subplots(figsize=(8, 4))
+    for row in policies.itertuples():
+        axes.scatter(row.gpu_hours, row.iwf_sla_pct, s=70, color=colours[str(row.policy)], zorder=3)
+        axes.annotate(str(row.policy), (row.gpu_hours, row.iwf_sla_pct), xytext=(6, 5), textcoords="offset points")
+    axes.axhline(policies["iwf_attainable_pct"].max(), linestyle="--", color="0.4", label="attainable: an empty fleet")
+    axes.set_xlabel("GPU-hours")
+    axes.set_ylabel("IW-F requests within SLA (%)")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.set_minor_formatter("{x:,.0f}")
+    axes.tick_params(axis="x", which="minor", labelsize="small", rotation=30)
+    axes.margins(x=0.15, y=0.15)
+    axes.legend(frameon=False, loc="best")
+    figure.tight_layout()
+    return figure
+
+
+def latency_by_policy(policies: pd.DataFrame) -> Figure:
+    """P50, P95 and P99 of interactive TTFT, one row per policy."""
+    figure, axes = plt.subplots(figsize=(8, 0.45 * len(policies) + 1.4))
+    for column, label, marker in (("ttft_p50_s", "P50", "o"), ("ttft_p95_s", "P95", "D"), ("ttft_p99_s", "P99", "s")):
+        axes.scatter(policies[column], policies["policy"], label=label, marker=marker, s=45, zorder=3)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
+    axes.tick_params(axis="x", which="minor", labelsize="small")
+    axes.invert_yaxis()
+    axes.set_xlabel("time to first token, interactive requests (s)")
+    axes.legend(frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    figure.tight_layout()
+    return figure
+
+
+def monthly_cost(policies: pd.DataFrame) -> Figure:
+    """Cost of a month at on-demand prices, and the spot credit that donated instances could bring."""
+    per_month = policies["monthly_cost_usd"] / policies["cost_usd"]
+    figure, axes = plt.subplots(figsize=(9, 0.5 * len(policies) + 1.6))
+    cost = policies["monthly_cost_usd"] / 1e6
+    colours = policy_colours(policies["policy"].unique())
+    axes.barh(policies["policy"], cost, color=[colours[name] for name in policies["policy"]])
+    for place, (value, credit) in enumerate(zip(cost, policies["spot_credit_usd"] * per_month / 1e6, strict=True)):
+        axes.text(value, place, f" {value:,.2f}   (spot credit up to {credit:,.2f})", va="center", fontsize="small")
+    axes.invert_yaxis()
+    axes.set_xlabel("million USD per month, on demand")
+    axes.set_xlim(0, 1.45 * cost.max())
+    axes.grid(axis="y", visible=False)
+    figure.tight_layout()
+    return figure

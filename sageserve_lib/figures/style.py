@@ -1,0 +1,58 @@
+"""One look for all figures."""
+
+from collections.abc import Iterable
+
+import matplotlib.dates as mdates
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+#: Okabe and Ito's colours, told apart by colour-blind readers too.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
+TIER_COLOURS = {"IW-F": "#0072B2", "IW-N": "#56B4E9", "NIW": "#E69F00"}
+_POLICY_COLOURS = {
+    "siloed": "#8C6D31",
+    "reactive": "#D55E00",
+    "lt-i": "#56B4E9",
+    "lt-u": "#0072B2",
+    "lt-ua": "#009E73",
+    "chiron": "#CC79A7",
+    "static-peak": "#999999",
+    "oracle": "#000000",
+}
+
+
+def use_style() -> None:
+    """Set the look of figures and tables in a notebook."""
+    sns.set_theme(context="notebook", style="whitegrid", palette=list(PALETTE), font_scale=0.85)
+    plt.rcParams.update(
+        {
+            "figure.dpi": 110,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.titlelocation": "left",
+            "svg.hashsalt": "sageserve",  # equal runs give equal files
+            "font.family": "DejaVu Sans",
+        }
+    )
+    set_matplotlib_formats("svg", metadata={"Date": None})
+    # Labels come from the trace: they are text, not markup.
+    pd.set_option("styler.format.escape", "html")
+
+
+def policy_colours(policies: Iterable[str]) -> dict[str, str]:
+    """A colour for every policy: the same in every figure, and one of the palette for a user's own."""
+    policies = list(map(str, policies))
+    own = [name for name in policies if name not in _POLICY_COLOURS]
+    extra = {name: PALETTE[k % len(PALETTE)] for k, name in enumerate(own)}
+    return {name: _POLICY_COLOURS.get(name, extra.get(name, "")) for name in policies}
+
+
+def time_axis(axes: Axes) -> None:
+    """Short date labels on the x axis."""
+    locator = mdates.AutoDateLocator(minticks=3, maxticks=8)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))
+    axes.set_xlabel("time (UTC)")

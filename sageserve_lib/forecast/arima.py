@@ -1,0 +1,158 @@
+"""Regression on daily and weekly Fourier terms, with what is left over as ARIMA (pmdarima) or as lags."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from sageserve_lib.forecast.methods import Array, FitError
+from sageserve_lib.forecast.series import Periods
+
+_DAY_HARMONICS = 4
+#: Cycles per week: the week itself, and the sidebands by which a day's shape differs between weekday and weekend.
+_WEEK_HARMONICS = (1, 2, 3, 5, 6, 8, 9)
+#: A forecast above this multiple of all that was seen is cut: a model gone astray, not demand.
+_CEILING = 3.0
+_RIDGE, _WEEK_RIDGE = 0.001, 0.05
+
+
+def fourier_terms(first: int, count: int, periods: Periods, week: bool) -> Array:
+    """Intercept, sines and cosines at intervals ``first`` … ``first + count - 1``: shape (count, terms).
+
+    Four harmonics of the day (as many as the interval allows), and with ``week`` those of the week behind them.
+    """
+    t = np.arange(first, first + count)[:, None]
+    angles = [2 * np.pi * t * np.arange(1, min(_DAY_HARMONICS, periods.day // 2) + 1) / periods.day]
+    if week:
+        angles.append(2 * np.pi * t * np.array(_WEEK_HARMONICS) / periods.week)
+    waves = [wave for angle in angles for wave in (np.sin(angle), np.cos(angle))]
+    return np.hstack([np.ones((count, 1)), *waves])
+
+
+def ridge(x: Array, z: Array, periods: Periods, week: bool) -> Array:
+    """Coefficients b, shape (terms,), minimizing |z - x b|² + n·Σ λ·b².
+
+    λ is 0.05 for the terms of the week, of which few have been seen, and 0.001 for all others but the intercept.
+    """
+    penalty = np.full(x.shape[1], _RIDGE)
+    penalty[0] = 0.0
+    if week:
+        first = 1 + 2 * min(_DAY_HARMONICS, periods.day // 2)
+        penalty[first : first + 2 * len(_WEEK_HARMONICS)] = _WEEK_RIDGE
+    return np.asarray(np.linalg.solve(x.T @ x + len(z) * np.diag(penalty), x.T @ z))
+
+
+class _Transformed:
+    """Works on the square root of the rate: seasonal swings grow with level, and zeros are no special case."""
+
+    def __init__(self, periods: Periods) -> None:
+        self._periods = periods
+        self.min_history = 2 * periods.day
+        self.refit_every: int | None = periods.day
+        self._n = 0
+        self._top = 0.0
+        self._week = False
+
+    def _start(self, y: Array) -> Array:
+        self._n = len(y)
+        self._top = float(y.max(initial=0.0))
+        # Weekly terms from less than nine days would be an extrapolation of one weekend.
+        self._week = len(y) >= self._periods.week + 2 * self._periods.day
+        return np.sqrt(y)
+
+    def _back(self, z: Array) -> Array:
+        mean = np.square(np.maximum(np.nan_to_num(z), 0.0))
+        return np.asarray(np.minimum(mean, _CEILING * self._top))
+
+
+class ArimaFourier(_Transformed):
+    """ARIMA errors around Fourier terms for day and week.
+
+    With s the square root of the rate, s_t = b·x_t + e_t, where x holds the Fourier terms and e is ARIMA(p, d, q).
+    b is estimated by least squares, then e by pmdarima. An update runs the Kalman filter over the new values only.
+    One difference (d = 1) lets the level move for good, as when an application moves away; where the level is steady
+    the moving-average term cancels it.
+    """
+
+    name = "arima-fourier"
+
+    def __init__(self, periods: Periods, order: tuple[int, int, int] = (2, 1, 1)) -> None:
+        super().__init__(periods)
+        self._order = order
+        self._b: Array = np.empty(0)
+        self._state: Any = None
+
+    def fit(self, y: Array) -> None:
+        """Estimate on all values so far, shape (n,). Raises FitError when pmdarima finds no model."""
+        from pmdarima.arima import ARIMA  # takes seconds to import, and only this method needs it
+
+        z = self._start(y)
+        x = fourier_terms(0, self._n, self._periods, self._week)
+        self._b = ridge(x, z, self._periods, self._week)
+        rest = z - x @ self._b
+        self._state = None
+        if np.ptp(rest) <= 1e-9 * max(1.0, self._top):
+            return  # constant or all zero: nothing left over to model
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", module=r"statsmodels\..*|pmdarima\..*|sklearn\..*")
+                model = ARIMA(order=self._order, with_intercept=False, suppress_warnings=True)
+                self._state = model.fit(rest).arima_res_
+        except Exception as error:  # pmdarima raises whatever its optimizer met
+            msg = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise FitError(msg) from error
+
+    def update(self, y_new: Array) -> None:
+        """Filter the new values."""
+        x = fourier_terms(self._n, len(y_new), self._periods, self._week)
+        if self._state is not None:
+            self._state = self._state.extend(np.sqrt(y_new) - x @ self._b)
+        self._n += len(y_new)
+        self._top = max(self._top, float(y_new.max(initial=0.0)))
+
+    def predict(self, h: int) -> Array:
+        """Shape (h,)."""
+        z = fourier_terms(self._n, h, self._periods, self._week) @ self._b
+        if self._state is not None:
+            z = z + np.asarray(self._state.forecast(h))
+        return self._back(z)
+
+
+class LagsFourier(_Transformed):
+    """Least squares on Fourier terms and on the last values, a day and a week ago; run forward step by step."""
+
+    name = "lags-fourier"
+
+    def __init__(self, periods: Periods) -> None:
+        super().__init__(periods)
+        self._lags: list[int] = []
+        self._b: Array = np.empty(0)
+        self._z: Array = np.empty(0)
+
+    def fit(self, y: Array) -> None:
+        """Estimate on all values so far, shape (n,)."""
+        self._z = self._start(y)
+        self._lags = [1, 2, 3, self._periods.day] + ([self._periods.week] if self._n >= 2 * self._periods.week else [])
+        first = self._lags[-1]
+        lagged = np.stack([self._z[first - k : self._n - k] for k in self._lags], axis=1)
+        x = np.hstack([fourier_terms(first, self._n - first, self._periods, self._week), lagged])
+        self._b = ridge(x, self._z[first:], self._periods, self._week)
+
+    def update(self, y_new: Array) -> None:
+        """Append the new values."""
+        self._z = np.concatenate([self._z, np.sqrt(y_new)])
+        self._n += len(y_new)
+        self._top = max(self._top, float(y_new.max(initial=0.0)))
+
+    def predict(self, h: int) -> Array:
+        """Shape (h,)."""
+        split = len(self._b) - len(self._lags)
+        seasonal = fourier_terms(self._n, h, self._periods, self._week) @ self._b[:split]
+        weights = self._b[split:]
+        top = np.sqrt(_CEILING * self._top)
+        z = np.concatenate([self._z, np.empty(h)])
+        back = self._n - np.array(self._lags)
+        for step in range(h):
+            value = seasonal[step] + weights @ z[back + step]
+            z[self._n + step] = min(max(value, 0.0), top)
+        return self._back(z[self._n :])

@@ -1,0 +1,272 @@
+"""Run notebooks with papermill, from one process, in this interpreter's environment."""
+
+import difflib
+import logging
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import psutil
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpec
+from nbclient.exceptions import DeadKernelError
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import NBClientEngine, papermill_engines
+from papermill.exceptions import PapermillExecutionError
+
+from sageserve_lib import paths
+from sageserve_lib.errors import InputError, SageServeError
+
+Parameters = Mapping[str, str | int | float | bool]
+
+#: Tag of the cell that papermill adds with the parameters of the run, and of the cells it adds around an error.
+INJECTED_TAG = "injected-parameters"
+ERROR_MARKER_TAG = "papermill-error-cell-tag"
+
+_ENGINE = "sageserve"
+_SAMPLE_S = 0.25
+_LONGEST_SOCKET_FOLDER = 80  # a socket's path may have 103 characters on macOS, 107 on Linux
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class NotebookResult:
+    """What one executed notebook took. ``peak_rss_mib`` is of its kernel process, None when it could not be read."""
+
+    notebook: str
+    seconds: float
+    peak_rss_mib: float | None
+    status: str
+
+
+class NotebookError(SageServeError):
+    """A notebook stopped at a cell; the text names notebook, cell and cause.
+
+    ``cell`` counts the code cells of the notebook from 1, as its HTML page does; it is None when the kernel
+    did not start. ``bad_input`` is True when the cell raised ``InputError``.
+    """
+
+    def __init__(
+        self, result: NotebookResult, cell: int | None, first_line: str, ename: str, evalue: str, traceback: str = ""
+    ) -> None:
+        self.result = result
+        self.notebook = result.notebook
+        self.cell = cell
+        self.first_line = first_line
+        self.cause = f"{ename}: {evalue}".rstrip(": ")
+        self.traceback = traceback
+        self.bad_input = ename == InputError.__name__
+        where = f"in code cell {cell} (`{first_line}`)" if cell else "before its first code cell"
+        super().__init__(f"Notebook {self.notebook} failed {where}: {self.cause}")
+
+
+@dataclass
+class Watch:
+    """Follows one notebook while it runs: the current code cell, and the kernel's peak memory."""
+
+    on_cell: Callable[[int], None]
+    cell: int | None = None
+    first_line: str = ""
+    peak_rss_bytes: int = 0
+
+    def cell_started(self, cell: Any, cell_index: int) -> None:
+        """Note that a code cell starts. papermill's own cell with the parameters is not counted."""
+        if cell.cell_type != "code":
+            return
+        if INJECTED_TAG not in cell.metadata.get("tags", []):
+            self.cell = (self.cell or 0) + 1
+        self.first_line = first_line(cell.source)
+        self.on_cell(self.cell or 0)
+
+    @contextmanager
+    def memory(self, pid: int) -> Iterator[None]:
+        """Follow the resident memory of process ``pid`` within the block."""
+        stop = threading.Event()
+        thread = threading.Thread(target=self._sample, args=(pid, stop), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def _sample(self, pid: int, stop: threading.Event) -> None:
+        while True:
+            stopped = stop.wait(_SAMPLE_S)
+            try:
+                self.peak_rss_bytes = max(self.peak_rss_bytes, _peak_rss_bytes(pid))
+            except (psutil.Error, OSError, ValueError):
+                return
+            if stopped:
+                return
+
+
+def _peak_rss_bytes(pid: int) -> int:
+    """High-water mark of a process where the system keeps one, else its memory now."""
+    if sys.platform == "linux":
+        status = Path(f"/proc/{pid}/status").read_text()
+        return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0)
+    info = psutil.Process(pid).memory_info()
+    return int(getattr(info, "peak_wset", info.rss))
+
+
+class _ThisPythonKernelManager(AsyncKernelManager):
+    """Starts kernels of this interpreter, whatever kernel specs the machine has under the same name."""
+
+    folder = ""
+
+    def __init__(self, **kwargs: Any) -> None:
+        # Sockets in a private folder: no ports to collide or to listen on, and no need of a writable home.
+        usable = sys.platform != "win32" and len(self.folder) <= _LONGEST_SOCKET_FOLDER
+        connection = {"transport": "ipc"} if usable else {}
+        super().__init__(connection_file=str(Path(self.folder, "kernel.json")), **connection, **kwargs)
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        # A user's IPython start-up files, history or matplotlib backend must not change a report.
+        env = {
+            "IPYTHONDIR": self.folder,
+            "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+            # The kernel works elsewhere, and has to find the very library that drives it.
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(paths.ROOT), os.environ.get("PYTHONPATH")])),
+            "OPENBLAS_NUM_THREADS": os.environ.get("OPENBLAS_NUM_THREADS", "1"),
+        }
+        command = [sys.executable, "-Xfrozen_modules=off", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        # What happens in a cell is in the notebook; the rest a kernel logs is noise on the terminal.
+        command.append("--log-level=CRITICAL")
+        return KernelSpec(argv=command, display_name="Python 3", language="python", env=env)
+
+
+class _Engine(NBClientEngine):
+    """papermill's engine with this interpreter's kernel and a ``Watch``."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, *, watch: Watch, **kwargs: Any) -> Any:
+        with tempfile.TemporaryDirectory(prefix="sageserve-", ignore_cleanup_errors=True) as folder:
+            manager = type("KernelManager", (_ThisPythonKernelManager,), {"folder": folder})
+            client = PapermillNotebookClient(
+                nb_man,
+                kernel_name=kernel_name,
+                kernel_manager_class=manager,
+                startup_timeout=120,
+                on_cell_start=watch.cell_started,
+                log=logging.getLogger("papermill"),
+            )
+            with client.setup_kernel():
+                with watch.memory(client.km.provisioner.pid):
+                    client.papermill_execute_cells()
+                info = client.wait_for_reply(client.kc.kernel_info())
+                client.nb.metadata["language_info"] = info["content"]["language_info"]
+                client.set_widgets_metadata()
+            return client.nb
+
+
+papermill_engines.register(_ENGINE, _Engine)
+# Failures are raised, and told once by whoever called.
+logging.getLogger("papermill").addHandler(logging.NullHandler())
+
+
+def first_line(source: str) -> str:
+    """First line of a cell that says something, shortened."""
+    line = next((line.strip() for line in source.splitlines() if line.strip()), "")
+    return line if len(line) <= 80 else line[:79] + "…"
+
+
+def parameters_of(notebook: Path) -> tuple[str, ...]:
+    """Names declared in the notebook's cell tagged ``parameters``, in order."""
+    return tuple(papermill.inspect_notebook(_literal(notebook)))
+
+
+def select_parameters(
+    notebooks: Sequence[Path], common: Parameters, extra: Parameters | None = None
+) -> dict[Path, dict[str, str | int | float | bool]]:
+    """The parameters each notebook gets: those of ``common`` and ``extra`` that it declares.
+
+    Raises
+    ------
+    InputError
+        If a name in ``extra`` is declared by none of the notebooks; the text lists the valid names.
+    """
+    declared = {notebook: parameters_of(notebook) for notebook in notebooks}
+    valid = sorted({name for names in declared.values() for name in names})
+    problems = [_unknown(name, valid) for name in extra or {} if name not in valid]
+    if problems:
+        raise InputError(problems)
+    given = {**common, **(extra or {})}
+    return {notebook: {name: given[name] for name in names if name in given} for notebook, names in declared.items()}
+
+
+def _unknown(name: str, valid: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(valid), n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"unknown notebook parameter {name!r}; the notebooks declare {', '.join(valid) or 'none'}.{hint}"
+
+
+def code_cells(notebook: Path) -> int:
+    """Number of code cells that hold code."""
+    cells = nbformat.read(notebook, as_version=4).cells
+    return sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in cells)
+
+
+def run_notebook(
+    notebook: Path,
+    output: Path,
+    parameters: Parameters,
+    *,
+    cwd: Path,
+    on_cell: Callable[[int], None] = lambda cell: None,
+) -> NotebookResult:
+    """Execute ``notebook`` with ``parameters`` into ``output``, which is written cell by cell and kept on failure.
+
+    ``parameters`` must be declared by the notebook (see ``select_parameters``); paths in it must be absolute, since
+    the kernel works in ``cwd``. ``on_cell`` is called with the number of each code cell as it starts.
+
+    Raises
+    ------
+    NotebookError
+        If a cell raises, or the kernel dies or does not start.
+    """
+    watch = Watch(on_cell)
+    began = time.perf_counter()
+
+    def result(status: str) -> NotebookResult:
+        peak = round(watch.peak_rss_bytes / _MIB, 1) if watch.peak_rss_bytes else None
+        return NotebookResult(notebook.stem, round(time.perf_counter() - began, 3), peak, status)
+
+    try:
+        papermill.execute_notebook(
+            _literal(notebook),
+            _literal(output),
+            parameters=dict(parameters),
+            engine_name=_ENGINE,
+            kernel_name="python3",
+            language="python",
+            progress_bar=False,
+            cwd=str(cwd),
+            watch=watch,
+        )
+    except PapermillExecutionError as error:
+        raise NotebookError(
+            result("failed"), watch.cell, first_line(error.source), error.ename, error.evalue, str(error)
+        ) from error
+    except DeadKernelError as error:
+        cause = "its Python process died. If the system ran out of memory, try a smaller trace or scale"
+        raise NotebookError(result("failed"), watch.cell, watch.first_line, "KernelDied", cause) from error
+    except RuntimeError as error:
+        raise NotebookError(result("failed"), watch.cell, watch.first_line, "RuntimeError", str(error)) from error
+    return result("complete")
+
+
+def _literal(path: Path) -> str:
+    """``path`` as text that papermill, which treats paths as format strings, takes literally."""
+    return str(path.resolve()).replace("{", "{{").replace("}", "}}")

@@ -1,0 +1,181 @@
+"""Request traces: the schema, opening a file as one, and writing the canonical Parquet form."""
+
+import hashlib
+import os
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sageserve_lib import readers
+from sageserve_lib.errors import InputError
+from sageserve_lib.validation import COLUMNS, OPTIONAL, TIERS, Check, Defaults
+
+__all__ = ["COLUMNS", "OPTIONAL", "TIERS", "Defaults", "Trace", "open_trace", "write_parquet"]
+
+ROWS = 500_000
+TEXT = ("region", "model", "tier", "app", "region_preference")
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A validated trace.
+
+    Attributes
+    ----------
+    name : str
+        File name without its folder.
+    path : Path
+        The file it was opened from.
+    sha256 : str
+        Of that file's bytes.
+    start : Timestamp
+        Moment of ``arrival_s`` zero, with time zone.
+    requests : int
+    duration_s : float
+        Time of the last arrival.
+    regions, models, tiers : tuple of str
+        Those that occur, sorted; tiers in the order of TIERS.
+    notes : tuple of str
+        Sentences for the report: what was filled in, assumed or changed.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    start: pd.Timestamp
+    requests: int
+    duration_s: float
+    regions: tuple[str, ...]
+    models: tuple[str, ...]
+    tiers: tuple[str, ...]
+    notes: tuple[str, ...]
+    _source: readers.Source = field(repr=False)
+    _categories: dict[str, tuple[str, ...]] = field(repr=False)
+
+    def chunks(self, rows: int = ROWS) -> Iterator[pd.DataFrame]:
+        """The requests in order, ``rows`` at a time: columns as in COLUMNS, and the optional ones there are.
+
+        Text columns are categorical with the same categories in every chunk.
+        """
+        for raw in self._source.chunks(rows):
+            data: dict[str, object] = {}
+            for name in (*COLUMNS, *OPTIONAL):
+                if name in self._source.defaults:
+                    value = self._source.defaults[name]
+                    data[name] = pd.Categorical.from_codes(np.zeros(len(raw), dtype=np.int8), [value])
+                elif name in TEXT and name in raw.columns:
+                    data[name] = pd.Categorical(raw[name].astype(object), categories=self._categories[name])
+                elif name in raw.columns:
+                    dtype = np.float64 if name == "arrival_s" else np.int32
+                    data[name] = pd.to_numeric(raw[name]).to_numpy(dtype)
+            yield pd.DataFrame(data)
+
+    def frame(self) -> pd.DataFrame:
+        """All requests in one frame."""
+        return pd.concat(self.chunks(), ignore_index=True)
+
+
+def open_trace(path: str | Path, defaults: Defaults | None = None) -> Trace:
+    """Open and check a trace.
+
+    Parameters
+    ----------
+    path : str or Path
+        CSV or Parquet with the canonical columns, or Azure's public CSV format.
+    defaults : Defaults, optional
+        Region, model and tier for a trace without these columns.
+
+    Raises
+    ------
+    InputError
+        With every problem found, up to 20.
+    """
+    path = Path(path)
+    source = readers.open_source(path, defaults or Defaults())
+    check = Check(path.name, csv=source.csv)
+    for chunk in source.chunks(ROWS):
+        check.chunk(chunk)
+    check.done()
+    categories = {name: tuple(sorted(values)) for name, values in check.labels.items()}
+    for name, value in source.defaults.items():
+        categories[name] = (value,)
+    if unknown := sorted(set(categories["tier"]) - set(TIERS)):
+        raise InputError(f"tier {unknown[0]!r} (option --default-tier): expected one of {', '.join(TIERS)}")
+    with path.open("rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    return Trace(
+        name=path.name,
+        path=path,
+        sha256=sha256,
+        start=source.start,
+        requests=check.rows,
+        duration_s=check.last_arrival_s,
+        regions=categories["region"],
+        models=categories["model"],
+        tiers=tuple(tier for tier in TIERS if tier in categories["tier"]),
+        notes=tuple(source.notes),
+        _source=source,
+        _categories=categories,
+    )
+
+
+def renamed(trace: Trace, name: str) -> Trace:
+    """The same trace under another name."""
+    return replace(trace, name=name)
+
+
+def write_parquet(frames: Iterable[pd.DataFrame], path: Path, start: pd.Timestamp) -> None:
+    """Write requests in the canonical form; ``path`` appears when it is complete.
+
+    Parameters
+    ----------
+    frames : iterable of DataFrame
+        In order of arrival; each becomes one row group (or several, above 500 000 rows).
+    path : Path
+    start : Timestamp
+        Moment of ``arrival_s`` zero, with time zone.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = None
+    try:
+        for frame in frames:
+            if writer is None:
+                schema = _schema([*COLUMNS, *(name for name in OPTIONAL if name in frame.columns)], start)
+                writer = pq.ParquetWriter(partial, schema, compression="zstd")
+            table = pa.Table.from_pandas(frame[schema.names], preserve_index=False)
+            writer.write_table(_plain(table, schema), row_group_size=ROWS)
+        if writer is None:
+            msg = "there are no requests to write"
+            raise ValueError(msg)
+        writer.close()
+        writer = None
+        partial.replace(path)
+    finally:
+        if writer is not None:
+            writer.close()
+        partial.unlink(missing_ok=True)
+
+
+def _schema(columns: list[str], start: pd.Timestamp) -> pa.Schema:
+    text = pa.dictionary(pa.int32(), pa.string())
+    kinds = {"arrival_s": pa.float64(), "prompt_tokens": pa.int32(), "output_tokens": pa.int32()}
+    fields = [pa.field(name, kinds.get(name, text)) for name in columns]
+    return pa.schema(fields, metadata={"trace_start": start.isoformat()})
+
+
+def _plain(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Bring columns to the schema's types, whatever kind of text they were."""
+    columns = []
+    for kind in schema:
+        column = table[kind.name]
+        if pa.types.is_dictionary(kind.type):
+            column = column.cast(pa.string()).dictionary_encode()
+        columns.append(column.cast(kind.type))
+    return pa.Table.from_arrays(columns, schema=schema)

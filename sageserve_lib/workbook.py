@@ -1,0 +1,299 @@
+"""What the notebooks call: one object that computes each table once, or reads it from the run directory.
+
+Alone, a notebook computes what it needs; within a run it finds what earlier notebooks have written. The tables
+are the same either way.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from IPython.display import Markdown, display
+from matplotlib.figure import Figure
+
+from sageserve_lib import characterize, costs, tables, workload
+from sageserve_lib.allocation import AllocationPlanner, choose_solver, planned_demand, theta_tps
+from sageserve_lib.catalogue import Scenario, load_scenario
+from sageserve_lib.errors import InputError
+from sageserve_lib.forecast import forecast_week, interval_for
+from sageserve_lib.policies import REGISTRY, Policy
+from sageserve_lib.scorecard import scorecard
+from sageserve_lib.simulation import SimulationResult, fleet_models, fleet_regions, horizon_s, simulate
+from sageserve_lib.trace import Defaults, Trace, open_trace
+
+#: Policies of the default report, the baseline first.
+DEFAULT_POLICIES = ("siloed", "reactive", "lt-i", "lt-u", "lt-ua", "static-peak", "oracle")
+_SAMPLE_ROWS = 20_000
+
+
+class Workbook:
+    """One trace, one scenario, one run.
+
+    Parameters
+    ----------
+    trace : str
+        CSV or Parquet file; empty for the synthetic workload.
+    scenario : str
+        Name of a scenario or a YAML file.
+    run_dir : str
+        Where tables, figures and notes are written, and read back; empty to keep them in the notebook.
+    seed, scale, days, history_days
+        Of the synthetic workload; the seed also of probing.
+    defaults : mapping
+        region, model and tier for a trace without these columns; empty text for the built-in ones.
+    policies : iterable of str
+        Policies to simulate.
+
+    Raises
+    ------
+    InputError
+        If the trace, the scenario or a policy's name is bad.
+    """
+
+    def __init__(
+        self,
+        trace: str = "",
+        scenario: str = "paper",
+        run_dir: str = "",
+        seed: int = 7,
+        scale: float = 1.0,
+        days: float = 7.0,
+        history_days: float = 14.0,
+        defaults: Mapping[str, str] | None = None,
+        policies: Iterable[str] = DEFAULT_POLICIES,
+    ) -> None:
+        self.scenario: Scenario = load_scenario(scenario)
+        self.folder = Path(run_dir) if run_dir else None
+        self.seed = seed
+        self.policy_names = tuple(policies)
+        unknown = [name for name in self.policy_names if name not in REGISTRY]
+        if unknown:
+            raise InputError(f"Unknown policies {', '.join(unknown)}; there are {', '.join(sorted(REGISTRY))}.")
+        self.spec = None
+        if trace:
+            self.trace: Trace = open_trace(trace, Defaults(**(defaults or {})))
+        else:
+            self.spec = workload.WorkloadSpec(scale=scale, days=days, history_days=history_days, seed=seed)
+            self.trace = open_trace(workload.cached_trace(self.spec))
+        self.regions = fleet_regions(self.trace, self.scenario)
+        self.models = fleet_models(self.trace, self.scenario)
+        self._results: dict[str, SimulationResult] = {}
+        plt.rcParams["figure.max_open_warning"] = 0
+
+    # What a notebook shows
+
+    def say(self, text: str) -> None:
+        """Show Markdown text."""
+        display(Markdown(text))
+
+    def note(self, text: str) -> None:
+        """Show a sentence and add it to the report's notes."""
+        self.say(f"> **Note.** {text}")
+        if self.folder is not None:
+            notes = self._json("notes.json", [])
+            if text not in (entry["text"] for entry in notes):
+                self._write_json("notes.json", [*notes, {"text": text}])
+
+    def figure(self, figure: Figure, name: str, title: str, see: str) -> None:
+        """Show a figure with the sentence that says what to see, and save it for the report's summary."""
+        figure.set_label(title)
+        alt = f"{title}. {see}"
+        display(figure, metadata={kind: {"alt": alt} for kind in ("image/svg+xml", "image/png")})
+        plt.close(figure)
+        self.say(f"*{see}*")
+        if self.folder is not None:
+            folder = self.folder / "figures"
+            folder.mkdir(parents=True, exist_ok=True)
+            # Without a date, equal runs give equal files.
+            figure.savefig(folder / f"{name}.svg", bbox_inches="tight", metadata={"Date": None})
+            captions = self._json("figures/captions.json", {})
+            captions[name] = {"file": f"{name}.svg", "title": title, "alt": alt}
+            self._write_json("figures/captions.json", captions)
+
+    # Tables
+
+    def demand(self) -> pd.DataFrame:
+        """The ``demand`` table; rows before the trace's start are history."""
+        return self._table("demand", self._demand)
+
+    def forecast(self) -> pd.DataFrame:
+        """The ``forecast`` table."""
+        return self._table("forecast", self._forecast)
+
+    def backtest(self) -> pd.DataFrame:
+        """The ``backtest`` table."""
+        self.forecast()
+        return self._table("backtest", lambda: tables.empty("backtest"))
+
+    def allocation(self) -> pd.DataFrame:
+        """The ``allocation`` table: the plan of every hour, each from the one before."""
+        return self._table("allocation", self._allocation)
+
+    def policies(self) -> pd.DataFrame:
+        """The ``policies`` table."""
+        return self._table("policies", self._policies)
+
+    def latency(self) -> pd.DataFrame:
+        """The ``latency`` table."""
+        self.policies()
+        return self._table("latency", lambda: tables.empty("latency"))
+
+    def instances(self) -> pd.DataFrame:
+        """The ``instances`` table."""
+        self.policies()
+        return self._table("instances", lambda: tables.empty("instances"))
+
+    def held(self) -> pd.DataFrame:
+        """VM-hours per policy, region, model and group, by what they were held for."""
+        self.policies()
+        return self._table("held", lambda: tables.empty("held"))
+
+    def scorecard(self) -> pd.DataFrame:
+        """The ``scorecard`` table: [SageServe]'s claims beside this run."""
+        return self._table("scorecard", lambda: scorecard(self.policies()))
+
+    # Parts
+
+    @property
+    def start(self) -> pd.Timestamp:
+        """Start of the trace."""
+        return self.trace.start
+
+    @property
+    def end(self) -> pd.Timestamp:
+        """End of the trace, rounded up to whole quarters of an hour as the simulation's accounting is."""
+        return self.start + pd.Timedelta(seconds=horizon_s(self.trace.duration_s))
+
+    @cached_property
+    def trace_notes(self) -> list[str]:
+        """What had to be assumed about the trace, and parts of the scenario it does not use."""
+        notes = list(self.trace.notes)
+        if self.spec is not None:
+            notes.insert(0, f"The trace is synthetic, shaped after the week SageServe describes (seed {self.seed}).")
+        for what, used, all_of in (
+            ("regions", self.regions, self.scenario.regions),
+            ("models", self.models, self.scenario.models),
+        ):
+            if idle := [name for name in all_of if name not in used]:
+                notes.append(f"The trace has no requests for the {what} {', '.join(idle)}: they are left out.")
+        return notes
+
+    @cached_property
+    def forecast_notes(self) -> list[str]:
+        """What the forecast could not do, and why."""
+        self.forecast()
+        return list(self._json("tables/forecast-notes.json", self._memory.get("forecast-notes", [])))
+
+    @cached_property
+    def solver(self) -> str:
+        """The solver in use; says so when it is not GLPK."""
+        name, remark = choose_solver("glpk")
+        if remark:
+            self.note(remark)
+        return name
+
+    @cached_property
+    def token_sample(self) -> pd.DataFrame:
+        """Model, prompt_tokens and output_tokens of requests spread evenly over the trace, about 20 000."""
+        step = max(self.trace.requests // _SAMPLE_ROWS, 1)
+        parts = [chunk.iloc[::step] for chunk in self.trace.chunks()]
+        return pd.concat(parts)[["model", "prompt_tokens", "output_tokens"]]
+
+    @cached_property
+    def theta(self) -> dict[str, float]:
+        """θ by model: total TPS one instance sustains within SLA."""
+        return theta_tps(self.token_sample, self.models, self.scenario, self.seed)
+
+    @cached_property
+    def planner(self) -> AllocationPlanner:
+        """The hourly planner, fed by the forecast."""
+        step = pd.Timedelta(seconds=self.scenario.planning.interval_s)
+        hours = pd.date_range(self.start, self.end, freq=step, inclusive="left")
+        share = self.scenario.planning.niw_buffer_share
+        demand = planned_demand(self.demand(), self.forecast(), hours, self.start, share)
+        return AllocationPlanner(self.scenario, self.theta, demand, self.solver)
+
+    def simulate(self, policy: type[Policy] | str) -> SimulationResult:
+        """Simulate one policy on the trace, by name or by class; once."""
+        kind = REGISTRY[policy] if isinstance(policy, str) else policy
+        if kind.name not in self._results:
+            planner = self.planner if kind.plan != "none" else None
+            self._results[kind.name] = simulate(self.trace, kind(self.scenario), self.scenario, self.theta, planner)
+        return self._results[kind.name]
+
+    # How each table is made
+
+    def _demand(self) -> pd.DataFrame:
+        if self.spec is None or not self.spec.history_days:
+            return characterize.demand_table(self.trace, interval_for(self.trace.duration_s))
+        return pd.concat(
+            [workload.history_demand(self.spec), characterize.demand_table(self.trace)], ignore_index=True
+        )
+
+    def _forecast(self) -> pd.DataFrame:
+        result = forecast_week(self.demand(), self.start, self.start + pd.Timedelta(seconds=self.trace.duration_s))
+        self._keep("backtest", result.backtest)
+        self._memory["forecast-notes"] = result.notes
+        if self.folder is not None:
+            self._write_json("tables/forecast-notes.json", result.notes)
+        self._add_timings(result.timings)
+        return result.forecast
+
+    def _allocation(self) -> pd.DataFrame:
+        n = self.scenario.instances_per_endpoint
+        counts = {(region, model): n for region in self.regions for model in self.models}
+        plan = self.planner.chain("forecast", self.start, counts)
+        if self.planner.solves:
+            row = {"step": "solve", "wall_s": self.planner.solve_wall_s, "cpu_s": self.planner.solve_cpu_s}
+            self._add_timings(pd.DataFrame([row]))
+        return plan
+
+    def _policies(self) -> pd.DataFrame:
+        results = [self.simulate(name) for name in self.policy_names]
+        self._keep("latency", pd.concat([result.latency for result in results], ignore_index=True))
+        self._keep("instances", pd.concat([result.instances for result in results], ignore_index=True))
+        self._keep("held", pd.concat([result.held for result in results], ignore_index=True))
+        self._add_timings(pd.concat([result.timings for result in results], ignore_index=True))
+        rows = [{"policy": result.policy, "seed": self.seed, **result.totals} for result in results]
+        return costs.policies_table(pd.DataFrame(rows))
+
+    # Where they are kept
+
+    @cached_property
+    def _memory(self) -> dict:
+        return {}
+
+    def _table(self, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        if name not in self._memory:
+            found = tables.read(name, self.folder / "tables") if self.folder is not None else None
+            if found is None:
+                found = make()
+                self._keep(name, found)
+            self._memory[name] = found
+        return self._memory[name]
+
+    def _keep(self, name: str, frame: pd.DataFrame) -> None:
+        self._memory[name] = frame
+        if self.folder is not None:
+            tables.write(name, frame, self.folder / "tables")
+
+    def _add_timings(self, rows: pd.DataFrame) -> None:
+        rows = rows.reindex(columns=list(tables.COLUMNS["timings"]))
+        text = ["policy", "region", "model"]
+        rows[text] = rows[text].fillna("")
+        before = tables.read("timings", self.folder / "tables") if self.folder is not None else None
+        before = self._memory.get("timings") if before is None else before
+        self._keep("timings", rows if before is None else pd.concat([before, rows], ignore_index=True))
+
+    def _json(self, name: str, default: list | dict) -> list | dict:
+        file = self.folder / name if self.folder is not None else None
+        return json.loads(file.read_text(encoding="utf-8")) if file is not None and file.exists() else default
+
+    def _write_json(self, name: str, value: list | dict) -> None:
+        assert self.folder is not None
+        file = self.folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -1,0 +1,40 @@
+"""A finished report of fixture notebooks, made once for all tests that look at its pages."""
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from sageserve_lib.report import make_report
+
+FIXTURES = Path(__file__).parent / "fixtures"
+NAMES = ("1-small", "3-rich", "7-tables")
+LABEL = '<img src="https://evil.example/x.png" onerror="window.hacked = 1">'
+TRACE = {
+    "name": "my <b>trace</b>.csv",
+    "sha256": "0" * 64,
+    "start": "2023-11-16T18:15:46+00:00",
+    "requests": 19366,
+    "duration_s": 3500.0,
+}
+
+
+def notebook(name: str) -> Path:
+    """One of the fixture notebooks."""
+    return FIXTURES / f"{name}.ipynb"
+
+
+def demo_report(factory: pytest.TempPathFactory) -> Path:
+    """The run folder, in a place whose name is hard on paths."""
+    return _make(factory.getbasetemp())
+
+
+@cache
+def _make(folder: Path) -> Path:
+    return make_report(
+        "démo",
+        trace=TRACE,
+        parameters={"seed": 3, "scenario": "paper", "trace": "/somewhere/my.csv"},
+        notebooks=[notebook(name) for name in NAMES],
+        reports=folder / "reports {of} ünïcode",
+    )

@@ -1,0 +1,100 @@
+"""A report as a browser shows it, with the network off."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from demo_report import demo_report
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+ARGUMENTS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+PAGES = ("index.html", "1-small.html", "3-rich.html", "7-tables.html")
+#: Width in pixels, and colour scheme.
+SCREENS = ((1280, "light"), (390, "dark"))
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return demo_report(tmp_path_factory)
+
+
+@pytest.fixture(params=SCREENS, ids=lambda screen: f"{screen[0]}-{screen[1]}")
+def tab(request: pytest.FixtureRequest, browser: Any) -> Iterator[tuple[Any, list[str]]]:
+    """A tab without network, and the list of what went wrong in it."""
+    width, scheme = request.param
+    context = browser.new_context(offline=True, viewport={"width": width, "height": 900}, color_scheme=scheme)
+    tab = context.new_page()
+    problems: list[str] = []
+    tab.on("console", lambda message: problems.append(f"{message.type}: {message.text}"))
+    tab.on("pageerror", lambda error: problems.append(str(error)))
+    tab.on("requestfailed", lambda asked: problems.append(f"failed: {asked.url[:200]}"))
+    tab.on("request", lambda asked: asked.url.startswith(("file:", "data:")) or problems.append(f"asked: {asked.url}"))
+    yield tab, problems
+    context.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_shows_everything_without_network(tab: tuple[Any, list[str]], report: Path, name: str) -> None:
+    page, problems = tab
+    page.goto((report / name).as_uri())
+    page.wait_for_load_state("networkidle")
+    assert problems == []
+    assert page.evaluate("[...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.alt)") == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+    assert page.evaluate("window.hacked") is None
+    if page.locator("#all-code").count():
+        page.click("#all-code")
+        assert page.evaluate("document.querySelectorAll('details.code:not([open])').length") == 0
+        assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+        page.click("#all-code")
+        assert page.evaluate("document.querySelectorAll('details.code[open]').length") == 0
+    assert problems == []
+
+
+def test_mathematics_is_laid_out(tab: tuple[Any, list[str]], report: Path) -> None:
+    page, _ = tab
+    page.goto((report / "3-rich.html").as_uri())
+    heights = page.evaluate(
+        "[...document.querySelectorAll('math[display=block]')].map(m => m.getBoundingClientRect().height)"
+    )
+    assert len(heights) == 2
+    assert min(heights) > 20, "a sum with its limits, and two lines, are higher than a line of text"
+
+
+def test_pages_can_be_reached_from_the_summary(tab: tuple[Any, list[str]], report: Path) -> None:
+    page, problems = tab
+    page.goto((report / "index.html").as_uri())
+    seen = []
+    while page.locator("nav.neighbours .next").count():
+        page.click("nav.neighbours .next")
+        seen.append(page.url.rsplit("/", 1)[1])
+    assert seen == list(PAGES[1:])
+    assert problems == []
+
+
+def test_injected_script_does_not_run_even_where_a_page_carries_it(browser: Any, report: Path, tmp_path: Path) -> None:
+    text = (report / "index.html").read_text(encoding="utf-8")
+    bad = '<script>window.hacked = 1</script><img src="data:," onerror="window.hacked = 1">'
+    (tmp_path / "index.html").write_text(text.replace("</main>", f"{bad}</main>"), encoding="utf-8")
+    page = browser.new_page()
+    page.goto((tmp_path / "index.html").as_uri())
+    page.wait_for_load_state("networkidle")
+    assert page.evaluate("window.hacked") is None
+    page.close()

@@ -1,0 +1,251 @@
+"""The ``sageserve`` command: what it prints, its exit statuses, and that refusing leaves nothing behind."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from demo_report import notebook
+from typer.testing import CliRunner
+
+from sageserve_lib import __version__, cli
+
+HEADER = "arrival_s,region,model,tier,prompt_tokens,output_tokens"
+GOOD = f"""{HEADER}
+0.0,eastus,Llama-2-70B,IW-F,100,10
+1.5,eastus,Llama-2-70B,IW-N,200,20
+3.0,westus,Llama-2-70B,NIW,300,30
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command gave."""
+
+    status: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def sageserve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the command in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args: object) -> Done:
+        result = CliRunner().invoke(cli.app, [str(arg) for arg in args])
+        assert "Traceback" not in result.output
+        return Done(result.exit_code, result.stdout, result.stderr)
+
+    return run
+
+
+def names(folder: Path) -> set[str]:
+    """Everything in ``folder``."""
+    return {item.name for item in folder.iterdir()}
+
+
+def write(tmp_path: Path, content: str | bytes, name: str = "trace.csv") -> Path:
+    file = tmp_path / name
+    file.write_bytes(content.encode() if isinstance(content, str) else content)
+    return file
+
+
+BAD_TRACES = {
+    "missing column": (GOOD.replace("output_tokens", "words"), ["output_tokens"]),
+    "negative count": (GOOD.replace(",200,", ",-200,"), ["prompt_tokens", "-200"]),
+    "NaN arrival": (GOOD.replace("1.5,", "nan,"), ["arrival_s", "nan"]),
+    "time going backwards": (GOOD.replace("3.0,", "0.5,"), ["arrival_s", "0.5"]),
+    "empty": ("", ["empty"]),
+    "binary": (bytes(range(256)) * 20, []),
+    "unknown tier": (GOOD.replace("NIW", "gold"), ["tier", "gold"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TRACES)
+@pytest.mark.parametrize("command", [("report", "--reports", "reports", "--trace"), ("trace", "validate")], ids=len)
+def test_bad_trace_is_refused_and_nothing_is_left(
+    sageserve: Run, tmp_path: Path, case: str, command: tuple[str, ...]
+) -> None:
+    content, words = BAD_TRACES[case]
+    file = write(tmp_path, content)
+    done = sageserve(*command, file)
+    assert done.status == 2
+    assert done.out == ""
+    problem = [line for line in done.err.splitlines() if line.startswith("error: ")]
+    assert len(problem) == 1, done.err
+    for word in ["trace.csv", *words]:
+        assert word.lower() in problem[0].lower()
+    assert names(tmp_path) == {"trace.csv"}
+
+
+@pytest.mark.parametrize("path", ["nowhere.csv", "folder", "nowhere/at/all.parquet"])
+def test_trace_that_cannot_be_opened(sageserve: Run, tmp_path: Path, path: str) -> None:
+    (tmp_path / "folder").mkdir()
+    done = sageserve("report", "--trace", path, "--reports", "reports")
+    assert done.status == 2
+    assert Path(path).name in done.err
+    assert names(tmp_path) == {"folder"}
+
+
+def test_every_problem_of_a_trace_is_told(sageserve: Run, tmp_path: Path) -> None:
+    file = write(tmp_path, GOOD.replace(",200,", ",-200,").replace("NIW", "gold"))
+    done = sageserve("trace", "validate", file)
+    assert done.status == 2
+    assert done.err.count("error: ") == 2
+
+
+BAD_OPTIONS = {
+    "scenario": (["--scenario", "nope"], "nope"),
+    "scale": (["--scale", "-1"], "--scale"),
+    "scale zero": (["--scale", "0"], "--scale"),
+    "scale nan": (["--scale", "nan"], "--scale"),
+    "scale infinite": (["--scale", "inf"], "--scale"),
+    "scale word": (["--scale", "much"], "--scale"),
+    "days": (["--days", "0"], "--days"),
+    "history": (["--history-days", "-1"], "--history-days"),
+    "seed": (["--seed", "-1"], "--seed"),
+    "seed word": (["--seed", "x"], "--seed"),
+    "name slash": (["--run", "a/b"], "a/b"),
+    "name up": (["--run", ".."], ".."),
+    "name latest": (["--run", "latest"], "reserved"),
+    "policy": (["--policies", "siloed,nope"], "'nope'"),
+    "unknown option": (["--sclae", "1"], "--sclae"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_OPTIONS)
+def test_bad_option_is_refused_and_nothing_is_left(sageserve: Run, tmp_path: Path, case: str) -> None:
+    options, word = BAD_OPTIONS[case]
+    done = sageserve("report", "--reports", "reports", *options)
+    assert done.status == 2
+    assert done.out == ""
+    assert word in done.err
+    assert names(tmp_path) == set()
+
+
+def test_all_bad_options_are_told_at_once(sageserve: Run) -> None:
+    done = sageserve("report", "--scale", "-1", "--days", "-1", "--run", "a/b", "--scenario", "nope", "--policies", "x")
+    assert done.status == 2
+    assert done.err.count("error: ") == 5
+
+
+def test_options_of_the_synthetic_workload_do_not_go_with_a_trace(sageserve: Run, tmp_path: Path) -> None:
+    done = sageserve("report", "--trace", write(tmp_path, GOOD), "--scale", "0.1", "--reports", "reports")
+    assert done.status == 2
+    assert "--scale is of the synthetic workload" in done.err
+
+
+def test_report_on_a_trace(sageserve: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sageserve_lib.report.default_notebooks", lambda: [notebook("1-small")])
+    write(tmp_path, GOOD)
+    done = sageserve("report", "--trace", "trace.csv", "--run", "r", "--seed", "5", "--reports", "reports")
+    assert done.status == 0, done.err
+    assert done.out == f"Report: {tmp_path / 'reports' / 'r' / 'index.html'}\n"
+    assert (tmp_path / "reports" / "latest" / "tables" / "small.csv").read_text() == "seed,note\n5,nothing\n"
+    assert "trace.csv" in (tmp_path / "reports" / "r" / "index.html").read_text()
+
+
+def test_name_of_a_run_comes_from_trace_scenario_and_time(
+    sageserve: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sageserve_lib.report.default_notebooks", lambda: [notebook("1-small")])
+    done = sageserve("report", "--trace", write(tmp_path, GOOD, "my trace.csv"), "--reports", "reports")
+    assert done.status == 0, done.err
+    (run,) = names(tmp_path / "reports") - {"latest"}
+    assert run.startswith("my-trace-paper-2")
+
+
+@pytest.mark.parametrize(("name", "status"), [("2-failing", 1), ("4-bad-input", 2)])
+def test_report_that_fails(
+    sageserve: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, status: int
+) -> None:
+    monkeypatch.setattr("sageserve_lib.report.default_notebooks", lambda: [notebook(name)])
+    done = sageserve("report", "--trace", write(tmp_path, GOOD), "--run", "r", "--reports", "reports")
+    assert done.status == status
+    assert f"Notebook {name} failed in code cell" in done.err
+    assert str(tmp_path / "reports" / "r.failed" / f"{name}.html") in done.err
+    assert names(tmp_path / "reports") == {"r.failed"}
+
+
+def test_policies_that_no_notebook_takes_are_refused(
+    sageserve: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sageserve_lib.report.default_notebooks", lambda: [notebook("1-small")])
+    done = sageserve("report", "--trace", write(tmp_path, GOOD), "--policies", "siloed", "--reports", "reports")
+    assert done.status == 2
+    assert "unknown notebook parameter 'policies'" in done.err
+    assert names(tmp_path) == {"trace.csv"}
+
+
+def test_validate_says_what_is_in_a_trace(sageserve: Run, tmp_path: Path) -> None:
+    done = sageserve("trace", "validate", write(tmp_path, GOOD))
+    assert done.status == 0, done.err
+    assert "trace.csv: 3 requests" in done.out
+    assert "regions: eastus, westus" in done.out
+    assert "tiers: IW-F, IW-N, NIW" in done.out
+
+
+def test_convert_keeps_the_requests(sageserve: Run, tmp_path: Path) -> None:
+    done = sageserve("trace", "convert", write(tmp_path, GOOD), "out.parquet")
+    assert done.status == 0, done.err
+    assert names(tmp_path) == {"trace.csv", "out.parquet"}
+    assert "out.parquet: 3 requests" in sageserve("trace", "validate", "out.parquet").out
+
+
+@pytest.mark.parametrize("target", ["out.csv", "nowhere/out.parquet", "folder.parquet"])
+def test_convert_and_generate_refuse_a_bad_target(sageserve: Run, tmp_path: Path, target: str) -> None:
+    (tmp_path / "folder.parquet").mkdir()
+    file = write(tmp_path, GOOD)
+    for command in (("trace", "convert", file, target), ("trace", "generate", target, "--scale", "0.001")):
+        done = sageserve(*command)
+        assert done.status == 2
+        assert target in done.err
+    assert names(tmp_path) == {"trace.csv", "folder.parquet"}
+
+
+def test_convert_does_not_overwrite_its_input(sageserve: Run, tmp_path: Path) -> None:
+    sageserve("trace", "convert", write(tmp_path, GOOD), "out.parquet")
+    before = (tmp_path / "out.parquet").read_bytes()
+    done = sageserve("trace", "convert", "out.parquet", "./out.parquet")
+    assert done.status == 2
+    assert (tmp_path / "out.parquet").read_bytes() == before
+
+
+def test_generate_is_reproducible(sageserve: Run, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        done = sageserve("trace", "generate", f"{name}.parquet", "--scale", "0.001", "--days", "0.5", "--seed", "3")
+        assert done.status == 0, done.err
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+
+def test_unexpected_error_is_one_paragraph_and_a_log(sageserve: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: object) -> None:
+        msg = "surprise"
+        raise KeyError(msg)
+
+    monkeypatch.setattr(cli, "_open", broken)
+    done = sageserve("trace", "validate", "x.csv")
+    assert done.status == 1
+    assert done.err.startswith("error: KeyError: 'surprise'\nThe details are in ")
+    log = Path(done.err.rsplit("The details are in ", 1)[1].strip().removesuffix("."))
+    assert "broken" in log.read_text()
+    log.unlink()
+
+
+def test_version_from_the_command_line() -> None:
+    done = subprocess.run([sys.executable, "-m", "sageserve_lib.cli", "version"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stdout == f"sageserve {__version__}\n"
+
+
+@pytest.mark.parametrize("command", [["--help"], ["report", "--help"], ["trace", "--help"]])
+def test_help(sageserve: Run, command: list[str]) -> None:
+    done = sageserve(*command)
+    assert done.status == 0
+    assert "Usage" in done.out

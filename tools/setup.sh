@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Make the environment in .venv, from conda-forge or from PyPI; see the Makefile. Whole, or without its stamp.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+unset PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX
+export PYTHONNOUSERSITE=1
+
+say() { printf '%s\n' "$*" >&2; }
+stop() { say "Set-up failed: $*"; exit 1; }
+
+conda_program() { for name in mamba micromamba conda; do command -v "$name" && return; done; return 1; }
+
+python_program() {
+  local name
+  for name in python3.13 python3.12 python3.11 python3 python; do
+    if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      command -v "$name"
+      return
+    fi
+  done
+  return 1
+}
+
+from_conda() {
+  local program=$1
+  say "Setting up from conda-forge with $(basename "$program") (environment.yml) ..."
+  case $(basename "$program") in
+    micromamba) "$program" create --yes --prefix "$PWD/.venv" --file environment.yml ;;
+    *) "$program" env create --yes --prefix "$PWD/.venv" --file environment.yml ;;
+  esac || stop "$(basename "$program") could not make the environment. With SAGESERVE_ENV=venv it is made from PyPI instead."
+  .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+}
+
+from_pypi() {
+  local uv python
+  if uv=$(command -v uv); then
+    say "Setting up from PyPI with uv (requirements.lock) ..."
+    "$uv" venv --quiet --no-project --python '>=3.11' .venv || stop "uv found no Python 3.11 or later."
+    "$uv" pip install --quiet --python .venv/bin/python --requirement requirements.lock
+    "$uv" pip install --quiet --python .venv/bin/python --no-deps --editable .
+    return
+  fi
+  python=$(python_program) || stop "no Python 3.11 or later was found. Install one, or conda, or uv."
+  say "Setting up from PyPI with $("$python" --version) (requirements.lock) ..."
+  "$python" -m venv .venv || stop "this Python cannot make virtual environments. On Debian and Ubuntu install python3-venv."
+  if .venv/bin/python -m pip install --quiet --disable-pip-version-check uv 2>/dev/null; then
+    .venv/bin/uv pip install --quiet --python .venv/bin/python --requirement requirements.lock
+    .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --editable .
+  else
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+  fi
+}
+
+rm -rf .venv
+case ${SAGESERVE_ENV:-auto} in
+  conda) from_conda "$(conda_program || stop 'conda, mamba and micromamba are not on PATH.')" ;;
+  venv) from_pypi ;;
+  auto) if program=$(conda_program); then from_conda "$program"; else from_pypi; fi ;;
+  *) stop "SAGESERVE_ENV is '$SAGESERVE_ENV'; expected conda or venv." ;;
+esac
+
+if [ -x .venv/bin/glpsol ]; then
+  say "Solvers: GLPK and HiGHS."
+elif found=$(command -v glpsol); then
+  say "Solvers: GLPK from $found, and HiGHS."
+else
+  say "Solver: no GLPK is to be had here, so HiGHS is used instead."
+fi
+touch .venv/.ready
