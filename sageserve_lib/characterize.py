@@ -8,6 +8,7 @@ from sageserve_lib.trace import Trace
 
 _COUNTED = ("requests", "prompt_tokens", "output_tokens")
 _CDF_POINTS = 241
+_MOST_POINTS = 400
 
 
 def demand_table(trace: Trace, interval_s: int = 900) -> pd.DataFrame:
@@ -52,8 +53,14 @@ def interval_seconds(demand: pd.DataFrame) -> float:
 
 
 def rates(demand: pd.DataFrame) -> pd.DataFrame:
-    """Tidy rates: time, model, tier, requests_per_s, tps (prompt and output), over all regions."""
+    """Tidy rates: time, model, tier, requests_per_s, tps (prompt and output), over all regions.
+
+    By the hour where the table has more intervals than a figure has room for, else by its own intervals.
+    """
     interval_s = interval_seconds(demand)
+    if demand["time"].nunique() > _MOST_POINTS:
+        interval_s = 3600.0
+        demand = demand.assign(time=demand["time"].dt.floor("h"))
     frame = demand.groupby(["time", "model", "tier"], observed=True)[list(_COUNTED)].sum().reset_index()
     frame["requests_per_s"] = frame["requests"] / interval_s
     frame["tps"] = (frame["prompt_tokens"] + frame["output_tokens"]) / interval_s

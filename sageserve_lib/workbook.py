@@ -185,7 +185,7 @@ class Workbook:
     def forecast_notes(self) -> list[str]:
         """What the forecast could not do, and why."""
         self.forecast()
-        return list(self._json("tables/forecast-notes.json", self._memory.get("forecast-notes", [])))
+        return list(self._json("forecast-notes.json", self._memory.get("forecast-notes", [])))
 
     @cached_property
     def solver(self) -> str:
@@ -238,7 +238,7 @@ class Workbook:
         self._keep("backtest", result.backtest)
         self._memory["forecast-notes"] = result.notes
         if self.folder is not None:
-            self._write_json("tables/forecast-notes.json", result.notes)
+            self._write_json("forecast-notes.json", result.notes)
         self._add_timings(result.timings)
         return result.forecast
 

@@ -36,6 +36,7 @@ class View:
     acquiring: int
     utilization: float
     observed_tps: float
+    interactive_tps: float
     pending_tokens: int
     batch_requests_waiting: int
     planned_instances: int | None = None
@@ -61,7 +62,7 @@ class Rule:
 
     One instance is taken when utilization is above ``scale_out_above`` and fewer than ``cap`` are held; one is
     given back when it is below ``scale_in_below`` and more than ``floor`` are held; not within ``cooldown_s`` of
-    the last change. Between ``override_from_s`` and ``override_until_s`` observed TPS at or past
+    the last change. Between ``override_from_s`` and ``override_until_s`` observed interactive TPS at or past
     ``override_out_tps`` / ``override_in_tps`` does the same up to ``override_cap`` and down to ``override_floor``.
     """
 

@@ -114,8 +114,8 @@ def members(s):
 
 @njit(cache=True)
 def window_tokens(s):
-    """(P, window_ticks)."""
-    return carray(_pointer(s.window_tokens), (s.n_pools, s.window_ticks), types.float64)
+    """(P, window_ticks, 2)."""
+    return carray(_pointer(s.window_tokens), (s.n_pools, s.window_ticks, 2), types.float64)
 
 
 @njit(cache=True)

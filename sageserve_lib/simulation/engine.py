@@ -102,9 +102,9 @@ def apply_rule(s, p, time_s, u):
     elif u < rule.scale_in_below and held > rule.floor:
         acted = release(s, p, time_s)
     elif rule.override_from_s <= time_s < rule.override_until_s:
-        if pools(s)[p].observed_tps >= rule.override_out_tps and held < rule.override_cap:
+        if pools(s)[p].interactive_tps >= rule.override_out_tps and held < rule.override_cap:
             acted = acquire(s, p, time_s)
-        elif pools(s)[p].observed_tps <= rule.override_in_tps and held > rule.override_floor:
+        elif pools(s)[p].interactive_tps <= rule.override_in_tps and held > rule.override_floor:
             acted = release(s, p, time_s)
         else:
             return
@@ -122,7 +122,8 @@ def tick(s, time_s):
     window_s = min(ticks, s.window_ticks) * s.tick_s
     for p in range(n_pools):
         m = (p // s.n_groups) % s.n_models
-        pools(s)[p].observed_tps = pools(s)[p].window_sum_tokens / window_s
+        pools(s)[p].observed_tps = pools(s)[p].window_all_tokens / window_s
+        pools(s)[p].interactive_tps = pools(s)[p].window_interactive_tokens / window_s
         pools(s)[p].load = pools(s)[p].observed_tps / (models(s)[m].theta_tps * max(pools(s)[p].n_members, 1))
         u = utilization(s, p)
         if time_s <= s.horizon_s:
@@ -131,8 +132,9 @@ def tick(s, time_s):
     s.ticks = ticks
     oldest = ticks % s.window_ticks
     for p in range(n_pools):
-        pools(s)[p].window_sum_tokens -= window_tokens(s)[p, oldest]
-        window_tokens(s)[p, oldest] = 0.0
+        pools(s)[p].window_all_tokens -= window_tokens(s)[p, oldest, 0]
+        pools(s)[p].window_interactive_tokens -= window_tokens(s)[p, oldest, 1]
+        window_tokens(s)[p, oldest, :] = 0.0
     if s.niw_queued:
         niw_promote(s, time_s)
         for p in range(n_pools):

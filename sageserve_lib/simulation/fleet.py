@@ -220,7 +220,7 @@ def assign(s, p, slot, time_s):
         i = members(s)[p, k]
         if pending_tokens(s)[i] < least:
             best, least = i, pending_tokens(s)[i]
-    observe(s, p, requests(s)[slot].prompt_tokens)
+    observe(s, p, requests(s)[slot].tier, requests(s)[slot].prompt_tokens)
     if s.record:
         records(s)[requests(s)[slot].index].pool = p
     enqueue(s, best, slot, time_s)

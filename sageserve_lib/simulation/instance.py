@@ -296,7 +296,7 @@ def end_iteration(s, i, time_s):
         freed_tokens += held
         instance.context_tokens -= held
         pending_tokens(s)[i] -= 1
-        observe(s, instance.pool, requests(s)[slot].output_tokens)
+        observe(s, instance.pool, requests(s)[slot].tier, requests(s)[slot].output_tokens)
         complete(s, slot, time_s)
         finished += 1
     instance.kv_tokens -= freed_tokens
@@ -309,7 +309,10 @@ def end_iteration(s, i, time_s):
 
 
 @njit(cache=True)
-def observe(s, p, tokens):
+def observe(s, p, tier, tokens):
     """Add tokens to what a pool is seen to process in the current tick."""
-    window_tokens(s)[p, s.ticks % s.window_ticks] += tokens
-    pools(s)[p].window_sum_tokens += tokens
+    window_tokens(s)[p, s.ticks % s.window_ticks, 0] += tokens
+    pools(s)[p].window_all_tokens += tokens
+    if tier != NIW:
+        window_tokens(s)[p, s.ticks % s.window_ticks, 1] += tokens
+        pools(s)[p].window_interactive_tokens += tokens

@@ -131,7 +131,7 @@ def initial_state(
         group_of_tier=np.array([group_of[tier] for tier in TIERS]),
         pools=pools,
         members=members,
-        window_tokens=np.zeros((n_pools, n_ticks)),
+        window_tokens=np.zeros((n_pools, n_ticks, 2)),
         rules=np.array([rule_row(Rule())] * n_pools, dtype=st.RULE),
         held_s=np.zeros((n_pools, st.N_HELD)),
         endpoints=counts,

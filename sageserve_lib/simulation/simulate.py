@@ -188,6 +188,7 @@ class Simulation:
                 acquiring=int(pool["n_acquiring"]),
                 utilization=engine.utilization_of(self._record, p),
                 observed_tps=float(pool["observed_tps"]),
+                interactive_tps=float(pool["interactive_tps"]),
                 pending_tokens=int(self.state.pending_tokens[vms].sum()),
                 batch_requests_waiting=int(self.state.models["niw_waiting"][self.models.index(endpoint.model)]),
                 planned_instances=planned.get(key),

@@ -96,8 +96,10 @@ MODEL = np.dtype(
 POOL = np.dtype(
     [
         ("kv_tokens", "f8"),  # in use by serving instances
-        ("window_sum_tokens", "f8"),  # observed over the load window
-        ("observed_tps", "f8"),  # at the last tick, as are load and utilization
+        ("window_all_tokens", "f8"),  # observed over the load window
+        ("window_interactive_tokens", "f8"),
+        ("observed_tps", "f8"),  # at the last tick, as is load
+        ("interactive_tps", "f8"),
         ("load", "f8"),
         ("utilization_sum", "f8"),
         ("last_action_s", "f8"),
@@ -223,7 +225,7 @@ class State:
     group_of_tier: np.ndarray  # (3,) i8: tier group
     pools: np.ndarray  # (P,) POOL
     members: np.ndarray  # (P, V) i8: serving instances of a pool
-    window_tokens: np.ndarray  # (P, window_ticks) f8: observed tokens per tick
+    window_tokens: np.ndarray  # (P, window_ticks, 2) f8: observed tokens per tick, all and interactive
     rules: np.ndarray  # (P,) RULE
     held_s: np.ndarray  # (P, N_HELD) f8: VM-seconds by what they were held for
     endpoints: np.ndarray  # (E,) ENDPOINT
