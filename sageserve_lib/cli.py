@@ -219,7 +219,7 @@ def _synthetic(spec: "WorkloadSpec") -> "Trace":
 def _spec(scale: float | None, days: float | None, history_days: float | None, seed: int) -> "WorkloadSpec":
     from sageserve_lib.workload import WorkloadSpec
 
-    given = {"scale": scale, "days": days, "history_days": history_days}
+    given: dict[str, Any] = {"scale": scale, "days": days, "history_days": history_days}
     return WorkloadSpec(seed=seed, **{key: value for key, value in given.items() if value is not None})
 
 

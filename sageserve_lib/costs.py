@@ -1,29 +1,62 @@
-"""From simulated totals to the ``policies`` table: what each policy saves against a baseline."""
+"""From simulated totals to the ``policies`` table, and which policy to recommend.
+
+Cost is GPU-hours held at the on-demand price. Spot credit stands beside it, in no comparison: it depends on whether
+anyone rents what is lent out, and on how large the starting fleet is.
+"""
+
+import math
+from collections.abc import Iterable
 
 import pandas as pd
 
 from sageserve_lib import tables
 
-#: What others are compared with, the first that was simulated: today's siloed pools, else plain reactive scaling.
+#: The first of these that ran is what the others are compared with: today's siloed pools, else plain reactive scaling.
 BASELINES = ("siloed", "reactive")
+#: Not something one can run: they know the future.
+BOUNDS = ("oracle", "static-peak")
+#: A policy may be this much below the baseline's SLA shares, in percentage points, and still be recommended.
+SLA_TOLERANCE_PCT = 1.0
 
 
-def baseline_of(policies: pd.DataFrame) -> str:
-    """The policy that others are compared with: the first of BASELINES there is, else the table's first."""
-    names = list(policies["policy"])
-    return next((name for name in BASELINES if name in names), names[0])
+def baseline_of(policies: Iterable[str]) -> str | None:
+    """The policy that others are compared with, None if no baseline was simulated."""
+    names = set(policies)
+    return next((name for name in BASELINES if name in names), None)
 
 
 def policies_table(totals: pd.DataFrame) -> pd.DataFrame:
     """The ``policies`` table: totals of each policy (and seed), with savings against the baseline of the same seed.
 
     monthly_savings_usd is the baseline's monthly_cost_usd less the policy's; gpu_hours_saved_pct is
-    100·(1 - gpu_hours / baseline's gpu_hours). Spot credit is in neither: it depends on whether anyone rents.
+    100·(1 - gpu_hours / baseline's gpu_hours). Without a baseline both are NaN.
     """
-    base = totals[totals["policy"] == baseline_of(totals)].set_index("seed")
+    base = totals[totals["policy"] == baseline_of(totals["policy"])].set_index("seed")
     base = base.reindex(totals["seed"]).set_axis(totals.index)
     table = totals.assign(
         monthly_savings_usd=base["monthly_cost_usd"] - totals["monthly_cost_usd"],
         gpu_hours_saved_pct=100.0 * (1.0 - totals["gpu_hours"] / base["gpu_hours"]),
     )
     return table[list(tables.COLUMNS["policies"])]
+
+
+def policy_means(policies: pd.DataFrame) -> pd.DataFrame:
+    """One row per policy, in the table's order: means over seeds, and ``lost`` = unfinished + dropped."""
+    means = policies.drop(columns="seed").groupby("policy", sort=False).mean(numeric_only=True)
+    means["lost"] = means["unfinished"] + means["dropped"]
+    return means
+
+
+def recommended(means: pd.DataFrame, baseline: str) -> str | None:
+    """The cheapest policy that is cheaper than ``baseline`` and keeps its service, None if there is none.
+
+    Keeping the service means: IW-F, IW-N and NIW SLA shares at most ``SLA_TOLERANCE_PCT`` below. Requests that never
+    finish need no rule of their own, since they count as SLA misses. Takes the frame of :func:`policy_means`.
+    """
+    base = means.loc[baseline]
+    keeps = means["cost_usd"] < base["cost_usd"]
+    for share in ("iwf_sla_pct", "iwn_sla_pct", "niw_sla_pct"):
+        if math.isfinite(base[share]):
+            keeps &= means[share] >= base[share] - SLA_TOLERANCE_PCT
+    keeps &= ~means.index.isin(BOUNDS)
+    return str(means.loc[keeps, "cost_usd"].idxmin()) if keeps.any() else None

@@ -12,14 +12,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from sageserve_lib import tables
+from sageserve_lib.costs import BASELINES, BOUNDS, SLA_TOLERANCE_PCT, baseline_of, policy_means, recommended
 from sageserve_lib.html import INDEX_PAGE, TEMPLATES, Page, data_uri, page_resources, write_text
 
-#: The first of these that ran is what the others are compared with.
-BASELINES = ("siloed", "reactive")
-#: Not something one can run: it knows the future.
-_BOUNDS = ("oracle",)
-#: A policy may be this much below the baseline's SLA shares, in percentage points, and still be recommended.
-SLA_TOLERANCE_PCT = 1.0
 #: Shown for a number that is missing.
 _NONE = "\N{EN DASH}"
 
@@ -38,7 +33,7 @@ class Column:
 COLUMNS = (
     Column("gpu_hours", "GPU-hours", "h", best="min"),
     Column("gpu_hours_saved_pct", "saved", "%", 1, "max"),
-    Column("net_cost_usd", "net cost", "USD", best="min"),
+    Column("cost_usd", "cost", "USD", best="min"),
     Column("monthly_savings_usd", "savings per month", "USD", best="max"),
     Column("iwf_sla_pct", "IW-F in SLA", "%", 1, "max"),
     Column("iwf_attainable_pct", "IW-F attainable", "%", 1),
@@ -82,53 +77,26 @@ def change_pct(value: float, reference: float) -> str:
     return ("+" if change > 0 else "") + number(change, 1) + "\N{NO-BREAK SPACE}%"
 
 
-def policy_means(policies: pd.DataFrame) -> pd.DataFrame:
-    """One row per policy, in the table's order: means over seeds, and ``lost`` = unfinished + dropped."""
-    means = policies.drop(columns="seed").groupby("policy", sort=False).mean(numeric_only=True)
-    means["lost"] = means["unfinished"] + means["dropped"]
-    return means
-
-
 def _row(means: pd.DataFrame, policy: str) -> dict[Any, Any]:
     return means.loc[[policy]].to_dict("records")[0]
 
 
-def baseline_of(means: pd.DataFrame) -> str | None:
-    """The policy that the others are compared with."""
-    return next((name for name in BASELINES if name in means.index), None)
-
-
-def recommended(means: pd.DataFrame, baseline: str) -> str | None:
-    """The cheapest policy that is cheaper than ``baseline`` and keeps its service, None if there is none.
-
-    Keeping the service means: IW-F, IW-N and NIW SLA shares at most ``SLA_TOLERANCE_PCT`` below. Requests that never
-    finish need no rule of their own, since they count as SLA misses.
-    """
-    base = _row(means, baseline)
-    keeps = means["net_cost_usd"] < base["net_cost_usd"]
-    for share in ("iwf_sla_pct", "iwn_sla_pct", "niw_sla_pct"):
-        if math.isfinite(base[share]):
-            keeps &= means[share] >= base[share] - SLA_TOLERANCE_PCT
-    keeps &= ~means.index.isin(_BOUNDS)
-    return str(means.loc[keeps, "net_cost_usd"].idxmin()) if keeps.any() else None
-
-
 def headline(means: pd.DataFrame) -> dict[str, Any]:
     """The finding in a sentence or two, and the numbers to show large."""
-    baseline = baseline_of(means)
+    baseline = baseline_of(means.index)
     if baseline is None:
         return {"text": f"Neither {' nor '.join(BASELINES)} was simulated, so there is nothing to compare with."}
     base = _row(means, baseline)
     chosen = recommended(means, baseline)
-    cheapest = str(means["net_cost_usd"].drop([name for name in _BOUNDS if name in means.index]).idxmin())
+    cheapest = str(means["cost_usd"].drop([name for name in BOUNDS if name in means.index]).idxmin())
     shown = chosen or (cheapest if cheapest != baseline else None)
     if shown is None:
         return {"text": f"No simulated policy costs less than {baseline} on this trace.", "baseline": baseline}
     row = _row(means, shown)
     sentence = (
         f"{shown} needs {number(row['gpu_hours'])} GPU-hours where {baseline} needs {number(base['gpu_hours'])} "
-        f"({change_pct(row['gpu_hours'], base['gpu_hours'])}), and costs {number(row['net_cost_usd'])} USD instead of "
-        f"{number(base['net_cost_usd'])} USD. "
+        f"({change_pct(row['gpu_hours'], base['gpu_hours'])}), and costs {number(row['cost_usd'])} USD instead of "
+        f"{number(base['cost_usd'])} USD. "
     )
     if chosen:
         sentence += f"It keeps every SLA share within {SLA_TOLERANCE_PCT:.0f} percentage point of {baseline}'s."
@@ -144,9 +112,9 @@ def headline(means: pd.DataFrame) -> dict[str, Any]:
             "detail": f"{number(row['gpu_hours'])} instead of {number(base['gpu_hours'])}",
         },
         {
-            "name": "Net cost over the period",
-            "value": f"{number(row['net_cost_usd'])} USD",
-            "detail": f"{baseline}: {number(base['net_cost_usd'])} USD",
+            "name": "Cost over the period",
+            "value": f"{number(row['cost_usd'])} USD",
+            "detail": f"{baseline}: {number(base['cost_usd'])} USD",
         },
         {
             "name": f"Savings per month against {baseline}",
@@ -166,7 +134,7 @@ def headline(means: pd.DataFrame) -> dict[str, Any]:
 def policy_rows(means: pd.DataFrame) -> tuple[list[Column], list[dict[str, Any]]]:
     """Columns that hold numbers, and one row per policy with the cells' text and whether each is the best."""
     columns = [column for column in COLUMNS if means[column.key].notna().any()]
-    contest = means[~means.index.isin(_BOUNDS)]
+    contest = means[~means.index.isin(BOUNDS)]
     best: dict[str, str] = {}
     for column in columns:
         values = contest[column.key].dropna()
@@ -175,7 +143,7 @@ def policy_rows(means: pd.DataFrame) -> tuple[list[Column], list[dict[str, Any]]
     rows = []
     for policy, values in means.iterrows():
         texts = {column.key: number(values[column.key], column.digits) for column in columns}
-        cells = [(text, policy not in _BOUNDS and best.get(key) == text) for key, text in texts.items()]
+        cells = [(text, policy not in BOUNDS and best.get(key) == text) for key, text in texts.items()]
         rows.append({"policy": policy, "cells": cells})
     return columns, rows
 
@@ -189,12 +157,13 @@ def figures_of(folder: Path) -> list[dict[str, str]]:
         file = found.pop(Path(caption["file"]).name, None)
         if file is not None:
             title = caption.get("title") or name
-            figures.append({"source": data_uri(file), "title": title, "alt": caption.get("alt") or title})
+            alt, see = caption.get("alt") or title, caption.get("see", "")
+            figures.append({"source": data_uri(file), "title": title, "alt": alt, "see": see})
     captioned = {Path(caption["file"]).stem for caption in captions.values()}
     for file in found.values():
         if file.stem not in captioned:  # else the same figure in another format
             title = file.stem.replace("-", " ").replace("_", " ")
-            figures.append({"source": data_uri(file), "title": title, "alt": title})
+            figures.append({"source": data_uri(file), "title": title, "alt": title, "see": ""})
     return figures
 
 
@@ -238,7 +207,7 @@ def write_index(folder: Path, manifest: Mapping[str, Any], pages: Sequence[Page]
             "columns": columns,
             "rows": rows,
             "seeds": int(policies.groupby("policy").size().max()),
-            "baseline": baseline_of(means),
+            "baseline": baseline_of(means.index),
         }
     present, absent = table_files(folder / "tables")
     loader = jinja2.FileSystemLoader([TEMPLATES, TEMPLATES / "sageserve"])

@@ -133,9 +133,7 @@ def _csv(path: Path, head: bytes, defaults: Defaults) -> Source:
         filled, more = _fill(path, list(frame.columns), defaults)
         return Source(_in_memory(frame), start, csv=True, defaults=filled, notes=[*notes, *more])
     filled, notes = _fill(path, list(raw.columns), defaults)
-    notes.append(
-        f"A CSV does not say when it starts: times are counted from {ASSUMED_START:%A %Y-%m-%d %H:%M} UTC."
-    )
+    notes.append(f"A CSV does not say when it starts: times are counted from {ASSUMED_START:%A %Y-%m-%d %H:%M} UTC.")
     frame = raw[[name for name in (*COLUMNS, *OPTIONAL) if name in raw.columns]]
     return Source(_in_memory(frame), ASSUMED_START, csv=True, defaults=filled, notes=notes)
 
@@ -155,7 +153,9 @@ def _azure(path: Path, raw: pd.DataFrame) -> tuple[pd.DataFrame, pd.Timestamp, l
     """Azure's public traces: TIMESTAMP without a zone, tokens that may be zero."""
     times = pd.to_datetime(raw["TIMESTAMP"], utc=True, errors="coerce", format="ISO8601")
     check = Check(path.name, csv=True)
-    check.refuse(raw["TIMESTAMP"], times.isna().to_numpy(), "it is no time", "a time such as 2023-11-16 18:17:03.9799600")
+    check.refuse(
+        raw["TIMESTAMP"], times.isna().to_numpy(), "it is no time", "a time such as 2023-11-16 18:17:03.9799600"
+    )
     if times.empty:
         check.done()
     notes = [f"{path.name} is in Azure's public format; its times name no zone and are taken as UTC."]

@@ -96,7 +96,9 @@ class Check:
             self.rows = len(column)
             self.done()
 
-    def _report(self, column: pd.Series, bad: np.ndarray, kind: str, expected: str, value: Callable | None = None) -> None:
+    def _report(
+        self, column: pd.Series, bad: np.ndarray, kind: str, expected: str, value: Callable | None = None
+    ) -> None:
         places = np.flatnonzero(bad)
         if not len(places):
             return
@@ -125,10 +127,10 @@ class Check:
         backwards = np.zeros(len(seconds), dtype=bool)
         backwards[good[values < before]] = True
         rows_before = np.concatenate([[self._previous[0] if self._previous else 1], good[:-1] + self.rows + 1])
-        at = dict(zip(good, range(len(good)), strict=True))
+        at = {int(place): k for k, place in enumerate(good)}
 
         def told(place: int) -> str:
-            k = at[place]
+            k = at[int(place)]
             return f"{values[k]:g} comes after {before[k]:g} in row {rows_before[k]:,}"
 
         self._report(column, backwards, "time goes backwards", "arrivals in order of time", told)

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -110,7 +111,7 @@ class Workbook:
             # Without a date, equal runs give equal files.
             figure.savefig(folder / f"{name}.svg", bbox_inches="tight", metadata={"Date": None})
             captions = self._json("figures/captions.json", {})
-            captions[name] = {"file": f"{name}.svg", "title": title, "alt": alt}
+            captions[name] = {"file": f"{name}.svg", "title": title, "see": see, "alt": alt}
             self._write_json("figures/captions.json", captions)
 
     # Tables
@@ -229,9 +230,7 @@ class Workbook:
     def _demand(self) -> pd.DataFrame:
         if self.spec is None or not self.spec.history_days:
             return characterize.demand_table(self.trace, interval_for(self.trace.duration_s))
-        return pd.concat(
-            [workload.history_demand(self.spec), characterize.demand_table(self.trace)], ignore_index=True
-        )
+        return pd.concat([workload.history_demand(self.spec), characterize.demand_table(self.trace)], ignore_index=True)
 
     def _forecast(self) -> pd.DataFrame:
         result = forecast_week(self.demand(), self.start, self.start + pd.Timedelta(seconds=self.trace.duration_s))
@@ -288,7 +287,7 @@ class Workbook:
         before = self._memory.get("timings") if before is None else before
         self._keep("timings", rows if before is None else pd.concat([before, rows], ignore_index=True))
 
-    def _json(self, name: str, default: list | dict) -> list | dict:
+    def _json(self, name: str, default: Any) -> Any:
         file = self.folder / name if self.folder is not None else None
         return json.loads(file.read_text(encoding="utf-8")) if file is not None and file.exists() else default
 

@@ -15,7 +15,7 @@ from demo_report import LABEL, TRACE, demo_report
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sageserve_lib import index, tables
+from sageserve_lib import costs, index, tables
 from sageserve_lib.html import INDEX_PAGE, mathml, page_of
 from sageserve_lib.sanitize import sanitize
 
@@ -235,7 +235,7 @@ def policies(**rows: dict[str, float]) -> pd.DataFrame:
     common = dict.fromkeys(tables.COLUMNS["policies"], 1.0) | {"unfinished": 0, "dropped": 0}
     common |= {
         "gpu_hours": 100.0,
-        "net_cost_usd": 1000.0,
+        "cost_usd": 1000.0,
         "iwf_sla_pct": 95.0,
         "iwn_sla_pct": 99.0,
         "niw_sla_pct": 100.0,
@@ -245,25 +245,25 @@ def policies(**rows: dict[str, float]) -> pd.DataFrame:
 
 
 def test_recommended_is_the_cheapest_that_keeps_the_service() -> None:
-    means = index.policy_means(
+    means = costs.policy_means(
         policies(
             siloed={},
-            reactive={"net_cost_usd": 800},
-            lt_i={"net_cost_usd": 700, "iwf_sla_pct": 94.5},
-            lt_u={"net_cost_usd": 600, "iwf_sla_pct": 93.0},
-            lt_ua={"net_cost_usd": 500, "iwn_sla_pct": 97.9},
-            oracle={"net_cost_usd": 400},
+            reactive={"cost_usd": 800},
+            lt_i={"cost_usd": 700, "iwf_sla_pct": 94.5},
+            lt_u={"cost_usd": 600, "iwf_sla_pct": 93.0},
+            lt_ua={"cost_usd": 500, "iwn_sla_pct": 97.9},
+            oracle={"cost_usd": 400},
         )
     )
-    assert index.baseline_of(means) == "siloed"
-    assert index.recommended(means, "siloed") == "lt-i"
+    assert costs.baseline_of(means.index) == "siloed"
+    assert costs.recommended(means, "siloed") == "lt-i"
     finding = index.headline(means)
     assert finding["text"].startswith("lt-i needs 100 GPU-hours where siloed needs 100 (0.0\N{NO-BREAK SPACE}%)")
     assert "700 USD instead of 1,000 USD" in finding["text"]
 
 
 def test_cheaper_policy_that_serves_worse_is_not_praised() -> None:
-    means = index.policy_means(policies(reactive={}, lt_i={"net_cost_usd": 1, "niw_sla_pct": 50.0}))
+    means = costs.policy_means(policies(reactive={}, lt_i={"cost_usd": 1, "niw_sla_pct": 50.0}))
     finding = index.headline(means)
     assert finding["baseline"] == "reactive"
     assert finding["chosen"] is None
@@ -272,30 +272,30 @@ def test_cheaper_policy_that_serves_worse_is_not_praised() -> None:
 
 def test_nothing_cheaper_and_nothing_to_compare_with_are_said() -> None:
     assert (
-        "No simulated policy costs less" in index.headline(index.policy_means(policies(siloed={}, oracle={})))["text"]
+        "No simulated policy costs less" in index.headline(costs.policy_means(policies(siloed={}, oracle={})))["text"]
     )
-    assert "nothing to compare with" in index.headline(index.policy_means(policies(lt_i={})))["text"]
+    assert "nothing to compare with" in index.headline(costs.policy_means(policies(lt_i={})))["text"]
 
 
 def test_tier_without_requests_does_not_count() -> None:
     nan = float("nan")
-    frame = policies(siloed={"niw_sla_pct": nan}, lt_i={"net_cost_usd": 1, "niw_sla_pct": nan})
-    assert index.recommended(index.policy_means(frame), "siloed") == "lt-i"
-    columns, _ = index.policy_rows(index.policy_means(frame))
+    frame = policies(siloed={"niw_sla_pct": nan}, lt_i={"cost_usd": 1, "niw_sla_pct": nan})
+    assert costs.recommended(costs.policy_means(frame), "siloed") == "lt-i"
+    columns, _ = index.policy_rows(costs.policy_means(frame))
     assert "niw_sla_pct" not in [column.key for column in columns]
 
 
 def test_means_are_over_seeds() -> None:
     frame = pd.concat([policies(siloed={"gpu_hours": 10, "seed": 1}), policies(siloed={"gpu_hours": 20, "seed": 2})])
-    assert index.policy_means(frame).loc["siloed", "gpu_hours"] == 15
+    assert costs.policy_means(frame).loc["siloed", "gpu_hours"] == 15
 
 
 def test_best_of_a_column_is_never_the_oracle() -> None:
     frame = policies(siloed={}, lt_i={"gpu_hours": 90}, oracle={"gpu_hours": 80})
-    columns, rows = index.policy_rows(index.policy_means(frame))
+    columns, rows = index.policy_rows(costs.policy_means(frame))
     position = [column.key for column in columns].index("gpu_hours")
     assert [row["cells"][position] for row in rows] == [("100", False), ("90", True), ("80", False)]
-    position = [column.key for column in columns].index("net_cost_usd")
+    position = [column.key for column in columns].index("cost_usd")
     assert not any(row["cells"][position][1] for row in rows), "all are equal"
 
 

@@ -97,7 +97,9 @@ def probe_theta_tps(model: str, tokens: pd.DataFrame, scenario: Scenario, seed: 
     gaps = rng.exponential(size=n_requests)
     mean_tokens = float(sample.to_numpy().sum() / len(sample))
     entry = load_catalogue().performance_of(model, scenario.gpu)
-    high = 2.0 * n_instances / float(entry.prefill.seconds(sample["prompt_tokens"]).mean())  # twice what prefill alone allows
+    high = (
+        2.0 * n_instances / float(entry.prefill.seconds(sample["prompt_tokens"]).mean())
+    )  # twice what prefill alone allows
     low = high / 2**_BISECTIONS
     for _ in range(_BISECTIONS):
         middle = (low * high) ** 0.5

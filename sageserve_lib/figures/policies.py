@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sageserve_lib.figures.style import policy_colours, time_axis
+from sageserve_lib.figures.style import log_axis, policy_colours, time_axis
 
 _USES = {
     "busy": "serving, busy",
@@ -35,6 +35,7 @@ def gpu_hours_by_use(held: pd.DataFrame, gpus_per_vm: int) -> Figure:
         axes.text(total, place, f" {total:,.0f}", va="center")
     axes.invert_yaxis()
     axes.set_xlabel("GPU-hours")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlim(0, 1.12 * left.max())
     axes.grid(axis="y", visible=False)
     axes.legend(ncols=4, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
@@ -42,27 +43,31 @@ def gpu_hours_by_use(held: pd.DataFrame, gpus_per_vm: int) -> Figure:
     return figure
 
 
-def instances_over_time(instances: pd.DataFrame, start: pd.Timestamp) -> Figure:
-    """Instances held (serving, acquiring, draining) over all endpoints, one line per policy, on a log scale.
+def instances_over_time(instances: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp) -> Figure:
+    """Instances held (serving, acquiring, draining) over all endpoints, one line per policy.
 
-    Takes the ``instances`` table: rows are changes, so counts are carried forward; means over 15 minutes.
+    Takes the ``instances`` table: rows are changes, so counts are carried forward. Lines are means over a sixtieth of
+    the time shown or 15 minutes, whichever is less; the first of them is left out, since it shows the starting fleet
+    being given back.
     """
     colours = policy_colours(instances["policy"].unique())
-    figure, axes = plt.subplots(figsize=(10, 3.6))
+    step = min(pd.Timedelta(minutes=15), (end - start) / 60)
+    grid = pd.date_range(start, end, freq=step / 15, inclusive="left")
+    figure, axes = plt.subplots(figsize=(10, 3.8))
     for policy, rows in instances.groupby("policy", sort=False, observed=True):
         held = rows["serving"] + rows["acquiring"] + rows["draining"]
         wide = (
-            rows.assign(held=held, endpoint=rows["region"].astype(str) + " " + rows["model"].astype(str))
-            .pivot_table(index="time_s", columns="endpoint", values="held", aggfunc="last", observed=True)
+            rows.assign(
+                held=held,
+                endpoint=rows["region"].astype(str) + " " + rows["model"].astype(str),
+                time=start + pd.to_timedelta(rows["time_s"], unit="s"),
+            )
+            .pivot_table(index="time", columns="endpoint", values="held", aggfunc="last", observed=True)
             .ffill()
-            .fillna(0)
         )
-        total = wide.sum(axis=1)
-        total.index = start + pd.to_timedelta(total.index, unit="s")
-        smooth = total.resample("1min").last().ffill().resample("15min").mean()
-        axes.step(smooth.index, smooth, where="post", label=str(policy), color=colours[str(policy)], linewidth=1.3)
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter("{x:g}")
+        total = wide.reindex(grid, method="ffill").sum(axis=1).resample(step).mean().iloc[1:]
+        axes.step(total.index, total, where="post", label=str(policy), color=colours[str(policy)], linewidth=1.3)
+    axes.set_ylim(bottom=0)
     axes.set_ylabel("instances held")
     time_axis(axes)
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -75,17 +80,15 @@ def hours_against_sla(policies: pd.DataFrame) -> Figure:
     colours = policy_colours(policies["policy"].unique())
     figure, axes = plt.subplots(figsize=(8, 4))
     for row in policies.itertuples():
-        axes.scatter(row.gpu_hours, row.iwf_sla_pct, s=70, color=colours[str(row.policy)], zorder=3)
-        axes.annotate(str(row.policy), (row.gpu_hours, row.iwf_sla_pct), xytext=(6, 5), textcoords="offset points")
+        place = (row.gpu_hours, row.iwf_sla_pct)
+        axes.scatter(*place, s=70, color=colours[str(row.policy)], zorder=3, label=str(row.policy))
     axes.axhline(policies["iwf_attainable_pct"].max(), linestyle="--", color="0.4", label="attainable: an empty fleet")
     axes.set_xlabel("GPU-hours")
     axes.set_ylabel("IW-F requests within SLA (%)")
-    axes.set_xscale("log")
+    axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.xaxis.set_minor_formatter("{x:,.0f}")
-    axes.tick_params(axis="x", which="minor", labelsize="small", rotation=30)
-    axes.margins(x=0.15, y=0.15)
-    axes.legend(frameon=False, loc="best")
+    axes.margins(y=0.15)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.tight_layout()
     return figure
 
@@ -96,9 +99,7 @@ def latency_by_policy(policies: pd.DataFrame) -> Figure:
     for column, label, marker in (("ttft_p50_s", "P50", "o"), ("ttft_p95_s", "P95", "D"), ("ttft_p99_s", "P99", "s")):
         axes.scatter(policies[column], policies["policy"], label=label, marker=marker, s=45, zorder=3)
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("{x:g}")
-    axes.tick_params(axis="x", which="minor", labelsize="small")
+    log_axis(axes.xaxis)
     axes.invert_yaxis()
     axes.set_xlabel("time to first token, interactive requests (s)")
     axes.legend(frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))

@@ -4,9 +4,11 @@ from collections.abc import Iterable
 
 import matplotlib.dates as mdates
 import matplotlib.pyplot as plt
+import matplotlib.ticker as mticker
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 #: Okabe and Ito's colours, told apart by colour-blind readers too.
@@ -38,8 +40,25 @@ def use_style() -> None:
         }
     )
     set_matplotlib_formats("svg", metadata={"Date": None})
+    pd.set_option("display.float_format", number)
     # Labels come from the trace: they are text, not markup.
     pd.set_option("styler.format.escape", "html")
+
+
+def number(value: float) -> str:
+    """A number as tables show it: whole above a thousand, with two decimals below.
+
+    >>> number(83391.4), number(0.333)
+    ('83,391', '0.33')
+    """
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.2f}"
+
+
+def log_axis(axis: Axis) -> None:
+    """Plain numbers at 1, 2 and 5 of every decade."""
+    axis.set_major_locator(mticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(mticker.StrMethodFormatter("{x:g}"))
+    axis.set_minor_locator(mticker.NullLocator())
 
 
 def policy_colours(policies: Iterable[str]) -> dict[str, str]:

@@ -1,6 +1,8 @@
 """The plan's counts, applied at once at the start of each hour."""
 
-from sageserve_lib.policies.base import Actions, Observation, Policy, register
+from typing import ClassVar
+
+from sageserve_lib.policies.base import Actions, Observation, PlanKind, Policy, register
 
 
 @register
@@ -9,7 +11,7 @@ class LtI(Policy):
 
     name = "lt-i"
     summary = "the plan's counts, applied at once each hour"
-    plan = "forecast"
+    plan: ClassVar[PlanKind] = "forecast"
 
     def decide(self, observation: Observation) -> Actions:
         """Set every endpoint to its planned count; keep what there is where no plan exists."""

@@ -1,5 +1,8 @@
 """Separate pools for interactive and batch requests, each scaled reactively: today's baseline."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from sageserve_lib.policies.base import Actions, Observation, Policy, register
 
 
@@ -9,7 +12,7 @@ class Siloed(Policy):
 
     name = "siloed"
     summary = "separate interactive and batch pools, each scaled by utilization"
-    tier_groups = {"interactive": ("IW-F", "IW-N"), "batch": ("NIW",)}
+    tier_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {"interactive": ("IW-F", "IW-N"), "batch": ("NIW",)}
 
     def initial_instances(self, group: str) -> int:
         """The scenario's split of an endpoint's instances."""

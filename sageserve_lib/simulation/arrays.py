@@ -164,4 +164,3 @@ def records(s):
 def arrivals(s):
     """(n_arrivals,)."""
     return carray(_pointer(s.arrivals), (s.n_arrivals,), ARRIVAL)
-

@@ -20,7 +20,17 @@ from sageserve_lib.simulation.arrays import (
     window_tokens,
     winner,
 )
-from sageserve_lib.simulation.fleet import acquire, assign, book, donate, memory_utilization, release, route, serve, set_count
+from sageserve_lib.simulation.fleet import (
+    acquire,
+    assign,
+    book,
+    donate,
+    memory_utilization,
+    release,
+    route,
+    serve,
+    set_count,
+)
 from sageserve_lib.simulation.instance import end_iteration, start_iteration
 from sageserve_lib.simulation.state import (
     ACQUIRING,

@@ -79,7 +79,7 @@ def steps_until(instance, elapsed_s):
         guess = (math.sqrt(b * b + 4.0 * half_growth * max(elapsed_s, 0.0)) - b) / (2.0 * half_growth)
     else:
         guess = elapsed_s / step
-    steps = max(int(math.ceil(guess)), 1)
+    steps = max(math.ceil(guess), 1)
     while steps > 1 and run_s(instance, steps - 1) >= elapsed_s:  # rounding, either way
         steps -= 1
     while run_s(instance, steps) < elapsed_s:

@@ -159,6 +159,4 @@ def collect(sim: "Simulation", log: np.ndarray, timing: dict[str, float]) -> Sim
                 "region": regions[sim.state.records["pool"]],
             }
         )
-    return SimulationResult(
-        sim.policy.name, totals, held, _latency(sim), _instances(sim, log), timings, requests
-    )
+    return SimulationResult(sim.policy.name, totals, held, _latency(sim), _instances(sim, log), timings, requests)

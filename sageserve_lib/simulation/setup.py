@@ -15,9 +15,7 @@ _INITIAL_SLOTS = 1 << 14
 TIERS = ("IW-F", "IW-N", "NIW")
 
 
-def settings(
-    scenario: Scenario, policy: Policy, horizon_s: float, record: bool
-) -> dict[str, float]:
+def settings(scenario: Scenario, policy: Policy, horizon_s: float, record: bool) -> dict[str, float]:
     """The engine's constants, by name as in ``state.SETTINGS``; sizes of arrays are added with the arrays."""
     scaling = scenario.scaling
     return dict(
@@ -43,9 +41,7 @@ def settings(
     )
 
 
-def model_rows(
-    catalogue: Catalogue, models: Sequence[str], gpu: str, theta_tps: Mapping[str, float]
-) -> np.ndarray:
+def model_rows(catalogue: Catalogue, models: Sequence[str], gpu: str, theta_tps: Mapping[str, float]) -> np.ndarray:
     """(M,) MODEL rows of models on one GPU type; θ is infinite where it is not known (no load signal)."""
     rows = np.zeros(len(models), dtype=st.MODEL)
     for row, model in zip(rows, models, strict=True):

@@ -47,7 +47,9 @@ class TraceLike(Protocol):
 class Planner(Protocol):
     """Gives forecast-aware policies their plan."""
 
-    def plan(self, kind: PlanKind, time_s: float, counts: Mapping[tuple[str, str], int]) -> Mapping[tuple[str, str], int]:
+    def plan(
+        self, kind: PlanKind, time_s: float, counts: Mapping[tuple[str, str], int]
+    ) -> Mapping[tuple[str, str], int]:
         """Instances per (region, model) for the interval from ``time_s``, empty if there is no forecast."""
 
     def forecast_tps(self, kind: PlanKind, time_s: float) -> Mapping[tuple[str, str], float]:

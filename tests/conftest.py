@@ -1,0 +1,32 @@
+"""What all tests share."""
+
+import os
+
+# Before numpy and matplotlib are imported anywhere.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest
+from hypothesis import settings
+
+from sageserve_lib import paths
+
+SHARED = paths.ROOT.parent / "shared"
+
+settings.register_profile("sageserve", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("sageserve")
+
+
+def shared(name: str):
+    """A file of the shared material; skips the test, visibly, where it is not there."""
+    file = SHARED / name
+    if not file.exists():
+        pytest.skip(f"{file} is not there")
+    return file
+
+
+@pytest.fixture
+def generated(tmp_path, monkeypatch):
+    """A folder of its own for generated data."""
+    monkeypatch.setattr(paths, "GENERATED", tmp_path / "generated")
+    return tmp_path / "generated"
