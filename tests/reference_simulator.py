@@ -1,0 +1,268 @@
+"""The modelled system, written as plainly as possible: one token at a time, one event at a time, no arrays.
+
+Slow on purpose. The engine is checked against it request by request.
+"""
+
+import math
+from dataclasses import dataclass, field
+from itertools import count
+
+TIERS = ("IW-F", "IW-N", "NIW")
+
+
+@dataclass
+class Request:
+    number: int
+    arrival_s: float
+    region: str
+    model: str
+    tier: str
+    prompt: int
+    output: int
+    promoted: bool = False
+    enqueued: int = 0
+    produced: int = 0
+    first_token_s: float = math.nan
+    finish_s: float = math.nan
+
+    @property
+    def batch_class(self) -> bool:
+        return self.tier == "NIW" and not self.promoted
+
+
+@dataclass
+class Vm:
+    number: int
+    region: str
+    state: str = "empty"
+    pool: object = None
+    model: str = ""
+    ready_s: float = math.inf
+    queue: list = field(default_factory=list)
+    batch: list = field(default_factory=list)
+    admitted: list = field(default_factory=list)
+    iteration_ends_s: float = math.inf
+
+    @property
+    def pending(self) -> int:
+        return sum(r.prompt + 1 for r in self.queue) + sum(r.prompt + 1 for r in self.admitted) + len(self.batch)
+
+    @property
+    def kv(self) -> int:
+        return sum(r.prompt + r.output for r in self.batch + self.admitted)
+
+    @property
+    def next_s(self) -> float:
+        return self.ready_s if self.state == "acquiring" else self.iteration_ends_s
+
+
+class Pool:
+    def __init__(self, region, model, group):
+        self.region, self.model, self.group = region, model, group
+        self.members, self.acquiring, self.rule, self.last_action_s = [], 0, None, -math.inf
+        self.tokens_of_tick, self.interactive_of_tick = [0.0], [0.0]
+        self.load = self.observed_tps = self.interactive_tps = 0.0
+
+
+class ReferenceSimulator:
+    """``performance`` gives per model: prefill(n), decode(batch, context), mixed(n, batch, context), kv_capacity."""
+
+    def __init__(self, scenario, groups, initial, performance, theta_tps, regions, models, rules):
+        self.scenario, self.performance, self.theta = scenario, performance, theta_tps
+        self.regions, self.models = list(regions), list(models)
+        self.group_of = {tier: group for group, tiers in groups.items() for tier in tiers}
+        self.niw_queued = ("NIW",) not in groups.values()
+        self.pools = [Pool(r, m, g) for r in regions for m in models for g in groups]
+        numbers = count()
+        self.vms = [Vm(next(numbers), r) for r in regions for _ in range(scenario.vms_per_region)]
+        self.niw = {m: [] for m in models}
+        self.order = count()
+        for pool in self.pools:
+            pool.rule = rules(pool.region, pool.model, pool.group)
+            for _ in range(initial[pool.group]):
+                vm = next(v for v in self.vms if v.region == pool.region and v.state == "empty")
+                vm.state, vm.pool, vm.model = "serving", pool, pool.model
+                pool.members.append(vm)
+
+    # instances
+
+    def waiting(self, vm):
+        return min(vm.queue, key=lambda r: (r.batch_class, r.enqueued), default=None)
+
+    def start_iteration(self, vm, now):
+        batching, perf = self.scenario.batching, self.performance[vm.model]
+        tokens = 0
+        while (head := self.waiting(vm)) is not None and len(vm.batch) + len(vm.admitted) < batching.max_requests:
+            if vm.kv + head.prompt + head.output > perf.kv_capacity:
+                break
+            if vm.admitted and tokens + head.prompt + len(vm.batch) > batching.max_tokens:
+                break
+            vm.queue.remove(head)
+            vm.admitted.append(head)
+            tokens += head.prompt
+        context = sum(r.prompt + r.produced for r in vm.batch)
+        if vm.admitted:
+            vm.iteration_ends_s = now + perf.mixed(tokens, len(vm.batch), context)
+        elif vm.batch:
+            vm.iteration_ends_s = now + perf.decode(len(vm.batch), context)
+        else:
+            vm.iteration_ends_s = math.inf
+            if vm.state == "draining":
+                vm.state = "spot"
+
+    def end_iteration(self, vm, now):
+        for request in vm.batch:
+            request.produced += 1
+        for request in vm.admitted:
+            request.first_token_s, request.produced = now, 1
+        vm.batch, vm.admitted = vm.batch + vm.admitted, []
+        done = [r for r in vm.batch if r.produced == r.output]
+        vm.batch = [r for r in vm.batch if r.produced < r.output]
+        for request in done:
+            request.finish_s = now
+            self.observe(vm.pool, request, request.output)
+        self.start_iteration(vm, now)
+        if self.niw_queued and vm.state == "serving":
+            for _ in done:
+                self.feed(vm.pool, now)
+
+    def observe(self, pool, request, tokens):
+        pool.tokens_of_tick[-1] += tokens
+        if request.tier != "NIW":
+            pool.interactive_of_tick[-1] += tokens
+
+    # fleet
+
+    def acquire(self, pool, now):
+        mine = [v for v in self.vms if v.region == pool.region]
+        times = self.scenario.acquisition
+        for delay_s, fits in (
+            (times.reclaim_s, lambda v: v.state == "spot" and v.model == pool.model),
+            (times.swap_s, lambda v: v.state == "spot"),
+            (times.cold_s, lambda v: v.state == "empty"),
+        ):
+            if (vm := next(filter(fits, mine), None)) is not None:
+                vm.state, vm.pool, vm.model, vm.ready_s = "acquiring", pool, pool.model, now + delay_s
+                pool.acquiring += 1
+                return True
+        return False
+
+    def release(self, pool):
+        if len(pool.members) <= 1:
+            return False
+        at = min(range(len(pool.members)), key=lambda k: (pool.members[k].pending, k))
+        vm = pool.members[at]
+        pool.members[at] = pool.members[-1]
+        pool.members.pop()
+        vm.state = "draining" if vm.iteration_ends_s < math.inf else "spot"
+        return True
+
+    def memory(self, pool):
+        used = sum(vm.kv for vm in pool.members)
+        return used / (self.performance[pool.model].kv_capacity * max(len(pool.members), 1))
+
+    def utilization(self, pool):
+        memory = self.memory(pool)
+        return {"memory": memory, "load": pool.load, "larger": max(memory, pool.load)}[
+            self.scenario.scaling.utilization
+        ]
+
+    # requests
+
+    def route(self, request):
+        order = [request.region, *(r for r in self.regions if r != request.region)]
+        group = self.group_of[request.tier]
+        pools = [p for r in order for p in self.pools if (p.region, p.model, p.group) == (r, request.model, group)]
+        pools = [p for p in pools if p.members]
+        below = [p for p in pools if self.memory(p) < self.scenario.routing.threshold]
+        return below[0] if below else min(pools, key=self.memory, default=None)
+
+    def assign(self, pool, request, now):
+        vm = min(pool.members, key=lambda v: v.pending)
+        self.observe(pool, request, request.prompt)
+        request.enqueued = next(self.order)
+        vm.queue.append(request)
+        if vm.iteration_ends_s == math.inf:
+            self.start_iteration(vm, now)
+
+    def feed(self, pool, now):
+        u, limits = self.utilization(pool), self.scenario.niw_queue
+        n = 2 if u < limits.feed_two_below else 1 if u < limits.feed_one_below else 0
+        while n > 0 and self.niw[pool.model] and pool.members:
+            self.assign(pool, self.niw[pool.model].pop(0), now)
+            n -= 1
+
+    def arrive(self, request, now):
+        perf = self.performance[request.model]
+        if request.prompt + request.output > perf.kv_capacity:
+            return
+        if request.tier == "NIW" and self.niw_queued:
+            self.niw[request.model].append(request)
+        elif (pool := self.route(request)) is not None:
+            self.assign(pool, request, now)
+
+    # control
+
+    def tick(self, now):
+        scaling = self.scenario.scaling
+        window = max(round(scaling.load_window_s / scaling.interval_s), 1)
+        for pool in self.pools:
+            seconds = min(len(pool.tokens_of_tick), window) * scaling.interval_s
+            pool.observed_tps = sum(pool.tokens_of_tick[-window:]) / seconds
+            pool.interactive_tps = sum(pool.interactive_of_tick[-window:]) / seconds
+            pool.load = pool.observed_tps / (self.theta[pool.model] * max(len(pool.members), 1))
+            self.apply(pool, now)
+        for pool in self.pools:
+            pool.tokens_of_tick.append(0.0)
+            pool.interactive_of_tick.append(0.0)
+        if self.niw_queued:
+            for queue in self.niw.values():
+                while queue and now - queue[0].arrival_s >= self.scenario.niw_queue.promote_after_s:
+                    pool = self.route(queue[0])
+                    if pool is None:
+                        break
+                    request = queue.pop(0)
+                    request.promoted = True
+                    self.assign(pool, request, now)
+            for pool in self.pools:
+                self.feed(pool, now)
+
+    def apply(self, pool, now):
+        rule, u = pool.rule, self.utilization(pool)
+        if now - pool.last_action_s < rule.cooldown_s:
+            return
+        held, acted = len(pool.members) + pool.acquiring, False
+        if u > rule.scale_out_above and held < rule.cap:
+            acted = self.acquire(pool, now)
+        elif u < rule.scale_in_below and held > rule.floor:
+            acted = self.release(pool)
+        elif rule.override_from_s <= now < rule.override_until_s:
+            if pool.interactive_tps >= rule.override_out_tps and held < rule.override_cap:
+                acted = self.acquire(pool, now)
+            elif pool.interactive_tps <= rule.override_in_tps and held > rule.override_floor:
+                acted = self.release(pool)
+        if acted:
+            pool.last_action_s = now
+
+    def run(self, requests, until_s):
+        """Play ``requests`` (in order of arrival) and what follows, up to ``until_s``."""
+        delay_s, ahead = self.scenario.routing.delay_s, list(requests)
+        ticks = 1
+        while True:
+            arrival = ahead[0].arrival_s + delay_s if ahead else math.inf
+            vm = min(self.vms, key=lambda v: (v.next_s, v.number))
+            tick_s = ticks * self.scenario.scaling.interval_s
+            now = min(arrival, vm.next_s, tick_s)
+            if now > until_s:
+                return
+            if now == arrival:
+                self.arrive(ahead.pop(0), now)
+            elif now == vm.next_s and vm.state == "acquiring":
+                vm.state, vm.ready_s = "serving", math.inf
+                vm.pool.acquiring -= 1
+                vm.pool.members.append(vm)
+            elif now == vm.next_s:
+                self.end_iteration(vm, now)
+            else:
+                self.tick(now)
+                ticks += 1
