@@ -21,6 +21,7 @@ help: ## Show this list
 	echo "make test    lint, types and the whole test suite"
 	echo "make lab     JupyterLab on the notebooks"
 	echo "make bench   speed of simulator, solvers and forecasts"
+	echo "make lock    pin the newest versions within the bounds of pyproject.toml (needs uv)"
 	echo "make clean   remove the environment and caches; reports and data stay"
 
 $(STAMP): pyproject.toml environment.yml requirements.lock tools/setup.sh
@@ -47,3 +48,8 @@ clean:
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	echo "Removed the environment and caches."
+
+.PHONY: lock
+lock: ## Pin the newest versions within pyproject's bounds
+	uv pip compile --universal --python-version 3.11 --extra dev --no-header --no-emit-index-url --quiet \
+	  --upgrade pyproject.toml --output-file requirements.lock

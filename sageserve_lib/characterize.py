@@ -71,7 +71,9 @@ def by_weekday_and_hour(demand: pd.DataFrame) -> pd.DataFrame:
     """Mean interactive requests/s by weekday (rows, Monday first) and hour (columns), UTC; NaN where not seen."""
     interval_s = interval_seconds(demand)
     interactive = demand[demand["tier"] != "NIW"].groupby("time")["requests"].sum() / interval_s
-    frame = pd.DataFrame({"rate": interactive, "weekday": interactive.index.dayofweek, "hour": interactive.index.hour})
+    frame = pd.DataFrame(
+        {"rate": interactive, "weekday": interactive.index.day_of_week, "hour": interactive.index.hour}
+    )
     wide = frame.pivot_table(index="weekday", columns="hour", values="rate", aggfunc="mean")
     return wide.reindex(index=range(7), columns=range(24))
 

@@ -181,7 +181,7 @@ class Rates:
 def _weekday_hours(start: str) -> float:
     """Hours from Monday 00:00 UTC to the start."""
     at = pd.Timestamp(start).tz_convert("UTC")
-    return at.dayofweek * 24 + at.hour + at.minute / 60
+    return at.day_of_week * 24 + at.hour + at.minute / 60
 
 
 def _rng(seed: int, purpose: int, place: int) -> np.random.Generator:

@@ -1,0 +1,131 @@
+"""The notebooks as their users run them: alone under papermill, and together in a report."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+from conftest import shared
+
+from sageserve_lib import paths, tables
+from sageserve_lib.notebooks import run_notebook
+from sageserve_lib.simulation import Simulation
+
+SMALL = {"scale": 0.004, "days": 1.0, "history_days": 3.0}
+
+
+def text_of(notebook: Path) -> str:
+    """Everything a notebook shows as text."""
+    shown = []
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            shown.append(data.get("text/markdown") or data.get("text/plain") or output.get("text", ""))
+    return "\n".join(shown)
+
+
+@pytest.mark.parametrize("name", paths.NOTEBOOK_NAMES)
+def test_each_notebook_runs_alone_from_any_folder(name: str, tmp_path: Path) -> None:
+    out = tmp_path / "out.ipynb"
+    result = run_notebook(paths.NOTEBOOKS / f"{name}.ipynb", out, SMALL, cwd=tmp_path)
+    assert result.seconds > 0
+    assert list(tmp_path.iterdir()) == [out]
+    pictures = [
+        kind
+        for cell in nbformat.read(out, as_version=4).cells
+        for output in cell.get("outputs", [])
+        for kind in output.get("data", {})
+        if kind.startswith("image/")
+    ]
+    assert pictures
+
+
+def test_papermill_command_line_on_a_real_trace(tmp_path: Path) -> None:
+    trace = shared("traces/azure_2023_code.csv")
+    notebook = paths.NOTEBOOKS / "4-policy-simulation.ipynb"
+    command = [sys.executable, "-m", "papermill", str(notebook), "out.ipynb", "-p", "trace", str(trace)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "no forecast to plan from" in text_of(tmp_path / "out.ipynb")
+
+
+def report(tmp_path: Path, *options: str) -> Path:
+    command = [sys.executable, "-m", "sageserve_lib.cli", "report", "--run", "r", "--reports", str(tmp_path), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "TERM": "dumb"})
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "r"
+
+
+def assert_contract(folder: Path, requests: int) -> None:
+    for name in tables.COLUMNS:
+        table = pd.read_csv(folder / "tables" / f"{name}.csv")
+        assert list(table.columns) == list(tables.COLUMNS[name]), name
+        assert list(pd.read_parquet(folder / "tables" / f"{name}.parquet").columns) == list(table.columns)
+    policies = pd.read_csv(folder / "tables" / "policies.csv")
+    assert {"siloed", "reactive", "lt-i"} <= set(policies["policy"])
+    assert (policies["requests"] == requests).all()
+    assert (policies["requests"] == policies["completed"] + policies["unfinished"] + policies["dropped"]).all()
+    latency = pd.read_csv(folder / "tables" / "latency.csv")
+    assert (latency.groupby("policy")["requests"].sum() == requests).all()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["status"] == "complete"
+    assert (folder / "index.html").exists()
+    for name in paths.NOTEBOOK_NAMES:
+        assert (folder / f"{name}.html").exists()
+        assert (folder / "notebooks" / f"{name}.ipynb").exists()
+    assert list((folder / "figures").glob("*.svg"))
+
+
+@pytest.mark.parametrize(("name", "requests"), [("azure_2023_conv.csv", 19_366), ("azure_2023_code.csv", 8_819)])
+def test_report_on_a_real_hour(name: str, requests: int, tmp_path: Path) -> None:
+    folder = report(tmp_path, "--trace", str(shared(f"traces/{name}")))
+    assert_contract(folder, requests)
+    page = text_of(folder / "notebooks" / "2-forecast-fitting.ipynb")
+    assert "no daily or weekly pattern can be learnt" in page
+    assert "No forecast error can be given 1 or 24 hours ahead" in page
+    notes = [note["text"] for note in json.loads((folder / "notes.json").read_text())]
+    assert "The trace has no model column: every request is taken as Llama-2-70B (option --default-model)." in notes
+
+
+def test_report_on_the_synthetic_workload_is_the_same_twice(tmp_path: Path) -> None:
+    options = ["--scale", "0.004", "--days", "1", "--history-days", "3"]
+    one = report(tmp_path / "one", *options)
+    requests = int(pd.read_csv(one / "tables" / "demand.csv").query("time >= '2026-06-01'")["requests"].sum())
+    assert_contract(one, requests)
+    plan = pd.read_csv(one / "tables" / "allocation.csv")
+    assert plan["time"].nunique() == 24
+    assert (plan["capacity_tps"] >= plan["demand_tps"] - 1e-6).all()
+    two = report(tmp_path / "two", *options)
+    for file in sorted((one / "tables").iterdir()):
+        if file.stem != "timings":
+            assert file.read_bytes() == (two / "tables" / file.name).read_bytes(), file.name
+    for file in sorted((one / "figures").iterdir()):
+        assert file.read_bytes() == (two / "figures" / file.name).read_bytes(), file.name
+
+
+def test_one_request_gives_a_report(tmp_path: Path) -> None:
+    trace = tmp_path / "one.csv"
+    trace.write_text("arrival_s,region,model,tier,prompt_tokens,output_tokens\n5,mars<b>,Llama-2-70B,NIW,10,3\n")
+    folder = report(tmp_path, "--trace", str(trace))
+    assert_contract(folder, 1)
+    assert "mars<b>" not in (folder / "index.html").read_text()
+
+
+def test_simulation_of_a_trace_in_a_notebook_is_that_of_the_library(tmp_path: Path) -> None:
+    """Nothing but calls in the notebooks: the table they write is what the library gives."""
+    from sageserve_lib.workbook import Workbook
+
+    wb = Workbook(policies=["reactive"], seed=7, **SMALL)
+    assert wb.policies()["requests"].iloc[0] == wb.trace.requests
+    result = Simulation(wb.trace, wb_policy("reactive", wb), wb.scenario, wb.theta).run()
+    assert result.totals["gpu_hours"] == wb.policies()["gpu_hours"].iloc[0]
+
+
+def wb_policy(name: str, wb):
+    from sageserve_lib.policies import REGISTRY
+
+    return REGISTRY[name](wb.scenario)
