@@ -162,7 +162,8 @@ class _Engine(NBClientEngine):
                 on_cell_start=watch.cell_started,
                 log=logging.getLogger("papermill"),
             )
-            with client.setup_kernel():
+            # Cells' output is in the notebook; what a kernel says while it shuts down is noise on the terminal.
+            with open(os.devnull, "wb") as nowhere, client.setup_kernel(stderr=nowhere):
                 with watch.memory(client.km.provisioner.pid):
                     client.papermill_execute_cells()
                 info = client.wait_for_reply(client.kc.kernel_info())

@@ -3,8 +3,9 @@
 import hashlib
 import os
 import uuid
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sageserve_lib import readers
-from sageserve_lib.errors import InputError
-from sageserve_lib.validation import COLUMNS, OPTIONAL, TIERS, Check, Defaults
+from sageserve_lib.validation import COLUMNS, OPTIONAL, TEXT, TIERS, Check, Defaults, factorized
 
 __all__ = ["COLUMNS", "OPTIONAL", "TIERS", "Defaults", "Trace", "open_trace", "write_parquet"]
 
 ROWS = 500_000
-TEXT = ("region", "model", "tier", "app", "region_preference")
 
 
 @dataclass(frozen=True)
@@ -55,26 +54,20 @@ class Trace:
     models: tuple[str, ...]
     tiers: tuple[str, ...]
     notes: tuple[str, ...]
-    _source: readers.Source = field(repr=False)
-    _categories: dict[str, tuple[str, ...]] = field(repr=False)
+    _chunks: Callable[[int], Iterator[pd.DataFrame]] = field(repr=False, compare=False)
 
     def chunks(self, rows: int = ROWS) -> Iterator[pd.DataFrame]:
         """The requests in order, ``rows`` at a time: columns as in COLUMNS, and the optional ones there are.
 
-        Text columns are categorical with the same categories in every chunk.
+        Text columns are categorical with the same categories in every chunk, ``""`` where an optional one says
+        nothing; tokens are int32, ``arrival_s`` float64.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read any more.
         """
-        for raw in self._source.chunks(rows):
-            data: dict[str, object] = {}
-            for name in (*COLUMNS, *OPTIONAL):
-                if name in self._source.defaults:
-                    value = self._source.defaults[name]
-                    data[name] = pd.Categorical.from_codes(np.zeros(len(raw), dtype=np.int8), [value])
-                elif name in TEXT and name in raw.columns:
-                    data[name] = pd.Categorical(raw[name].astype(object), categories=self._categories[name])
-                elif name in raw.columns:
-                    dtype = np.float64 if name == "arrival_s" else np.int32
-                    data[name] = pd.to_numeric(raw[name]).to_numpy(dtype)
-            yield pd.DataFrame(data)
+        return self._chunks(rows)
 
     def frame(self) -> pd.DataFrame:
         """All requests in one frame."""
@@ -98,15 +91,16 @@ def open_trace(path: str | Path, defaults: Defaults | None = None) -> Trace:
     """
     path = Path(path)
     source = readers.open_source(path, defaults or Defaults())
-    check = Check(path.name, csv=source.csv)
+    check = Check(path.name, source.lines, source.problems)
     for chunk in source.chunks(ROWS):
         check.chunk(chunk)
     check.done()
     categories = {name: tuple(sorted(values)) for name, values in check.labels.items()}
-    for name, value in source.defaults.items():
-        categories[name] = (value,)
-    if unknown := sorted(set(categories["tier"]) - set(TIERS)):
-        raise InputError(f"tier {unknown[0]!r} (option --default-tier): expected one of {', '.join(TIERS)}")
+    categories |= {name: (value,) for name, value in source.defaults.items()}
+    chunks: Callable[[int], Iterator[pd.DataFrame]] = partial(_typed, source, categories)
+    if source.in_memory:
+        # Text is dropped for numbers here, which is smaller and need not be parsed at every pass.
+        chunks = readers.in_memory(pd.concat(chunks(ROWS), ignore_index=True))
     with path.open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     return Trace(
@@ -119,15 +113,27 @@ def open_trace(path: str | Path, defaults: Defaults | None = None) -> Trace:
         regions=categories["region"],
         models=categories["model"],
         tiers=tuple(tier for tier in TIERS if tier in categories["tier"]),
-        notes=tuple(source.notes),
-        _source=source,
-        _categories=categories,
+        notes=source.notes,
+        _chunks=chunks,
     )
 
 
-def renamed(trace: Trace, name: str) -> Trace:
-    """The same trace under another name."""
-    return replace(trace, name=name)
+def _typed(source: readers.Source, categories: dict[str, tuple[str, ...]], rows: int) -> Iterator[pd.DataFrame]:
+    """Checked chunks with the schema's columns and types."""
+    for raw in source.chunks(rows):
+        data: dict[str, object] = {}
+        for name in (*COLUMNS, *OPTIONAL):
+            if name in source.defaults:
+                data[name] = pd.Categorical.from_codes(np.zeros(len(raw), dtype=np.int8), list(categories[name]))
+            elif name in TEXT and name in raw.columns:
+                codes, labels = factorized(raw[name])
+                # One more at the end, where code -1 (nothing) finds it.
+                places = pd.Index(categories[name], dtype=object).get_indexer([*labels, ""])
+                data[name] = pd.Categorical.from_codes(places[codes], list(categories[name]))
+            elif name in raw.columns:
+                dtype = np.float64 if name == "arrival_s" else np.int32
+                data[name] = pd.to_numeric(raw[name]).to_numpy(dtype)
+        yield pd.DataFrame(data)
 
 
 def write_parquet(frames: Iterable[pd.DataFrame], path: Path, start: pd.Timestamp) -> None:
@@ -146,6 +152,8 @@ def write_parquet(frames: Iterable[pd.DataFrame], path: Path, start: pd.Timestam
     writer = None
     try:
         for frame in frames:
+            if frame.empty:
+                continue
             if writer is None:
                 schema = _schema([*COLUMNS, *(name for name in OPTIONAL if name in frame.columns)], start)
                 writer = pq.ParquetWriter(partial, schema, compression="zstd")

@@ -1,7 +1,7 @@
 """Checking requests before any work: every problem by row, column and value."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +11,12 @@ from sageserve_lib.errors import InputError
 
 COLUMNS = ("arrival_s", "region", "model", "tier", "prompt_tokens", "output_tokens")
 OPTIONAL = ("app", "region_preference")
+TEXT = ("region", "model", "tier", *OPTIONAL)
 TIERS = ("IW-F", "IW-N", "NIW")
 DEFAULT_REGION, DEFAULT_MODEL, DEFAULT_TIER = "eastus", "Llama-2-70B", "IW-F"
 LONGEST_LABEL = 200
+#: Ten years. Longer ones are times since 1970, or milliseconds, and no demand table could hold them.
+LONGEST_TRACE_S = 315_576_000
 _MOST_PROBLEMS = 20
 _MOST_OF_A_KIND = 3
 _LARGEST_TOKENS = np.iinfo(np.int32).max
@@ -32,21 +35,36 @@ class Defaults:
         built_in = {"region": DEFAULT_REGION, "model": DEFAULT_MODEL, "tier": DEFAULT_TIER}
         return getattr(self, column) or built_in[column]
 
+    def problem(self, column: str) -> str | None:
+        """What is wrong with the value for a missing column, as a sentence, or None."""
+        value = self.value(column)
+        found = _label_problem(column, value)
+        return f"option --default-{column}: {_shown(value)}; expected {found[1]}" if found else None
+
 
 class Check:
     """Checks a trace chunk by chunk, and gathers what later steps need to know of it.
 
     After :meth:`done`: ``rows``, ``last_arrival_s`` and ``labels`` (values of each text column).
+
+    Parameters
+    ----------
+    file : str
+        Its name, for the messages.
+    lines : array, optional
+        Line in the file of each row, where it is text and that is known.
+    problems : iterable of str
+        Found before.
     """
 
-    def __init__(self, file: str, csv: bool) -> None:
+    def __init__(self, file: str, lines: np.ndarray | None = None, problems: Iterable[str] = ()) -> None:
         self.file = file
-        self.csv = csv
         self.rows = 0
         self.last_arrival_s = 0.0
         self.labels: dict[str, set[str]] = {}
+        self._lines = lines
         self._previous: tuple[int, float] | None = None
-        self._problems: list[str] = []
+        self._problems: list[str] = list(problems)
         self._kinds: Counter[tuple[str, str]] = Counter()
 
     def chunk(self, raw: pd.DataFrame) -> None:
@@ -55,8 +73,8 @@ class Check:
             self._arrivals(raw["arrival_s"])
         for name in ("prompt_tokens", "output_tokens"):
             if name in raw.columns:
-                self._tokens(raw[name])
-        for name in ("region", "model", "tier", *OPTIONAL):
+                self.tokens(raw[name])
+        for name in TEXT:
             if name in raw.columns:
                 self._text(raw[name])
         self.rows += len(raw)
@@ -69,36 +87,32 @@ class Check:
         InputError
             With the problems found.
         """
+        problems = list(self._problems)
         if self.rows == 0:
-            self._problems.append(f"{self.file} has a header but no requests; expected at least one row")
-        more = [
+            problems.append(f"{self.file} has a header but no requests; expected at least one row")
+        problems += [
             f"{self.file}, column {column}: {count - _MOST_OF_A_KIND:,} more rows where {kind}"
             for (column, kind), count in self._kinds.items()
             if count > _MOST_OF_A_KIND
         ]
-        problems = [*self._problems, *more]
         if len(problems) > _MOST_PROBLEMS:
             left = len(problems) - _MOST_PROBLEMS
-            problems = [*problems[:_MOST_PROBLEMS], f"... and {left} more problems"]
+            problems = [*problems[:_MOST_PROBLEMS], f"... and {left} more"]
         if problems:
             raise InputError(problems)
 
-    def refuse(self, column: pd.Series, bad: np.ndarray, kind: str, expected: str) -> None:
-        """Refuse the file now if any value of ``column`` is ``bad``.
-
-        Raises
-        ------
-        InputError
-            Naming the first few of them.
-        """
-        self._report(column, bad, kind, expected)
-        if self._problems:
-            self.rows = len(column)
-            self.done()
-
-    def _report(
-        self, column: pd.Series, bad: np.ndarray, kind: str, expected: str, value: Callable | None = None
+    def report(
+        self,
+        column: pd.Series,
+        bad: np.ndarray,
+        kind: str,
+        expected: str,
+        value: Callable[[int], str] | None = None,
     ) -> None:
+        """Note the first few values of ``column`` that are ``bad``, and how many there are.
+
+        ``kind`` says what is wrong with them, after "where"; ``value`` describes the one at a place in the column.
+        """
         places = np.flatnonzero(bad)
         if not len(places):
             return
@@ -106,53 +120,74 @@ class Check:
         room = _MOST_OF_A_KIND - self._kinds[key]
         self._kinds[key] += len(places)
         for place in places[: max(room, 0)]:
-            shown = value(place) if value is not None else repr(_plain(column.iloc[place]))
-            self._problems.append(f"{self._where(place)}, column {column.name}: {shown}; expected {expected}")
+            shown = value(int(place)) if value is not None else _shown(column.iloc[place])
+            self._problems.append(f"{self._where(int(place))}, column {column.name}: {shown}; expected {expected}")
+
+    def tokens(self, column: pd.Series) -> None:
+        """Check that token counts of the next rows are whole numbers from 1 that fit the schema."""
+        number = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+        whole = np.isfinite(number) & (number == np.floor(number))
+        expected = f"a whole number from 1 to {_LARGEST_TOKENS:,}"
+        self.report(column, ~whole, "it is no whole number", expected)
+        self.report(column, whole & ((number < 1) | (number > _LARGEST_TOKENS)), "it is out of range", expected)
 
     def _where(self, place: int) -> str:
-        row = self.rows + int(place) + 1
-        return f"{self.file}, row {row:,} (line {row + 1:,})" if self.csv else f"{self.file}, row {row:,}"
+        row = self.rows + place
+        line = f" (line {self._lines[row]:,})" if self._lines is not None else ""
+        return f"{self.file}, row {row + 1:,}{line}"
 
     def _arrivals(self, column: pd.Series) -> None:
         seconds = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
         bad = ~np.isfinite(seconds)
-        self._report(column, bad, "it is no finite number", "a finite number of seconds")
-        self._report(column, ~bad & (seconds < 0), "it is negative", "seconds since the trace's start, 0 or more")
+        self.report(column, bad, "it is no finite number", "a finite number of seconds")
+        self.report(column, ~bad & (seconds < 0), "it is negative", "seconds since the trace's start, 0 or more")
+        self.report(
+            column,
+            ~bad & (seconds > LONGEST_TRACE_S),
+            "it is too large",
+            f"seconds since the trace's start (not since 1970), at most {LONGEST_TRACE_S:,}",
+        )
         good = np.flatnonzero(~bad)
         if not len(good):
             return
         values = seconds[good]
-        first = self._previous[1] if self._previous else values[0]
+        rows = good + self.rows + 1
+        row, first = self._previous or (int(rows[0]), float(values[0]))
         before = np.concatenate([[first], values[:-1]])
         backwards = np.zeros(len(seconds), dtype=bool)
         backwards[good[values < before]] = True
-        rows_before = np.concatenate([[self._previous[0] if self._previous else 1], good[:-1] + self.rows + 1])
-        at = {int(place): k for k, place in enumerate(good)}
 
         def told(place: int) -> str:
-            k = at[int(place)]
-            return f"{values[k]:g} comes after {before[k]:g} in row {rows_before[k]:,}"
+            k = int(np.searchsorted(good, place))
+            row_before = rows[k - 1] if k else row
+            return f"{_number(values[k])} comes after {_number(before[k])} in row {row_before:,}"
 
-        self._report(column, backwards, "time goes backwards", "arrivals in order of time", told)
-        self._previous = (self.rows + int(good[-1]) + 1, float(values[-1]))
+        self.report(column, backwards, "time goes backwards", "arrivals in order of time", told)
+        self._previous = (int(rows[-1]), float(values[-1]))
         self.last_arrival_s = max(self.last_arrival_s, float(values[-1]))
 
-    def _tokens(self, column: pd.Series) -> None:
-        number = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-        whole = np.isfinite(number) & (number == np.floor(number))
-        expected = f"a whole number from 1 to {_LARGEST_TOKENS:,}"
-        self._report(column, ~whole, "it is no whole number", expected)
-        self._report(column, whole & ((number < 1) | (number > _LARGEST_TOKENS)), "it is out of range", expected)
-
     def _text(self, column: pd.Series) -> None:
-        values = column.astype(object).where(column.notna(), "").astype(str)
-        codes, unique = pd.factorize(values)
-        kinds = {label: _label_problem(str(column.name), label) for label in unique}
-        for problem in dict.fromkeys(kinds.values()):
+        codes, unique = factorized(column)
+
+        def told(place: int) -> str:
+            return _shown(unique[codes[place]]) if codes[place] >= 0 else "nothing"
+
+        # One more at the end, where code -1 (nothing) finds it.
+        kinds = [_label_problem(str(column.name), label) for label in [*unique, ""]]
+        for problem in dict.fromkeys(kinds):
             if problem is not None:
-                wrong = np.array([kinds[label] == problem for label in unique])
-                self._report(column, wrong[codes], *problem)
-        self.labels.setdefault(str(column.name), set()).update(str(label) for label in unique)
+                wrong = np.array([kind == problem for kind in kinds])
+                self.report(column, wrong[codes], *problem, told)
+        there = [int(code) for code in np.unique(codes)]
+        self.labels.setdefault(str(column.name), set()).update("" if k < 0 else unique[k] for k in there)
+
+
+def factorized(column: pd.Series) -> tuple[np.ndarray, list[str]]:
+    """Codes of a text column and the labels they stand for; -1 where there is nothing."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column.cat.codes.to_numpy(), [str(label) for label in column.cat.categories]
+    codes, unique = pd.factorize(column)
+    return codes, [str(label) for label in unique]
 
 
 def _label_problem(column: str, label: str) -> tuple[str, str] | None:
@@ -171,7 +206,12 @@ def _label_problem(column: str, label: str) -> tuple[str, str] | None:
     return None
 
 
-def _plain(value: object) -> object:
+def _number(value: float) -> str:
+    """All its digits, since two that differ must look different."""
+    return np.format_float_positional(value, trim="-")
+
+
+def _shown(value: object) -> str:
     """A value as a person wrote it, cut where it is long."""
     value = value.item() if isinstance(value, np.generic) else value
-    return value if not isinstance(value, str) or len(value) <= 60 else value[:60] + "..."
+    return repr(value if not isinstance(value, str) or len(value) <= 60 else value[:60] + "...")

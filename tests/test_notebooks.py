@@ -12,8 +12,9 @@ import pytest
 from conftest import shared
 
 from sageserve_lib import paths, tables
+from sageserve_lib.errors import InputError
 from sageserve_lib.notebooks import run_notebook
-from sageserve_lib.simulation import Simulation
+from sageserve_lib.workbook import Workbook
 
 SMALL = {"scale": 0.004, "days": 1.0, "history_days": 3.0}
 
@@ -91,20 +92,23 @@ def test_report_on_a_real_hour(name: str, requests: int, tmp_path: Path) -> None
     assert "The trace has no model column: every request is taken as Llama-2-70B (option --default-model)." in notes
 
 
-def test_report_on_the_synthetic_workload_is_the_same_twice(tmp_path: Path) -> None:
-    options = ["--scale", "0.004", "--days", "1", "--history-days", "3"]
-    one = report(tmp_path / "one", *options)
-    requests = int(pd.read_csv(one / "tables" / "demand.csv").query("time >= '2026-06-01'")["requests"].sum())
-    assert_contract(one, requests)
-    plan = pd.read_csv(one / "tables" / "allocation.csv")
+def test_report_on_the_synthetic_workload(tmp_path: Path) -> None:
+    folder = report(tmp_path, "--scale", "0.004", "--days", "1", "--history-days", "3")
+    assert_contract(
+        folder, int(pd.read_csv(folder / "tables" / "latency.csv").query("policy == 'reactive'")["requests"].sum())
+    )
+    plan = pd.read_csv(folder / "tables" / "allocation.csv")
     assert plan["time"].nunique() == 24
     assert (plan["capacity_tps"] >= plan["demand_tps"] - 1e-6).all()
-    two = report(tmp_path / "two", *options)
-    for file in sorted((one / "tables").iterdir()):
-        if file.stem != "timings":
-            assert file.read_bytes() == (two / "tables" / file.name).read_bytes(), file.name
-    for file in sorted((one / "figures").iterdir()):
-        assert file.read_bytes() == (two / "figures" / file.name).read_bytes(), file.name
+
+
+def test_the_same_run_twice_gives_the_same_files(tmp_path: Path) -> None:
+    trace = str(shared("traces/azure_2023_code.csv"))
+    one, two = (report(tmp_path / name, "--trace", trace, "--policies", "reactive,lt-u") for name in ("one", "two"))
+    for folder in ("tables", "figures"):
+        for file in sorted((one / folder).iterdir()):
+            if file.stem != "timings":
+                assert file.read_bytes() == (two / folder / file.name).read_bytes(), file.name
 
 
 def test_one_request_gives_a_report(tmp_path: Path) -> None:
@@ -115,17 +119,19 @@ def test_one_request_gives_a_report(tmp_path: Path) -> None:
     assert "mars<b>" not in (folder / "index.html").read_text()
 
 
-def test_simulation_of_a_trace_in_a_notebook_is_that_of_the_library(tmp_path: Path) -> None:
-    """Nothing but calls in the notebooks: the table they write is what the library gives."""
-    from sageserve_lib.workbook import Workbook
+def test_workbook_computes_alone_what_it_reads_in_a_run(tmp_path: Path) -> None:
+    options = {"policies": ["siloed", "lt-i"], **SMALL}
+    first, alone = Workbook(run_dir=str(tmp_path), **options), Workbook(**options)
+    expected = {name: getattr(alone, name)() for name in ("demand", "forecast", "backtest", "allocation", "policies")}
+    for name in expected:
+        getattr(first, name)()
+    again = Workbook(run_dir=str(tmp_path), **options)
+    for name, table in expected.items():
+        pd.testing.assert_frame_equal(getattr(again, name)(), table, check_dtype=False, check_index_type=False)
+    assert not again._results, "nothing was simulated again"
+    assert alone.policies()["requests"].iloc[0] == alone.trace.requests
 
-    wb = Workbook(policies=["reactive"], seed=7, **SMALL)
-    assert wb.policies()["requests"].iloc[0] == wb.trace.requests
-    result = Simulation(wb.trace, wb_policy("reactive", wb), wb.scenario, wb.theta).run()
-    assert result.totals["gpu_hours"] == wb.policies()["gpu_hours"].iloc[0]
 
-
-def wb_policy(name: str, wb):
-    from sageserve_lib.policies import REGISTRY
-
-    return REGISTRY[name](wb.scenario)
+def test_unknown_policy_is_refused_by_name() -> None:
+    with pytest.raises(InputError, match=r"Unknown policies best; there are .*lt-i"):
+        Workbook(policies=["best"], **SMALL)
