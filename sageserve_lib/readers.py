@@ -61,7 +61,8 @@ class PublicFormat:
     """A CSV format other than the canonical one, recognised by its columns.
 
     ``convert`` takes the file's name, its rows as text, and a check to report problems to by the rows of the file;
-    it gives canonical columns in order of time, the moment of ``arrival_s`` zero, and notes.
+    it gives canonical columns under the rows' own index, the moment of ``arrival_s`` zero, and notes. Text columns of
+    the canonical format that the file has as well are taken as they are.
     """
 
     name: str
@@ -174,7 +175,8 @@ def _parquet(path: Path, defaults: Defaults) -> Source:
 
     def chunks(rows: int) -> Iterator[pd.DataFrame]:
         try:
-            with pq.ParquetFile(path, read_dictionary=labels) as file:
+            # Reading ahead would come to hold the whole file.
+            with pq.ParquetFile(path, read_dictionary=labels, pre_buffer=False) as file:
                 for batch in file.iter_batches(batch_size=rows, columns=readable):
                     if batch.num_rows:
                         # What pandas wrote beside the schema could turn a column into the index.
@@ -187,7 +189,9 @@ def _parquet(path: Path, defaults: Defaults) -> Source:
 
 def _is_text(kind: pa.DataType) -> bool:
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    # A column without any value has the type null.
+    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
+    return any(test(kind) for test in tests)
 
 
 def _is_number(kind: pa.DataType) -> bool:
@@ -248,14 +252,16 @@ def _csv(path: Path, head: bytes, defaults: Defaults) -> Source:
 def _public(
     file: str, raw: pd.DataFrame, lines: np.ndarray | None, known: PublicFormat, defaults: Defaults, header: list[str]
 ) -> Source:
-    if doubles := _doubles(file, header, known.columns):
+    if doubles := _doubles(file, header, (*known.columns, *TEXT)):
         raise InputError(doubles)
     check = Check(file, lines)
     frame, start, notes = known.convert(file, raw, check)
-    check.rows = len(raw)
+    labels = raw[[name for name in TEXT if name in raw.columns]]
+    check.chunk(labels)
     check.done()
+    frame = frame.join(labels).sort_values("arrival_s", kind="stable", ignore_index=True)
     filled, more, problems = _columns(file, list(frame.columns), defaults)
-    notes = [*notes, *more, *_unused(header, known.columns)]
+    notes = [*notes, *more, *_unused(header, (*known.columns, *TEXT))]
     return Source(in_memory(frame), start, filled, tuple(notes), tuple(problems), in_memory=True)
 
 
@@ -306,9 +312,9 @@ def _azure(file: str, raw: pd.DataFrame, check: Check) -> tuple[pd.DataFrame, pd
     expected = f"at most {LONGEST_TRACE_S:,} seconds after the first request ({start})"
     check.report(raw["TIMESTAMP"], far, "it is too late", expected)
     zoned = stamps.str.contains(r"(?:Z|[+-]\d\d:?\d\d)$", regex=True)
-    notes = [f"{file} is in Azure's public format."]
-    if not zoned.all():
-        notes = [f"{file} is in Azure's public format; its times name no zone and are taken as UTC."]
+    bare = int((~zoned).sum())
+    which = "its times name" if bare == len(raw) else f"{bare:,} of its times name"
+    notes = [f"{file} is in Azure's public format{f'; {which} no zone and are taken as UTC' if bare else ''}."]
     tokens = {}
     for name, column in (("prompt_tokens", "ContextTokens"), ("output_tokens", "GeneratedTokens")):
         zero = pd.to_numeric(raw[column], errors="coerce") == 0
@@ -319,7 +325,7 @@ def _azure(file: str, raw: pd.DataFrame, check: Check) -> tuple[pd.DataFrame, pd
     if count := int((seconds.diff() < 0).sum()):
         notes.append(f"Requests out of order of time are sorted: {count:,} came before the one above them.")
     frame = pd.DataFrame({"arrival_s": seconds, **tokens})
-    return frame.sort_values("arrival_s", kind="stable", ignore_index=True), start, notes
+    return frame, start, notes
 
 
 #: Formats besides the canonical one; another is one more entry.

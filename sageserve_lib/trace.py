@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from sageserve_lib import readers
 from sageserve_lib.validation import COLUMNS, OPTIONAL, TEXT, TIERS, Check, Defaults, factorized
 
-__all__ = ["COLUMNS", "OPTIONAL", "TIERS", "Defaults", "Trace", "open_trace", "write_parquet"]
+__all__ = ["COLUMNS", "OPTIONAL", "TIERS", "Defaults", "Trace", "open_trace", "summary", "write_parquet"]
 
 ROWS = 500_000
 
@@ -134,6 +134,18 @@ def _typed(source: readers.Source, categories: dict[str, tuple[str, ...]], rows:
                 dtype = np.float64 if name == "arrival_s" else np.int32
                 data[name] = pd.to_numeric(raw[name]).to_numpy(dtype)
         yield pd.DataFrame(data)
+
+
+def summary(trace: Trace) -> pd.DataFrame:
+    """Requests, prompt_tokens and output_tokens of every (region, model, tier) that occurs, in this order."""
+    keys = ["region", "model", "tier"]
+    parts = []
+    for chunk in trace.chunks():
+        groups = chunk.groupby(keys, observed=True)
+        sums = groups[["prompt_tokens", "output_tokens"]].sum().astype(np.int64)
+        sums.insert(0, "requests", groups.size())
+        parts.append(sums)
+    return pd.concat(parts).groupby(keys, observed=True).sum().reset_index()
 
 
 def write_parquet(frames: Iterable[pd.DataFrame], path: Path, start: pd.Timestamp) -> None:

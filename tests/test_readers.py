@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sageserve_lib import readers, validation
 from sageserve_lib.errors import InputError
-from sageserve_lib.trace import COLUMNS, OPTIONAL, TIERS, Defaults, open_trace, write_parquet
+from sageserve_lib.trace import COLUMNS, OPTIONAL, TIERS, Defaults, open_trace, summary, write_parquet
 
 HEADER = ",".join(COLUMNS)
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens"
@@ -383,3 +383,31 @@ def test_lines_that_end_in_carriage_returns_are_read(tmp_path: Path) -> None:
 def test_one_request(tmp_path: Path) -> None:
     trace = open_trace(csv_file(tmp_path, f"{HEADER}\n0,a,b,NIW,5,3\n"))
     assert (trace.requests, trace.duration_s, trace.tiers) == (1, 0.0, ("NIW",))
+
+
+def test_azure_rows_keep_the_canonical_text_columns_they_have(tmp_path: Path) -> None:
+    rows = "2023-11-16 18:00:09,1,1,late\n2023-11-16 18:00:08,1,1,early\n"
+    trace = open_trace(csv_file(tmp_path, f"{AZURE},model\n{rows}"))
+    assert list(trace.frame()["model"]) == ["early", "late"]
+    assert not any("no model column" in note or "not used" in note for note in trace.notes)
+    (problem,) = problems_of(csv_file(tmp_path, f"{AZURE},tier\n2023-11-16 18:00:09,1,1,GOLD\n"))
+    assert "row 1 (line 2), column tier: 'GOLD'" in problem
+
+
+def test_azure_times_without_zone_are_counted_where_others_have_one(tmp_path: Path) -> None:
+    rows = "2023-11-16 18:00:09+00:00,1,1\n2023-11-16 18:00:10,1,1\n"
+    trace = open_trace(csv_file(tmp_path, f"{AZURE}\n{rows}"))
+    assert "; 1 of its times name no zone and are taken as UTC." in trace.notes[0]
+
+
+def test_an_optional_parquet_column_without_any_value_is_read(tmp_path: Path) -> None:
+    table = pa.Table.from_pandas(rows_of(3), preserve_index=False).append_column("app", pa.nulls(3))
+    pq.write_table(table, tmp_path / "t.parquet")
+    assert list(open_trace(tmp_path / "t.parquet").frame()["app"]) == [""] * 3
+
+
+def test_summary_counts_every_combination(tmp_path: Path) -> None:
+    rows = "0,b,m,NIW,5,3\n1,a,m,IW-F,1,1\n2,b,m,NIW,2147483647,4\n"
+    found = summary(open_trace(csv_file(tmp_path, f"{HEADER}\n{rows}")))
+    assert found.to_numpy().tolist() == [["a", "m", "IW-F", 1, 1, 1], ["b", "m", "NIW", 2, 2147483652, 7]]
+    assert list(found.columns) == ["region", "model", "tier", "requests", "prompt_tokens", "output_tokens"]

@@ -416,6 +416,14 @@ def test_region_preference_is_followed_when_home_is_full() -> None:
     assert list(result.requests["region"])[:4] == ["eastus", "westus", "eastus", "westus"]
 
 
+def test_without_a_preference_home_comes_first() -> None:
+    scenario = scenario_of()
+    data = pd.concat([trace_of([0.0], 10, 1, region="westus").data, trace_of([1.0], 10, 1, region="eastus").data])
+    result = simulate(FrameTrace(data.assign(region_preference=["", "westus"])), Fixed(scenario), scenario, record=True)
+    assert result.requests is not None
+    assert list(result.requests["region"]) == ["westus", "westus"]
+
+
 def test_a_model_the_scenario_does_not_serve_is_refused() -> None:
     with pytest.raises(InputError, match=r"'GPT'.*it serves BLOOM-176B"):
         simulate(trace_of([0.0], 1, 1, model="GPT"), Fixed(PAPER), PAPER)

@@ -250,16 +250,16 @@ class Simulation:
         if "region_preference" not in frame.columns:
             return region
         column = frame["region_preference"].astype("category")
-        rows = np.empty(len(column.cat.categories), dtype=np.int16)
+        rows = np.full(len(column.cat.categories), -1, dtype=np.int16)
         for k, text in enumerate(column.cat.categories):
-            if text not in self._preferences:
+            if text and text not in self._preferences:
                 named = [self.regions.index(name) for name in text.split(">") if name in self.regions]
                 order = list(dict.fromkeys([*named, *range(len(self.regions))]))
                 self._preferences[text] = len(self.state.preferences)
                 self.state.replace(self._record, "preferences", np.vstack([self.state.preferences, order]))
-            rows[k] = self._preferences[text]
-        codes = column.cat.codes.to_numpy()
-        return np.where(codes >= 0, rows[codes], region).astype(np.int16) if len(rows) else region
+            rows[k] = self._preferences.get(text, -1)
+        named_rows = np.append(rows, np.int16(-1))[column.cat.codes.to_numpy()]  # the last one for "none"
+        return np.where(named_rows >= 0, named_rows, region)
 
 
 def _codes(column: pd.Series, names: Iterable[str]) -> np.ndarray:
