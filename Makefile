@@ -5,18 +5,18 @@
 # SAGESERVE_ENV=conda or SAGESERVE_ENV=venv chooses.
 
 SHELL := /bin/bash
-.SHELLFLAGS := -euo pipefail -c
-.ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := help
 
 STAMP := .venv/.ready
+# A folder that was moved or copied, or another kind of environment asked for, is set up anew.
+STALE := $(shell case "$$(cat $(STAMP) 2>/dev/null)" in ('' | $${SAGESERVE_ENV:-*}" $$(pwd -P)") ;; (*) echo yes ;; esac)
 # Everything runs with the environment's programs first (glpsol among them), and one BLAS thread.
-IN_ENV := . tools/activate.sh;
+IN_ENV := . tools/activate.sh &&
 
-.PHONY: help report test lab bench clean
+.PHONY: help report test lab bench lock clean $(if $(STALE),$(STAMP))
 
-help: ## Show this list
+help:
 	echo "make report [TRACE=file] [SCENARIO=name|file] [RUN=name] [ARGS='...']   the five notebooks and one HTML report"
 	echo "make test    lint, types and the whole test suite"
 	echo "make lab     JupyterLab on the notebooks"
@@ -32,11 +32,10 @@ report: $(STAMP)
 	  $(if $(TRACE),--trace "$(TRACE)") $(if $(SCENARIO),--scenario "$(SCENARIO)") $(if $(RUN),--run "$(RUN)") $(ARGS)
 
 test: $(STAMP)
-	$(IN_ENV)
-	ruff check .
-	ruff format --check .
-	mypy
-	python -m pytest
+	$(IN_ENV) ruff check .
+	$(IN_ENV) ruff format --check .
+	$(IN_ENV) mypy
+	$(IN_ENV) exec python -m pytest
 
 lab: $(STAMP)
 	$(IN_ENV) exec jupyter lab --notebook-dir=notebooks
@@ -44,12 +43,11 @@ lab: $(STAMP)
 bench: $(STAMP)
 	$(IN_ENV) exec python -m sageserve_lib.bench
 
+lock: # Needs uv
+	uv pip compile --universal --python-version 3.11 --extra dev --no-header --no-emit-index-url --quiet \
+	  --upgrade pyproject.toml --output-file requirements.lock
+
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	echo "Removed the environment and caches."
-
-.PHONY: lock
-lock: ## Pin the newest versions within pyproject's bounds
-	uv pip compile --universal --python-version 3.11 --extra dev --no-header --no-emit-index-url --quiet \
-	  --upgrade pyproject.toml --output-file requirements.lock

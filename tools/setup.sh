@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Make the environment in .venv, from conda-forge or from PyPI; see the Makefile. Whole, or without its stamp.
+# The stamp holds the kind of environment and the folder, which the programs in it know by its absolute path.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 unset PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX
@@ -22,26 +23,30 @@ python_program() {
 }
 
 from_conda() {
-  local program=$1
-  say "Setting up from conda-forge with $(basename "$program") (environment.yml) ..."
+  local program
+  kind=conda
+  program=$(conda_program) || stop "conda, mamba and micromamba are not on PATH."
+  say "Setting up from conda-forge with $(basename "$program") (environment.yml), once; this takes minutes ..."
   case $(basename "$program") in
     micromamba) "$program" create --yes --prefix "$PWD/.venv" --file environment.yml ;;
-    *) "$program" env create --yes --prefix "$PWD/.venv" --file environment.yml ;;
+    # Older versions of conda know this variable, but not --yes.
+    *) CONDA_ALWAYS_YES=true MAMBA_ALWAYS_YES=true "$program" env create --prefix "$PWD/.venv" --file environment.yml ;;
   esac || stop "$(basename "$program") could not make the environment. With SAGESERVE_ENV=venv it is made from PyPI instead."
   .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 }
 
 from_pypi() {
   local uv python
+  kind=venv
   if uv=$(command -v uv); then
-    say "Setting up from PyPI with uv (requirements.lock) ..."
+    say "Setting up from PyPI with uv (requirements.lock), once; this takes a minute or so ..."
     "$uv" venv --quiet --no-project --python '>=3.11' .venv || stop "uv found no Python 3.11 or later."
     "$uv" pip install --quiet --python .venv/bin/python --requirement requirements.lock
     "$uv" pip install --quiet --python .venv/bin/python --no-deps --editable .
     return
   fi
   python=$(python_program) || stop "no Python 3.11 or later was found. Install one, or conda, or uv."
-  say "Setting up from PyPI with $("$python" --version) (requirements.lock) ..."
+  say "Setting up from PyPI with $("$python" --version) (requirements.lock), once; this takes a minute or two ..."
   "$python" -m venv .venv || stop "this Python cannot make virtual environments. On Debian and Ubuntu install python3-venv."
   if .venv/bin/python -m pip install --quiet --disable-pip-version-check uv 2>/dev/null; then
     .venv/bin/uv pip install --quiet --python .venv/bin/python --requirement requirements.lock
@@ -52,14 +57,32 @@ from_pypi() {
   fi
 }
 
-rm -rf .venv
-case ${SAGESERVE_ENV:-auto} in
-  conda) from_conda "$(conda_program || stop 'conda, mamba and micromamba are not on PATH.')" ;;
-  venv) from_pypi ;;
-  auto) if program=$(conda_program); then from_conda "$program"; else from_pypi; fi ;;
+# PyPI's glpsol is a Python script: slow to start, and broken by spaces in the folder's name.
+call_glpsol_directly() {
+  local prefix
+  for prefix in .venv/lib/python3*/site-packages/cmeel.prefix; do
+    [ -x "$prefix/bin/glpsol" ] || return 0
+    rm -f .venv/bin/glpsol
+    cat >.venv/bin/glpsol <<END
+#!/bin/sh
+prefix="\${0%/*}/../${prefix#.venv/}"
+LD_LIBRARY_PATH="\$prefix/lib\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}" exec "\$prefix/bin/glpsol" "\$@"
+END
+    chmod +x .venv/bin/glpsol
+  done
+}
+
+case ${SAGESERVE_ENV:-} in
+  conda) make_environment=from_conda ;;
+  venv) make_environment=from_pypi ;;
+  '') if conda_program >/dev/null; then make_environment=from_conda; else make_environment=from_pypi; fi ;;
   *) stop "SAGESERVE_ENV is '$SAGESERVE_ENV'; expected conda or venv." ;;
 esac
+rm -rf .venv
+$make_environment
+call_glpsol_directly
 
+.venv/bin/glpsol --version >/dev/null 2>&1 || rm -f .venv/bin/glpsol
 if [ -x .venv/bin/glpsol ]; then
   say "Solvers: GLPK and HiGHS."
 elif found=$(command -v glpsol); then
@@ -67,4 +90,4 @@ elif found=$(command -v glpsol); then
 else
   say "Solver: no GLPK is to be had here, so HiGHS is used instead."
 fi
-touch .venv/.ready
+printf '%s %s\n' "$kind" "$(pwd -P)" >.venv/.ready
