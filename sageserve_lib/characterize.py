@@ -47,24 +47,27 @@ def demand_table(trace: Trace, interval_s: int = 900) -> pd.DataFrame:
 
 
 def interval_seconds(demand: pd.DataFrame) -> float:
-    """Length of a demand table's intervals in seconds; 900 if it has only one."""
+    """Length of a demand table's intervals in seconds; 60 if it has only one: only a trace under a minute has that."""
     times = demand["time"].drop_duplicates().sort_values()
-    return float(times.diff().min().total_seconds()) if len(times) > 1 else 900.0
+    return float(times.diff().min().total_seconds()) if len(times) > 1 else 60.0
 
 
 def rates(demand: pd.DataFrame) -> pd.DataFrame:
-    """Tidy rates: time, model, tier, requests_per_s, tps (prompt and output), over all regions.
+    """Tidy rates: time, length_s, model, tier, requests_per_s, tps (prompt and output), over all regions.
 
-    By the hour where the table has more intervals than a figure has room for, else by its own intervals.
+    By the hour where the table has more intervals than a figure has room for, else by its own intervals. An hour of
+    which the table holds a part is a mean over that part: ``length_s`` seconds.
     """
     interval_s = interval_seconds(demand)
-    if demand["time"].nunique() > _MOST_POINTS:
-        interval_s = 3600.0
-        demand = demand.assign(time=demand["time"].dt.floor("h"))
+    times = demand["time"].drop_duplicates()
+    wide = times.dt.floor("h") if len(times) > _MOST_POINTS else times
+    length_s = wide.value_counts() * interval_s
+    demand = demand.assign(time=demand["time"].map(dict(zip(times, wide, strict=True))))
     frame = demand.groupby(["time", "model", "tier"], observed=True)[list(_COUNTED)].sum().reset_index()
-    frame["requests_per_s"] = frame["requests"] / interval_s
-    frame["tps"] = (frame["prompt_tokens"] + frame["output_tokens"]) / interval_s
-    return frame[["time", "model", "tier", "requests_per_s", "tps"]]
+    frame["length_s"] = frame["time"].map(length_s).astype(float)
+    frame["requests_per_s"] = frame["requests"] / frame["length_s"]
+    frame["tps"] = (frame["prompt_tokens"] + frame["output_tokens"]) / frame["length_s"]
+    return frame[["time", "length_s", "model", "tier", "requests_per_s", "tps"]]
 
 
 def by_weekday_and_hour(demand: pd.DataFrame) -> pd.DataFrame:
@@ -79,7 +82,7 @@ def by_weekday_and_hour(demand: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_region_and_model(demand: pd.DataFrame) -> pd.DataFrame:
-    """Requests and mean tokens by region, model and tier group; shares add to 100."""
+    """Requests, tokens, share_pct and mean tokens per request by region and model; shares add to 100."""
     frame = demand.groupby(["region", "model"], observed=True)[list(_COUNTED)].sum().reset_index()
     frame["share_pct"] = 100 * frame["requests"] / max(frame["requests"].sum(), 1)
     for name in _COUNTED[1:]:
@@ -129,3 +132,20 @@ def token_cdf(trace: Trace) -> pd.DataFrame:
         for k, kind in enumerate(("prompt", "output"))
     ]
     return pd.concat(frames, ignore_index=True)
+
+
+def token_quantiles(cdf: pd.DataFrame) -> pd.DataFrame:
+    """p50, p95 and p99 of tokens per request by model and kind, interpolated in ``token_cdf``.
+
+    Off by 6 % at most, and far less where tokens are spread over more than a step of the distribution; NaN where a quantile lies beyond its last point.
+    """
+    shares = (0.5, 0.95, 0.99)
+    rows = []
+    for (model, kind), part in cdf.groupby(["model", "kind"], sort=True):
+        # Steps without requests are left out: shares have to rise to be read backwards.
+        rising = part[part["share"].diff().fillna(part["share"]) > 0]
+        before = part["tokens"].shift(fill_value=0.5)[rising.index[0]]
+        share = np.concatenate([[0.0], rising["share"]])
+        log_tokens = np.log(np.concatenate([[before], rising["tokens"]]))
+        rows.append((str(model), str(kind), *np.exp(np.interp(shares, share, log_tokens, right=np.nan))))
+    return pd.DataFrame(rows, columns=["model", "kind", *(f"p{100 * share:.0f}_tokens" for share in shares)])

@@ -101,6 +101,7 @@ class Workbook:
     def figure(self, figure: Figure, name: str, title: str, see: str) -> None:
         """Show a figure with the sentence that says what to see, and save it for the report's summary."""
         figure.set_label(title)
+        self.say(f"**{title}**")
         alt = f"{title}. {see}"
         display(figure, metadata={kind: {"alt": alt} for kind in ("image/svg+xml", "image/png")})
         plt.close(figure)

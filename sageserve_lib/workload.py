@@ -3,12 +3,15 @@
 What is taken from [SageServe] (section 3 and its figures): 7.2 million requests a week; 17-22 interactive requests/s at
 weekday peaks, 5-10 at night, 2.5-4 at the weekend; 2-5 batch requests/s without a clear period; 72 : 28; prompts of
 a few thousand tokens with a tail past 30 thousand; 222 output tokens on average, for Llama-2-70B either about 15 or
-about 200; bursts of Llama-2-70B; a model whose traffic collapses. These agree with one another. How the shares,
-phases and noise below are set is chosen. Everything is a rate in requests/s per minute of time and stream =
-(region, model, tier); history and week are one rate function, before and after time zero.
+about 200; bursts of Llama-2-70B; a model whose traffic collapses. Not quite all of it fits together: 7.2 million at
+72 : 28 is 8.6 interactive requests/s on average, and once one model has collapsed the days after it peak lower. The
+total, the nights and the weekend are kept; the busiest hour of a weekday is 16 to 20 instead of 17 to 22. Constants
+below say where they come from, [SageServe] or chosen. Everything is a rate in requests/s per minute of time and
+stream = (region, model, tier); history and week are one rate function, before and after time zero.
 """
 
 import hashlib
+import itertools
 import json
 import math
 import sys
@@ -23,42 +26,47 @@ from rich.console import Console
 from rich.progress import track
 
 from sageserve_lib import paths, tables
+from sageserve_lib.errors import InputError
 from sageserve_lib.trace import TIERS, write_parquet
 
 #: Part of a cached trace's key: raise it when the same spec gives other requests.
 GENERATOR_VERSION = 1
 
+# [SageServe]: regions, models and the week's number of requests.
 REGIONS = ("centralus", "eastus", "westus")
 MODELS = ("BLOOM-176B", "Llama-2-70B", "Llama-3.1-8B", "Llama-3.2-3B")
 REQUESTS_PER_WEEK = 7_200_000
 
-# Interactive rate over all streams, requests/s.
+# Interactive rate over all streams, requests/s: nights and weekend as in [SageServe], the weekday's peak as far as the
+# total allows; only their ratios count, since the level is set by the total. The day's shape is chosen.
 _WEEKDAY_NIGHT, _WEEKDAY_PEAK = 5.5, 18.5
 _WEEKEND_NIGHT, _WEEKEND_PEAK = 2.5, 4.0
 _PEAK_HOUR, _PEAK_SHARPNESS = 14.0, 1.5
+# Chosen: standard time in the regions' places, and how long a weekend takes to begin and end.
 _UTC_OFFSET_H = np.array([-6.0, -5.0, -8.0])
 _WEEKEND_RAMP_H = 3.0
 
-# Shares of traffic, rows as in REGIONS.
+# Shares of traffic, rows as in REGIONS. Chosen, but for one model's four times between East and West ([SageServe]).
 _IW_MODEL_SHARE = np.array([0.26, 0.34, 0.14, 0.26])
 _NIW_MODEL_SHARE = np.array([0.30, 0.30, 0.20, 0.20])
 _IW_REGION_SHARE = np.array([[0.33, 0.31, 0.34, 0.30], [0.39, 0.55, 0.36, 0.42], [0.28, 0.14, 0.30, 0.28]])
 _NIW_REGION_SHARE = np.full((3, 4), 1 / 3)
 _IWF_SHARE_OF_IW = 0.6
 
-# Noise: exp of a moving average over white noise in 15-minute steps.
+# Noise: exp of a moving average over white noise in 15-minute steps. Chosen.
 _STEP_MIN = 15
 _IW_NOISE_SD, _IW_NOISE_STEPS = 0.08, 8
 _NIW_NOISE_SD, _NIW_NOISE_STEPS = 0.30, 48
 
+# [SageServe]: which model bursts, its level and that it lasts minutes; a collapse on the second day. Chosen: the rest.
 _BURST_MODEL, _BURSTS_PER_DAY, _BURST_LEVEL, _BURST_MINUTES = 1, 0.5, (3.0, 4.0), (5, 20)
 _COLLAPSE_MODEL, _COLLAPSE_H, _COLLAPSE_LEFT = 2, 34.0, 0.08
 
-# Tokens: lognormal, medians by model.
+# Tokens: lognormal, medians by model. Chosen to give [SageServe]'s medians, tail, mean output and two kinds of output.
 _PROMPT_MEDIAN = np.array([4000.0, 4400.0, 4300.0, 4100.0])
 _NIW_PROMPT_FACTOR = 1.3
 _PROMPT_SD = 0.65
-#: Longest prompt and output generated; BLOOM-176B's KV cache holds about 72 thousand tokens.
+#: Longest prompt and output generated. Chosen: BLOOM-176B's KV cache holds about 72 thousand tokens.
 PROMPT_CAP, OUTPUT_CAP = 60_000, 4_000
 _OUTPUT_MEDIAN = np.array([215.0, 200.0, 215.0, 215.0])
 _OUTPUT_SD = np.array([0.80, 0.30, 0.80, 0.80])
@@ -72,7 +80,13 @@ _KEY_OFFSET = 1 << 20  # keys are not negative, times before the start are
 
 @dataclass(frozen=True)
 class WorkloadSpec:
-    """What is generated. ``scale`` 1 is 7.2 million requests in 7 days; ``start`` is a Monday in UTC."""
+    """What is generated. ``scale`` 1 is 7.2 million requests in 7 days; ``start`` is a Monday in UTC.
+
+    Raises
+    ------
+    InputError
+        With every field that nothing can be generated from.
+    """
 
     scale: float = 1.0
     days: float = 7.0
@@ -80,6 +94,27 @@ class WorkloadSpec:
     seed: int = 7
     niw_share: float = 0.28
     start: str = "2026-06-01T00:00:00+00:00"
+
+    def __post_init__(self) -> None:
+        start = pd.Timestamp(self.start)
+        expected = {
+            "scale": (math.isfinite(self.scale) and self.scale > 0, "a number greater than 0"),
+            "days": (math.isfinite(self.days) and self.days > 0, "a number greater than 0"),
+            "history_days": (math.isfinite(self.history_days) and self.history_days >= 0, "0 or more"),
+            "seed": (self.seed >= 0, "0 or more"),
+            "niw_share": (0 <= self.niw_share <= 1, "a number from 0 to 1"),
+            "start": (
+                start.tzinfo is not None and start == start.floor("15min"),
+                "a time with an offset, on a quarter of an hour",
+            ),
+        }
+        problems = [
+            f"Synthetic workload: {name} is {getattr(self, name)}; expected {what}"
+            for name, (good, what) in expected.items()
+            if not good
+        ]
+        if problems:
+            raise InputError(problems)
 
     @property
     def key(self) -> str:
@@ -236,17 +271,27 @@ def hours(spec: WorkloadSpec) -> Iterator[pd.DataFrame]:
 
 
 def generate(spec: WorkloadSpec, path: Path) -> None:
-    """Write the trace as canonical Parquet, an hour at a time; the same spec gives the same bytes."""
+    """Write the trace as canonical Parquet, an hour at a time; the same spec gives the same bytes.
+
+    Raises
+    ------
+    InputError
+        If the spec is so small that no request comes.
+    """
+    frames = hours(spec)
+    first = next(frames, None)
+    if first is None:
+        raise InputError(f"Synthetic workload: no request comes in {spec.days:g} days at scale {spec.scale:g}.")
     console = Console(stderr=True)
-    frames = track(
-        hours(spec),
+    shown = track(
+        itertools.chain([first], frames),
         description="Generating the synthetic workload",
         total=math.ceil(spec.days * 24),
         console=console,
         disable=not sys.stderr.isatty(),
         transient=True,
     )
-    write_parquet(frames, path, pd.Timestamp(spec.start))
+    write_parquet(shown, path, pd.Timestamp(spec.start))
 
 
 def cached_trace(spec: WorkloadSpec) -> Path:
@@ -262,7 +307,7 @@ def history_demand(spec: WorkloadSpec, interval_s: int = 900) -> pd.DataFrame:
 
     Counts are Poisson draws from the same rates as the trace's. Sums of tokens are drawn from the normal
     distribution that a sum of so many requests has nearly (means and deviations of a sample of 200 000 per stream
-    kind), since single requests are not needed.
+    kind), since single requests are not needed. ``interval_s`` is a number of minutes that divides an hour.
     """
     rates = Rates(spec)
     regions, models, tiers = _names()
@@ -287,7 +332,7 @@ def history_demand(spec: WorkloadSpec, interval_s: int = 900) -> pd.DataFrame:
     seconds = np.concatenate([part[0] for part in parts])
     frame = pd.DataFrame(
         {
-            "time": pd.Timestamp(spec.start) + pd.to_timedelta(seconds, unit="s"),
+            "time": pd.Timestamp(spec.start).tz_convert("UTC") + pd.to_timedelta(seconds, unit="s"),
             "region": np.array(REGIONS, dtype=object)[regions[stream]],
             "model": np.array(MODELS, dtype=object)[models[stream]],
             "tier": np.array(TIERS, dtype=object)[tiers[stream]],

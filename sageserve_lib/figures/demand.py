@@ -6,13 +6,16 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from sageserve_lib.figures.style import PALETTE, TIER_COLOURS, time_axis
+from sageserve_lib.figures.style import PALETTE, TIER_COLOURS, log_axis, time_axis
 
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 def rate_over_time(rates: pd.DataFrame, start: pd.Timestamp, column: str, unit: str) -> Figure:
     """``column`` of ``characterize.rates`` over time, stacked by tier, one panel per model; history is shaded."""
+    lengths = rates.groupby("time")["length_s"].first().sort_index()
+    ends = lengths.index + pd.to_timedelta(lengths.to_numpy(), unit="s")
+    past = ends[ends <= start]
     models = sorted(rates["model"].unique())
     figure, panels = plt.subplots(
         len(models), 1, figsize=(10, 0.8 + 1.5 * len(models)), sharex=True, squeeze=False, layout="constrained"
@@ -20,10 +23,14 @@ def rate_over_time(rates: pd.DataFrame, start: pd.Timestamp, column: str, unit: 
     for axes, model in zip(panels[:, 0], models, strict=True):
         wide = rates[rates["model"] == model].pivot_table(index="time", columns="tier", values=column, observed=True)
         wide = wide[[tier for tier in TIER_COLOURS if tier in wide.columns]].fillna(0)
+        # A rate holds to its interval's end: the last, or only, one is as wide as the others.
+        wide.loc[ends[-1]] = wide.iloc[-1]
         colours = [TIER_COLOURS[tier] for tier in wide.columns]
-        axes.stackplot(wide.index, wide.to_numpy().T, labels=list(wide.columns), colors=colours, linewidth=0)
-        if wide.index[0] < start:
-            axes.axvspan(wide.index[0], start, color="0.85", alpha=0.6, zorder=5)
+        axes.stackplot(
+            wide.index, wide.to_numpy().T, labels=list(wide.columns), colors=colours, linewidth=0, step="post"
+        )
+        if len(past):
+            axes.axvspan(lengths.index[0], past[-1], color="0.85", alpha=0.6, zorder=5)
         axes.set_title(model, fontsize="medium")
         axes.set_ylabel(unit)
         axes.set_ylim(bottom=0)
@@ -52,6 +59,7 @@ def token_distribution(cdf: pd.DataFrame) -> Figure:
         for k, (model, rows) in enumerate(cdf[cdf["kind"] == kind].groupby("model", sort=True)):
             axes.plot(rows["tokens"], 100 * rows["share"], label=str(model), color=PALETTE[k % len(PALETTE)])
         axes.set_xscale("log")
+        log_axis(axes.xaxis, subs=(1.0,))
         axes.set_xlabel(f"{kind} tokens per request")
     panels[0].set_ylabel("requests with at most so many (%)")
     panels[1].legend(frameon=False, loc="lower right")

@@ -1,6 +1,6 @@
 """One look for all figures."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import matplotlib.dates as mdates
 import matplotlib.pyplot as plt
@@ -21,7 +21,7 @@ _POLICY_COLOURS = {
     "lt-u": "#0072B2",
     "lt-ua": "#009E73",
     "chiron": "#CC79A7",
-    "static-peak": "#999999",
+    "static-peak": "#777777",
     "oracle": "#000000",
 }
 
@@ -35,12 +35,14 @@ def use_style() -> None:
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.titlelocation": "left",
+            "text.parse_math": False,  # labels from a trace are text, whatever dollar signs they hold
             "svg.hashsalt": "sageserve",  # equal runs give equal files
             "font.family": "DejaVu Sans",
         }
     )
     set_matplotlib_formats("svg", metadata={"Date": None})
     pd.set_option("display.float_format", number)
+    pd.set_option("display.max_colwidth", None)
     # Labels come from the trace: they are text, not markup.
     pd.set_option("styler.format.escape", "html")
 
@@ -54,10 +56,10 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.2f}"
 
 
-def log_axis(axis: Axis) -> None:
-    """Plain numbers at 1, 2 and 5 of every decade."""
-    axis.set_major_locator(mticker.LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_major_formatter(mticker.StrMethodFormatter("{x:g}"))
+def log_axis(axis: Axis, subs: Sequence[float] = (1.0, 2.0, 5.0)) -> None:
+    """Plain numbers at ``subs`` of every decade."""
+    axis.set_major_locator(mticker.LogLocator(subs=subs))
+    axis.set_major_formatter(mticker.FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1000 else f"{value:g}"))
     axis.set_minor_locator(mticker.NullLocator())
 
 
