@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from sageserve_lib import paths
 from sageserve_lib.errors import InputError
@@ -133,6 +142,21 @@ class Batching(_Data):
 
     max_requests: PositiveInt = 256
     max_tokens: PositiveInt = 8192
+    chunked_prefill: bool = Field(default=False, description="cut prompts so that an iteration keeps to max_tokens")
+
+    @model_validator(mode="after")
+    def _every_request_can_decode(self) -> "Batching":
+        if self.max_tokens <= self.max_requests:
+            msg = "max_tokens must be more than max_requests: each decoding request takes one token of an iteration"
+            raise ValueError(msg)
+        return self
+
+
+class Dpa(_Data):
+    """The deadline- and priority-aware scheduler's τ_n and τ_p."""
+
+    urgent_s: PositiveFloat = Field(default=5.0, description="τ_n: a deadline this near is urgent")
+    severe_s: NonNegativeFloat = Field(default=60.0, description="τ_p: a deadline missed by more than this is severe")
 
 
 class Planning(_Data):
@@ -157,7 +181,8 @@ class Scenario(_Data):
     instances_per_endpoint: PositiveInt = 20
     niw_instances_when_siloed: PositiveInt = 4
     vms_per_region: PositiveInt = 100
-    scheduler: Literal["FCFS"] = "FCFS"
+    scheduler: Literal["FCFS", "EDF", "PF", "DPA"] = "FCFS"
+    dpa: Dpa = Dpa()
     batching: Batching = Batching()
     acquisition: Acquisition = Acquisition()
     sla: Sla = Sla()

@@ -282,8 +282,8 @@ class Workbook:
 
     def _add_timings(self, rows: pd.DataFrame) -> None:
         rows = rows.reindex(columns=list(tables.COLUMNS["timings"]))
-        text = ["policy", "region", "model"]
-        rows[text] = rows[text].fillna("")
+        rows = rows.astype({name: object for name in ("policy", "region", "model")})
+        rows = rows.fillna(dict.fromkeys(("policy", "region", "model"), ""))
         before = tables.read("timings", self.folder / "tables") if self.folder is not None else None
         before = self._memory.get("timings") if before is None else before
         self._keep("timings", rows if before is None else pd.concat([before, rows], ignore_index=True))

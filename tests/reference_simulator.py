@@ -22,12 +22,10 @@ class Request:
     promoted: bool = False
     enqueued: int = 0
     produced: int = 0
+    unprefilled: int = 0  # prompt tokens not prefilled when the current iteration began
+    chunk: int = 0  # prompt tokens in it
     first_token_s: float = math.nan
     finish_s: float = math.nan
-
-    @property
-    def batch_class(self) -> bool:
-        return self.tier == "NIW" and not self.promoted
 
 
 @dataclass
@@ -41,15 +39,17 @@ class Vm:
     queue: list = field(default_factory=list)
     batch: list = field(default_factory=list)
     admitted: list = field(default_factory=list)
+    partial: list = field(default_factory=list)  # of at most one request, with what is left of its prompt
     iteration_ends_s: float = math.inf
 
     @property
     def pending(self) -> int:
-        return sum(r.prompt + 1 for r in self.queue) + sum(r.prompt + 1 for r in self.admitted) + len(self.batch)
+        started = self.admitted + self.partial
+        return sum(r.prompt + 1 for r in self.queue) + sum(r.unprefilled + 1 for r in started) + len(self.batch)
 
     @property
     def kv(self) -> int:
-        return sum(r.prompt + r.output for r in self.batch + self.admitted)
+        return sum(r.prompt + r.output for r in self.batch + self.admitted + self.partial)
 
     @property
     def next_s(self) -> float:
@@ -86,23 +86,64 @@ class ReferenceSimulator:
 
     # instances
 
-    def waiting(self, vm):
-        return min(vm.queue, key=lambda r: (r.batch_class, r.enqueued), default=None)
+    def waiting(self, vm, now):
+        """Each tier waits in order; the scheduler chooses among the three first ones."""
+        tiers = {"IW-F": 0, "IW-N": 1, "NIW": 2}
+        heads = {}
+        for request in vm.queue:
+            heads.setdefault("IW-N" if request.promoted else request.tier, request)
+        sla = self.scenario.sla
+        promise = {"IW-F": sla.iwf_ttft_s, "IW-N": sla.iwn_ttft_s, "NIW": sla.niw_e2e_s}
+
+        def key(item):
+            tier, request = item
+            deadline = request.arrival_s + promise[request.tier]
+            slack = deadline - now
+            if self.scenario.scheduler == "FCFS":
+                return (tier == "NIW", request.enqueued)
+            if self.scenario.scheduler == "PF":
+                return (tiers[tier],)
+            if self.scenario.scheduler == "EDF":
+                return (deadline, tiers[tier])
+            if tier == "NIW":
+                group = 6
+            elif slack < -self.scenario.dpa.severe_s:
+                group = 0
+            elif slack < 0:
+                group = 5
+            else:
+                group = (1 if slack <= self.scenario.dpa.urgent_s else 3) + tiers[tier]
+            return (group, deadline, tiers[tier])
+
+        return min(heads.items(), key=key, default=(None, None))[1]
 
     def start_iteration(self, vm, now):
         batching, perf = self.scenario.batching, self.performance[vm.model]
-        tokens = 0
-        while (head := self.waiting(vm)) is not None and len(vm.batch) + len(vm.admitted) < batching.max_requests:
-            if vm.kv + head.prompt + head.output > perf.kv_capacity:
+        budget = batching.max_tokens - len(vm.batch)
+        for request in list(vm.partial):
+            request.chunk = min(request.unprefilled, budget)
+            if request.chunk == request.unprefilled:
+                vm.partial, vm.admitted = [], [request]
+        started = vm.admitted + vm.partial
+        while not vm.partial and (head := self.waiting(vm, now)) is not None:
+            if (
+                len(vm.batch) + len(started) >= batching.max_requests
+                or vm.kv + head.prompt + head.output > perf.kv_capacity
+            ):
                 break
-            if vm.admitted and tokens + head.prompt + len(vm.batch) > batching.max_tokens:
+            room = budget - sum(r.chunk for r in started)
+            if batching.chunked_prefill and room <= 0:
+                break
+            if not batching.chunked_prefill and started and head.prompt > room:
                 break
             vm.queue.remove(head)
-            vm.admitted.append(head)
-            tokens += head.prompt
+            head.unprefilled = head.prompt
+            head.chunk = min(head.prompt, room) if batching.chunked_prefill else head.prompt
+            (vm.admitted if head.chunk == head.prompt else vm.partial).append(head)
+            started = vm.admitted + vm.partial
         context = sum(r.prompt + r.produced for r in vm.batch)
-        if vm.admitted:
-            vm.iteration_ends_s = now + perf.mixed(tokens, len(vm.batch), context)
+        if started:
+            vm.iteration_ends_s = now + perf.mixed(sum(r.chunk for r in started), len(vm.batch), context)
         elif vm.batch:
             vm.iteration_ends_s = now + perf.decode(len(vm.batch), context)
         else:
@@ -113,6 +154,8 @@ class ReferenceSimulator:
     def end_iteration(self, vm, now):
         for request in vm.batch:
             request.produced += 1
+        for request in vm.partial:
+            request.unprefilled -= request.chunk
         for request in vm.admitted:
             request.first_token_s, request.produced = now, 1
         vm.batch, vm.admitted = vm.batch + vm.admitted, []

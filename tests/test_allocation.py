@@ -143,6 +143,14 @@ def test_other_solver_is_used_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
         choose_solver("glpk")
 
 
+def test_glpk_of_an_environment_that_is_not_activated_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    (tmp_path / "glpsol").write_text("#!/bin/sh\n")
+    (tmp_path / "glpsol").chmod(0o755)
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    assert solvers.glpsol() == str(tmp_path / "glpsol")
+
+
 def test_planner_follows_demand_and_solves_each_question_once() -> None:
     places = [(region, model) for region in ("eastus", "westus") for model in ("BLOOM-176B", "Llama-2-70B")]
     demand = pd.DataFrame([[1e4] * 4, [3e4] * 4, [1e4] * 4, [np.nan] * 4], columns=pd.MultiIndex.from_tuples(places))

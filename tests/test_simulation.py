@@ -128,11 +128,17 @@ def rule_of(rng: np.random.Generator) -> Rule:
     )
 
 
-@pytest.mark.parametrize("seed", range(200))
+@pytest.mark.parametrize("seed", range(400))
 def test_engine_agrees_with_the_plain_simulator(seed: int) -> None:
     rng = np.random.default_rng(seed)
     scenario = scenario_of(
-        batching={"max_requests": int(rng.integers(1, 9)), "max_tokens": int(rng.choice([500, 4000, 8192]))},
+        batching={
+            "max_requests": int(rng.integers(1, 9)),
+            "max_tokens": int(rng.choice([500, 4000, 8192])),
+            "chunked_prefill": bool(seed % 4 == 1),
+        },
+        scheduler=("FCFS", "EDF", "PF", "DPA")[seed // 4 % 4],
+        dpa={"urgent_s": float(rng.uniform(0.1, 30)), "severe_s": float(rng.uniform(0, 60))},
         acquisition={"reclaim_s": float(rng.uniform(0, 20)), "swap_s": 45.5, "cold_s": 90.25},
         scaling={
             "utilization": str(rng.choice(["memory", "load", "larger"])),

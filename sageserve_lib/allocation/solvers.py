@@ -1,7 +1,9 @@
 """Solving allocation models with GLPK, or with HiGHS where GLPK is not to be had."""
 
 import shutil
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 import pyomo.environ as pyo
@@ -26,9 +28,14 @@ class Allocation:
     gap: float
 
 
+def glpsol() -> str | None:
+    """Path of ``glpsol``: on PATH, or beside the running Python, as in an environment that was not activated."""
+    return shutil.which("glpsol") or shutil.which("glpsol", path=str(Path(sys.executable).parent))
+
+
 def glpk_available() -> bool:
-    """Whether ``glpsol`` is on PATH."""
-    return shutil.which("glpsol") is not None
+    """Whether there is a ``glpsol``."""
+    return glpsol() is not None
 
 
 def choose_solver(wanted: str = "glpk") -> tuple[str, str]:
@@ -53,7 +60,7 @@ def choose_solver(wanted: str = "glpk") -> tuple[str, str]:
 
 def _solve_glpk(m: pyo.ConcreteModel, time_limit_s: float, gap: float) -> bool:
     """Solve in place; whether a solution was loaded. Without cuts GLPK can take minutes on a dozen integers."""
-    solver = pyo.SolverFactory("glpk")
+    solver = pyo.SolverFactory("glpk", executable=glpsol())
     options = {"tmlim": max(int(time_limit_s), 1), "mipgap": gap, "cuts": ""}
     result = solver.solve(m, options=options, load_solutions=False)
     if result.solver.termination_condition in _SUCCESS and len(result.solution) > 0:

@@ -26,8 +26,10 @@ from sageserve_lib.simulation.arrays import (
     winner,
 )
 from sageserve_lib.simulation.histogram import place
+from sageserve_lib.simulation.schedulers import next_tier
 from sageserve_lib.simulation.state import (
     DECODING,
+    DPA,
     HELD_BUSY,
     IDLE,
     IWF,
@@ -120,19 +122,6 @@ def heap_pop(heap, size):
 
 
 @njit(cache=True)
-def next_tier(s, i):
-    """Tier whose first waiting request is next (FCFS among interactive ones, batch after them); -1 if none waits."""
-    fast, normal = queues(s)[i, IWF].head, queues(s)[i, IWN].head
-    if fast >= 0 and normal >= 0:
-        return IWF if requests(s)[fast].enqueued_s <= requests(s)[normal].enqueued_s else IWN
-    if fast >= 0:
-        return IWF
-    if normal >= 0:
-        return IWN
-    return NIW if queues(s)[i, NIW].head >= 0 else -1
-
-
-@njit(cache=True)
 def fits(s, i, slot):
     """Whether batch size and KV memory allow one more request."""
     instance, request = instances(s)[i], requests(s)[slot]
@@ -156,13 +145,11 @@ def enqueue(s, i, slot, time_s):
     pending_tokens(s)[i] += request.prompt_tokens + 1
     if instance.activity == IDLE:
         start_iteration(s, i, time_s)
-    elif (
-        instance.activity == DECODING
-        and queues(s)[i, tier].head == slot
-        and next_tier(s, i) == tier
-        and fits(s, i, slot)
+    elif instance.activity == DECODING and (
+        s.scheduler == DPA or (queues(s)[i, tier].head == slot and next_tier(s, i, time_s) == tier and fits(s, i, slot))
     ):
-        # It is next and there is room: the run of decode iterations ends at the coming boundary.
+        # It is next and there is room (or that changes with time): the run of decode iterations ends at the
+        # coming boundary.
         steps = steps_until(instance, time_s - instance.run_start_s)
         if steps < instance.run_steps:
             instance.run_steps = steps
@@ -170,15 +157,24 @@ def enqueue(s, i, slot, time_s):
 
 
 @njit(cache=True)
-def admit(s, i):
+def admit(s, i, time_s):
     """Move waiting requests into the batch's next iteration, linked from ``instance.admitted``."""
     instance = instances(s)[i]
     capacity = models(s)[instance.model].kv_capacity_tokens
     decoding, admitted, tokens, last = instance.batch, 0, 0, -1
     kv_before = instance.kv_tokens
     instance.admitted = -1
-    while decoding + admitted < s.max_requests:
-        tier = next_tier(s, i)
+    if instance.partial >= 0:
+        # A prompt that was cut goes on first; what it leaves of the budget is for others.
+        tokens = min(instance.partial_tokens, s.max_tokens - decoding)
+        instance.partial_tokens -= tokens
+        admitted = 1
+        if instance.partial_tokens == 0:
+            last = instance.admitted = instance.partial
+            requests(s)[last].next = -1
+            instance.partial = -1
+    while decoding + admitted < s.max_requests and instance.partial < 0:
+        tier = next_tier(s, i, time_s)
         if tier < 0:
             break
         slot = queues(s)[i, tier].head
@@ -186,19 +182,27 @@ def admit(s, i):
         need = request.prompt_tokens + request.output_tokens
         if instance.kv_tokens + need > capacity:
             break
-        # A prompt longer than the limit would never run: one alone is let through.
-        if admitted > 0 and tokens + request.prompt_tokens + decoding > s.max_tokens:
+        room = s.max_tokens - decoding - tokens
+        chunk = request.prompt_tokens
+        if s.chunked_prefill:
+            if room <= 0:
+                break
+            chunk = min(chunk, room)
+        elif admitted > 0 and chunk > room:
+            # A prompt longer than the limit would never run: one alone is let through.
             break
         queues(s)[i, tier].head = request.next
         request.next = -1
-        if last < 0:
-            instance.admitted = slot
+        instance.kv_tokens += need
+        tokens += chunk
+        admitted += 1
+        if chunk < request.prompt_tokens:
+            instance.partial, instance.partial_tokens = slot, request.prompt_tokens - chunk
+        elif last < 0:
+            last = instance.admitted = slot
         else:
             requests(s)[last].next = slot
-        last = slot
-        instance.kv_tokens += need
-        tokens += request.prompt_tokens
-        admitted += 1
+            last = slot
     instance.new_tokens = tokens
     if instance.state == SERVING:
         pools(s)[instance.pool].kv_tokens += instance.kv_tokens - kv_before
@@ -210,7 +214,7 @@ def start_iteration(s, i, time_s):
     """Begin the next iteration, or run of decode iterations, at a boundary; idle if there is nothing to do."""
     instance = instances(s)[i]
     perf = models(s)[instance.model]
-    admitted = admit(s, i)
+    admitted = admit(s, i, time_s)
     instance.run_start_s = time_s
     if admitted == 0 and instance.batch == 0:
         instance.activity = IDLE
@@ -230,6 +234,8 @@ def start_iteration(s, i, time_s):
         return
     instance.activity = DECODING
     instance.run_steps = (finish_heap(s)[i, 0] >> 31) - instance.iterations
+    if s.scheduler == DPA and next_tier(s, i, time_s) >= 0:
+        instance.run_steps = 1  # who is next changes with time, so every boundary counts
     instance.run_step_s = (
         perf.decode_base_s + perf.decode_request_s * instance.batch + perf.decode_token_s * instance.context_tokens
     )

@@ -10,6 +10,7 @@ from sageserve_lib.policies import Endpoint, Policy, Rule
 from sageserve_lib.simulation import histogram
 from sageserve_lib.simulation import state as st
 
+_SCHEDULERS = {"FCFS": st.FCFS, "EDF": st.EDF, "PF": st.PF, "DPA": st.DPA}
 _SIGNALS = {"memory": st.MEMORY, "load": st.LOAD, "larger": st.LARGER}
 _INITIAL_SLOTS = 1 << 14
 TIERS = ("IW-F", "IW-N", "NIW")
@@ -27,6 +28,10 @@ def settings(scenario: Scenario, policy: Policy, horizon_s: float, record: bool)
         routing_delay_s=scenario.routing.delay_s,
         max_requests=scenario.batching.max_requests,
         max_tokens=scenario.batching.max_tokens,
+        chunked_prefill=scenario.batching.chunked_prefill,
+        scheduler=_SCHEDULERS[scenario.scheduler],
+        urgent_s=scenario.dpa.urgent_s,
+        severe_s=scenario.dpa.severe_s,
         reclaim_s=scenario.acquisition.reclaim_s,
         swap_s=scenario.acquisition.swap_s,
         cold_s=scenario.acquisition.cold_s,
@@ -91,7 +96,7 @@ def initial_state(
     n_latency_groups = n_regions * n_models * st.N_TIERS
     instances = np.zeros(n_vms, dtype=st.INSTANCE)
     instances["region"] = np.repeat(np.arange(n_regions), scenario.vms_per_region)
-    instances["admitted"] = instances["pool"] = instances["model"] = -1
+    instances["admitted"] = instances["partial"] = instances["pool"] = instances["model"] = -1
     pools = np.zeros(n_pools, dtype=st.POOL)
     pools["last_action_s"] = -math.inf
     members = np.full((n_pools, n_vms), -1)

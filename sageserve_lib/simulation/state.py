@@ -28,6 +28,9 @@ N_HELD = 7
 # What an instance is doing.
 IDLE, PREFILLING, DECODING = 0, 1, 2
 
+# Schedulers.
+FCFS, EDF, PF, DPA = 0, 1, 2, 3
+
 # Utilization signals.
 MEMORY, LOAD, LARGER = 0, 1, 2
 
@@ -65,6 +68,8 @@ INSTANCE = np.dtype(
         ("busy_since_s", "f8"),
         ("pool", "i4"),
         ("admitted", "i4"),
+        ("partial", "i4"),  # request whose prompt is prefilled in part, with chunked prefill
+        ("partial_tokens", "i4"),  # of its prompt still to be prefilled
         ("new_tokens", "i4"),
         ("batch", "i4"),
         ("region", "i2"),
@@ -179,6 +184,10 @@ SETTINGS = (
     ("routing_delay_s", "f8"),
     ("max_requests", "i8"),
     ("max_tokens", "i8"),
+    ("chunked_prefill", "i8"),
+    ("scheduler", "i8"),
+    ("urgent_s", "f8"),
+    ("severe_s", "f8"),
     ("reclaim_s", "f8"),
     ("swap_s", "f8"),
     ("cold_s", "f8"),

@@ -1,0 +1,67 @@
+"""Queue order within an instance (compiled): which tier's first waiting request is next.
+
+Each tier waits in its own queue, in order of arrival at the instance; a scheduler chooses among the three at the head.
+"""
+
+import math
+
+from numba import njit
+
+from sageserve_lib.simulation.arrays import queues, requests
+from sageserve_lib.simulation.state import DPA, FCFS, IWF, IWN, N_TIERS, NIW, PF
+
+
+@njit(cache=True)
+def deadline_s(s, slot):
+    """When a request has to have its first token (interactive) or its last (batch)."""
+    request = requests(s)[slot]
+    if request.tier == IWF:
+        return request.arrival_s + s.sla_iwf_ttft_s
+    if request.tier == IWN:
+        return request.arrival_s + s.sla_iwn_ttft_s
+    return request.arrival_s + s.sla_niw_e2e_s
+
+
+@njit(cache=True)
+def dpa_class(s, slot, tier, time_s):
+    """Deadline- and priority-aware class, the first served first; batch requests come last."""
+    if tier == NIW:
+        return 6
+    slack_s = deadline_s(s, slot) - time_s
+    if slack_s < -s.severe_s:
+        return 0
+    if slack_s < 0.0:
+        return 5
+    if slack_s <= s.urgent_s:
+        return 1 if tier == IWF else 2
+    return 3 if tier == IWF else 4
+
+
+@njit(cache=True)
+def next_tier(s, i, time_s):
+    """Tier whose first waiting request is next at instance ``i``; -1 if none waits.
+
+    FCFS takes interactive requests as they came and batch after them; EDF the earliest deadline; PF every IW-F before
+    any IW-N, batch last; DPA by class, within one by deadline. A promoted batch request waits with the IW-N ones.
+    """
+    if s.scheduler == FCFS:
+        fast, normal = queues(s)[i, IWF].head, queues(s)[i, IWN].head
+        if fast >= 0 and normal >= 0:
+            return IWF if requests(s)[fast].enqueued_s <= requests(s)[normal].enqueued_s else IWN
+        if fast >= 0:
+            return IWF
+        if normal >= 0:
+            return IWN
+        return NIW if queues(s)[i, NIW].head >= 0 else -1
+    best, best_class, best_deadline_s = -1, 99, math.inf
+    for tier in range(N_TIERS):
+        slot = queues(s)[i, tier].head
+        if slot < 0:
+            continue
+        if s.scheduler == PF:
+            return tier
+        due_s = deadline_s(s, slot)
+        group = dpa_class(s, slot, tier, time_s) if s.scheduler == DPA else 0
+        if group < best_class or (group == best_class and due_s < best_deadline_s):
+            best, best_class, best_deadline_s = tier, group, due_s
+    return best
