@@ -22,7 +22,7 @@ from pydantic import (
 
 from sageserve_lib import paths
 from sageserve_lib.errors import InputError
-from sageserve_lib.performance import DecodeTime, ModelShape, PrefillTime
+from sageserve_lib.performance import DecodeTime, InstanceTimes, ModelShape, PrefillTime
 
 Label = Literal["measured", "calibrated", "modelled"]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -170,6 +170,42 @@ class Planning(_Data):
     solver_gap: NonNegativeFloat = 1e-3
 
 
+class TimeTable(_Data):
+    """A model's iteration times and memory given outright, in place of the catalogue's."""
+
+    batch_tokens: tuple[PositiveFloat, ...]
+    prefill_ms: tuple[float, ...]
+    decode_ms: tuple[float, ...]
+    overhead_ms: NonNegativeFloat = 0.0
+    mixed_factor: PositiveFloat = 1.0
+    vm_memory_bytes: PositiveFloat
+    weights_bytes: PositiveFloat
+    kv_bytes_per_token: PositiveFloat
+
+    @model_validator(mode="after")
+    def _columns_match(self) -> "TimeTable":
+        if not len(self.batch_tokens) == len(self.prefill_ms) == len(self.decode_ms) >= 2:
+            msg = "batch_tokens, prefill_ms and decode_ms must have the same length, at least 2"
+            raise ValueError(msg)
+        return self
+
+    def times(self) -> InstanceTimes:
+        """Linear between the rows and beyond them; a decoding request counts as one token."""
+        tokens, prefill_ms = self.batch_tokens, self.prefill_ms
+        slopes = [(prefill_ms[k + 1] - prefill_ms[k]) / (tokens[k + 1] - tokens[k]) for k in (0, len(tokens) - 2)]
+        at_zero_ms = prefill_ms[0] - slopes[0] * tokens[0]
+        knots = ((0.0, at_zero_ms), *zip(tokens, prefill_ms, strict=True))
+        return InstanceTimes(
+            prefill_knots=tuple((n, ms / 1000) for n, ms in knots),
+            prefill_slope_s=slopes[1] / 1000,
+            decode_knots=tuple((n, ms / 1000) for n, ms in zip(tokens, self.decode_ms, strict=True)),
+            mixed_request_tokens=1.0,
+            mixed_factor=self.mixed_factor,
+            overhead_s=self.overhead_ms / 1000,
+            kv_capacity_tokens=(self.vm_memory_bytes - self.weights_bytes) / self.kv_bytes_per_token,
+        )
+
+
 class Scenario(_Data):
     """A fleet and the rules it is run by."""
 
@@ -190,6 +226,7 @@ class Scenario(_Data):
     routing: Routing = Routing()
     niw_queue: NiwQueue = NiwQueue()
     planning: Planning = Planning()
+    time_tables: dict[str, TimeTable] = Field(default={}, description="by model, in place of the catalogue's times")
 
 
 def _load(kind: type[M], file: Path) -> M:
@@ -209,6 +246,21 @@ def _load(kind: type[M], file: Path) -> M:
                 for problem in error.errors()
             ]
         ) from error
+
+
+def instance_times(scenario: Scenario, model: str) -> InstanceTimes:
+    """Iteration times of ``model`` in a scenario: its own table, else the catalogue's fit.
+
+    Raises
+    ------
+    InputError
+        If there is neither.
+    """
+    if model in scenario.time_tables:
+        return scenario.time_tables[model].times()
+    catalogue = load_catalogue()
+    entry = catalogue.performance_of(model, scenario.gpu)
+    return InstanceTimes.of_fit(entry.prefill, entry.decode, catalogue.kv_capacity_tokens(model, scenario.gpu))
 
 
 @cache

@@ -137,15 +137,13 @@ def token_cdf(trace: Trace) -> pd.DataFrame:
 def token_quantiles(cdf: pd.DataFrame) -> pd.DataFrame:
     """p50, p95 and p99 of tokens per request by model and kind, interpolated in ``token_cdf``.
 
-    Off by 6 % at most, and far less where tokens are spread over more than a step of the distribution; NaN where a quantile lies beyond its last point.
+    Off by 6 % at most, and far less where tokens are spread over more than a step of the distribution; NaN
+    where a quantile lies beyond its last point.
     """
     shares = (0.5, 0.95, 0.99)
     rows = []
     for (model, kind), part in cdf.groupby(["model", "kind"], sort=True):
-        # Steps without requests are left out: shares have to rise to be read backwards.
-        rising = part[part["share"].diff().fillna(part["share"]) > 0]
-        before = part["tokens"].shift(fill_value=0.5)[rising.index[0]]
-        share = np.concatenate([[0.0], rising["share"]])
-        log_tokens = np.log(np.concatenate([[before], rising["tokens"]]))
+        share = np.concatenate([[0.0], part["share"]])
+        log_tokens = np.log(np.concatenate([[0.5], part["tokens"]]))
         rows.append((str(model), str(kind), *np.exp(np.interp(shares, share, log_tokens, right=np.nan))))
     return pd.DataFrame(rows, columns=["model", "kind", *(f"p{100 * share:.0f}_tokens" for share in shares)])

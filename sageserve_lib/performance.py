@@ -55,6 +55,56 @@ class DecodeTime(BaseModel):
         return self.base_s + self.per_request_s * batch + self.per_token_s * context
 
 
+class InstanceTimes(BaseModel):
+    """Iteration times and KV room of one model on one VM, in the form the simulator takes.
+
+    With ``n`` prompt tokens, ``B`` decoding requests and ``c`` tokens of context an iteration lasts ``overhead`` plus
+
+    * nothing decoding: ``prefill(n)``, linear between knots, with ``prefill_slope_s`` after the last one;
+    * nothing to prefill: ``decode(B) + decode_token·c``;
+    * both: ``mixed_factor · prefill(n + mixed_request_tokens·B) + mixed_request·B + decode_token·c``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    prefill_knots: tuple[tuple[float, float], ...] = Field(description="(tokens, seconds), tokens increasing")
+    prefill_slope_s: float = Field(description="per token after the last knot")
+    decode_knots: tuple[tuple[float, float], ...] = Field(description="(batch size, seconds); ends are extrapolated")
+    decode_token_s: NonNegativeFloat = 0.0
+    mixed_request_s: NonNegativeFloat = 0.0
+    mixed_request_tokens: NonNegativeFloat = 0.0
+    mixed_factor: PositiveFloat = 1.0
+    overhead_s: NonNegativeFloat = 0.0
+    kv_capacity_tokens: PositiveFloat
+
+    @classmethod
+    def of_fit(cls, prefill: PrefillTime, decode: DecodeTime, kv_capacity_tokens: float) -> "InstanceTimes":
+        """From fitted coefficients: a mixed iteration adds decode's marginal terms to prefill's time."""
+        bend = max((prefill.floor_s - prefill.base_s) / prefill.per_token_s, 1e-9)
+        start = max(prefill.floor_s, prefill.base_s)
+        return cls(
+            prefill_knots=((0.0, start), (bend, start)),
+            prefill_slope_s=prefill.per_token_s,
+            decode_knots=((0.0, decode.base_s), (1.0, decode.base_s + decode.per_request_s)),
+            decode_token_s=decode.per_token_s,
+            mixed_request_s=decode.per_request_s,
+            kv_capacity_tokens=kv_capacity_tokens,
+        )
+
+    def prefill_s(self, prompt_tokens: np.ndarray | float) -> np.ndarray:
+        """Seconds an iteration lasts that prefills ``prompt_tokens`` and does nothing else."""
+        tokens, seconds = np.array(self.prefill_knots).T
+        beyond = np.maximum(np.asarray(prompt_tokens, dtype=float) - tokens[-1], 0.0) * self.prefill_slope_s
+        return np.interp(prompt_tokens, tokens, seconds) + beyond + self.overhead_s
+
+    def decode_base_s(self, max_requests: int) -> np.ndarray:
+        """Seconds of a decode iteration by batch size 0 to ``max_requests``, context and overhead apart."""
+        sizes, seconds = np.array(self.decode_knots, dtype=float).T
+        slopes = np.diff(seconds) / np.diff(sizes)
+        batch = np.arange(max_requests + 1, dtype=float)
+        place = np.clip(np.searchsorted(sizes, batch, side="right") - 1, 0, len(slopes) - 1)
+        return np.abs(seconds[place] + slopes[place] * (batch - sizes[place]))
+
+
 class ModelShape(BaseModel):
     """What of a model decides its memory: weights and the KV cache of one token."""
 

@@ -1,13 +1,11 @@
 """The synthetic workload: a week of requests shaped after what [SageServe] publishes of one.
 
 What is taken from [SageServe] (section 3 and its figures): 7.2 million requests a week; 17-22 interactive requests/s at
-weekday peaks, 5-10 at night, 2.5-4 at the weekend; 2-5 batch requests/s without a clear period; 72 : 28; prompts of
-a few thousand tokens with a tail past 30 thousand; 222 output tokens on average, for Llama-2-70B either about 15 or
-about 200; bursts of Llama-2-70B; a model whose traffic collapses. Not quite all of it fits together: 7.2 million at
-72 : 28 is 8.6 interactive requests/s on average, and once one model has collapsed the days after it peak lower. The
-total, the nights and the weekend are kept; the busiest hour of a weekday is 16 to 20 instead of 17 to 22. Constants
-below say where they come from, [SageServe] or chosen. Everything is a rate in requests/s per minute of time and
-stream = (region, model, tier); history and week are one rate function, before and after time zero.
+weekday peaks, 5-10 at night, 2.5-4 at the weekend; 2-5 batch requests/s without a clear period; 72 : 28; prompts of a
+few thousand tokens with a tail past 30 thousand; 222 output tokens on average, for Llama-2-70B either about 15 or about
+200; bursts of Llama-2-70B; a model whose traffic collapses. These agree with one another, peaks and nights as means of
+an hour. Constants say where they come from. Everything is a rate in requests/s per minute of time and stream = (region,
+model, tier); history and week are one rate function, before and after time zero.
 """
 
 import hashlib
@@ -30,18 +28,18 @@ from sageserve_lib.errors import InputError
 from sageserve_lib.trace import TIERS, write_parquet
 
 #: Part of a cached trace's key: raise it when the same spec gives other requests.
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 
 # [SageServe]: regions, models and the week's number of requests.
 REGIONS = ("centralus", "eastus", "westus")
 MODELS = ("BLOOM-176B", "Llama-2-70B", "Llama-3.1-8B", "Llama-3.2-3B")
 REQUESTS_PER_WEEK = 7_200_000
 
-# Interactive rate over all streams, requests/s: nights and weekend as in [SageServe], the weekday's peak as far as the
-# total allows; only their ratios count, since the level is set by the total. The day's shape is chosen.
-_WEEKDAY_NIGHT, _WEEKDAY_PEAK = 5.5, 18.5
-_WEEKEND_NIGHT, _WEEKEND_PEAK = 2.5, 4.0
-_PEAK_HOUR, _PEAK_SHARPNESS = 14.0, 1.5
+# Interactive rate over all streams, requests/s: nights and weekend as in [SageServe], the rest chosen. Only their
+# ratios count, since the level is set by the total.
+_WEEKDAY_NIGHT, _WEEKDAY_PEAK = 5.7, 20.8
+_WEEKEND_NIGHT, _WEEKEND_PEAK = 2.8, 4.1
+_PEAK_HOUR, _PEAK_SHARPNESS = 14.0, 2.0
 # Chosen: standard time in the regions' places, and how long a weekend takes to begin and end.
 _UTC_OFFSET_H = np.array([-6.0, -5.0, -8.0])
 _WEEKEND_RAMP_H = 3.0

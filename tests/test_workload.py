@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from sageserve_lib import workload
+from sageserve_lib.errors import InputError
 from sageserve_lib.trace import open_trace
 from sageserve_lib.workload import Rates, WorkloadSpec, cached_trace, generate, history_demand, hours
 
@@ -48,7 +49,7 @@ def test_levels_of_day_night_and_weekend_are_as_published() -> None:
     rates = expected_rates(WorkloadSpec(), 0, 168)
     interactive = rates[:, :, :2].sum(axis=(0, 1, 2)).reshape(7, 24, 60).mean(axis=2)
     peaks = interactive[:5].max(axis=1)
-    assert ((peaks > 15.5) & (peaks < 23)).all()
+    assert ((peaks > 17) & (peaks < 22.5)).all()
     # Local nights; the first falls into Sunday in the Americas.
     assert ((interactive[1:5].min(axis=1) > 4.5) & (interactive[1:5].min(axis=1) < 10)).all()
     weekend = interactive[5, 12:].tolist() + interactive[6].tolist()
@@ -122,6 +123,45 @@ def test_history_has_the_counts_and_tokens_that_simulated_requests_would_have() 
 
 def test_no_history_is_an_empty_table() -> None:
     assert history_demand(WorkloadSpec(history_days=0)).empty
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"scale": 0},
+        {"scale": float("nan")},
+        {"days": -1},
+        {"history_days": -0.5},
+        {"seed": -1},
+        {"niw_share": 1.5},
+        {"start": "2026-06-01"},
+        {"start": "2026-06-01T00:07:00+00:00"},
+    ],
+)
+def test_a_spec_that_cannot_be_generated_is_refused(bad: dict) -> None:
+    (name,) = bad
+    with pytest.raises(InputError, match=rf"{name} is .*expected"):
+        WorkloadSpec(**bad)
+
+
+def test_a_workload_without_requests_is_refused_and_leaves_nothing(tmp_path) -> None:
+    with pytest.raises(InputError, match="no request"):
+        generate(WorkloadSpec(scale=1e-7, days=0.01), tmp_path / "t.parquet")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("niw_share", [0.0, 1.0])
+def test_only_interactive_or_only_batch(niw_share: float) -> None:
+    tiers = pd.concat(hours(WorkloadSpec(scale=0.01, days=0.5, niw_share=niw_share)))["tier"]
+    assert ((tiers == "NIW") == (niw_share == 1.0)).all()
+
+
+def test_history_is_in_utc_wherever_the_start_is_given() -> None:
+    there, here = (
+        history_demand(WorkloadSpec(scale=0.1, history_days=0.5, start=start))
+        for start in ("2026-06-01T02:00:00+02:00", "2026-06-01T00:00:00+00:00")
+    )
+    pd.testing.assert_frame_equal(there, here)
 
 
 def test_trace_is_generated_once(generated) -> None:

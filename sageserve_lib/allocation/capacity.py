@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sageserve_lib import paths
-from sageserve_lib.catalogue import Scenario, load_catalogue
+from sageserve_lib.catalogue import Scenario, instance_times
 from sageserve_lib.policies import Actions, Observation, Policy
 from sageserve_lib.simulation import Simulation
 
@@ -96,9 +96,8 @@ def probe_theta_tps(model: str, tokens: pd.DataFrame, scenario: Scenario, seed: 
     sample = tokens.iloc[rng.integers(len(tokens), size=n_requests)].reset_index(drop=True)
     gaps = rng.exponential(size=n_requests)
     mean_tokens = float(sample.to_numpy().sum() / len(sample))
-    entry = load_catalogue().performance_of(model, scenario.gpu)
     high = (
-        2.0 * n_instances / float(entry.prefill.seconds(sample["prompt_tokens"]).mean())
+        2.0 * n_instances / float(instance_times(scenario, model).prefill_s(sample["prompt_tokens"].to_numpy()).mean())
     )  # twice what prefill alone allows
     low = high / 2**_BISECTIONS
     for _ in range(_BISECTIONS):
@@ -116,7 +115,7 @@ def theta_tps(sample: pd.DataFrame, models: tuple[str, ...], scenario: Scenario,
     found = {}
     for model in models:
         tokens = sample.loc[sample["model"] == model, ["prompt_tokens", "output_tokens"]]
-        performance = load_catalogue().performance_of(model, scenario.gpu).model_dump_json()
+        performance = instance_times(scenario, model).model_dump_json()
         key = hashlib.sha256(
             f"{model}|{performance}|{probing.model_dump_json()}|{seed}|".encode() + tokens.to_numpy("int64").tobytes()
         ).hexdigest()[:24]

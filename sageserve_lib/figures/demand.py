@@ -55,14 +55,16 @@ def weekday_heat_map(heat: pd.DataFrame) -> Figure:
 def token_distribution(cdf: pd.DataFrame) -> Figure:
     """Share of requests with at most so many tokens, prompt and output, a line per model."""
     figure, panels = plt.subplots(1, 2, figsize=(10, 3.4), sharey=True, layout="constrained")
+    models = sorted(cdf["model"].unique())
     for axes, kind in zip(panels, ("prompt", "output"), strict=True):
-        for k, (model, rows) in enumerate(cdf[cdf["kind"] == kind].groupby("model", sort=True)):
-            axes.plot(rows["tokens"], 100 * rows["share"], label=str(model), color=PALETTE[k % len(PALETTE)])
+        for k, (_, rows) in enumerate(cdf[cdf["kind"] == kind].groupby("model", sort=True)):
+            axes.plot(rows["tokens"], 100 * rows["share"], color=PALETTE[k % len(PALETTE)])
         axes.set_xscale("log")
         log_axis(axes.xaxis, subs=(1.0,))
         axes.set_xlabel(f"{kind} tokens per request")
     panels[0].set_ylabel("requests with at most so many (%)")
-    panels[1].legend(frameon=False, loc="lower right")
+    # Given outright: a label that begins with an underscore is not left out.
+    panels[1].legend(panels[1].lines, models, frameon=False, loc="lower right")
     return figure
 
 
@@ -71,13 +73,14 @@ def region_and_model(places: pd.DataFrame) -> Figure:
     wide = places.pivot_table(index="model", columns="region", values="share_pct", observed=True).fillna(0)
     figure, axes = plt.subplots(figsize=(8, 1.2 + 0.5 * len(wide)), layout="constrained")
     left = np.zeros(len(wide))
+    bars = []
     for k, region in enumerate(wide.columns):
-        axes.barh(wide.index, wide[region], left=left, label=str(region), color=PALETTE[k % len(PALETTE)])
+        bars.append(axes.barh(wide.index, wide[region], left=left, color=PALETTE[k % len(PALETTE)]))
         left += wide[region].to_numpy()
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("share of all requests (%)")
-    axes.legend(title="region", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes.legend(bars, list(wide.columns), title="region", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 

@@ -164,3 +164,15 @@ def records(s):
 def arrivals(s):
     """(n_arrivals,)."""
     return carray(_pointer(s.arrivals), (s.n_arrivals,), ARRIVAL)
+
+
+@njit(cache=True)
+def prefill_knots(s):
+    """(M, n_knots, 3)."""
+    return carray(_pointer(s.prefill_knots), (s.n_models, s.n_knots, 3), types.float64)
+
+
+@njit(cache=True)
+def decode_base_s(s):
+    """(M, max_requests + 1)."""
+    return carray(_pointer(s.decode_base_s), (s.n_models, s.max_requests + 1), types.float64)

@@ -31,7 +31,7 @@ from sageserve_lib.simulation.fleet import (
     serve,
     set_count,
 )
-from sageserve_lib.simulation.instance import end_iteration, start_iteration
+from sageserve_lib.simulation.instance import end_iteration, prefill_s, start_iteration
 from sageserve_lib.simulation.state import (
     ACQUIRING,
     DRAINING,
@@ -160,8 +160,8 @@ def arrive(s, at, time_s):
     perf = models(s)[model]
     groups(s)[group].requests += 1
     if tier == IWF:
-        prefill = max(perf.prefill_floor_s, perf.prefill_base_s + perf.prefill_token_s * prompt_tokens)
-        if s.routing_delay_s + prefill <= s.sla_iwf_ttft_s:
+        alone_s = prefill_s(s, model, prompt_tokens) + perf.overhead_s
+        if s.routing_delay_s + alone_s <= s.sla_iwf_ttft_s:
             groups(s)[group].attainable += 1
     queued = tier == NIW and s.niw_queued
     p = -1 if queued else route(s, arrival.preference, model, tier)

@@ -10,6 +10,7 @@ import math
 from numba import njit
 
 from sageserve_lib.simulation.arrays import (
+    decode_base_s,
     finish_heap,
     groups,
     held_s,
@@ -19,6 +20,7 @@ from sageserve_lib.simulation.arrays import (
     next_event_s,
     pending_tokens,
     pools,
+    prefill_knots,
     queues,
     records,
     requests,
@@ -61,9 +63,14 @@ def schedule(s, i, time_s):
 
 
 @njit(cache=True)
-def prefill_s(perf, tokens):
-    """Seconds to prefill ``tokens`` prompt tokens in one iteration."""
-    return max(perf.prefill_floor_s, perf.prefill_base_s + perf.prefill_token_s * tokens)
+def prefill_s(s, model, tokens):
+    """Seconds to prefill ``tokens`` prompt tokens in one iteration, its overhead apart: linear between knots."""
+    knots = prefill_knots(s)
+    k = 0
+    while k + 1 < s.n_knots and tokens >= knots[model, k + 1, 0]:
+        k += 1
+    # Tables may be extrapolated below zero; the published simulator then takes the absolute value.
+    return abs(knots[model, k, 1] + knots[model, k, 2] * (tokens - knots[model, k, 0]))
 
 
 @njit(cache=True)
@@ -226,9 +233,11 @@ def start_iteration(s, i, time_s):
         instance.activity = PREFILLING
         instance.run_steps = 1
         duration_s = (
-            prefill_s(perf, instance.new_tokens)
-            + perf.decode_request_s * instance.batch
+            prefill_s(s, instance.model, instance.new_tokens + perf.mixed_request_tokens * instance.batch)
+            * (perf.mixed_factor if instance.batch > 0 else 1.0)
+            + perf.mixed_request_s * instance.batch
             + perf.decode_token_s * instance.context_tokens
+            + perf.overhead_s
         )
         schedule(s, i, time_s + duration_s)
         return
@@ -237,7 +246,9 @@ def start_iteration(s, i, time_s):
     if s.scheduler == DPA and next_tier(s, i, time_s) >= 0:
         instance.run_steps = 1  # who is next changes with time, so every boundary counts
     instance.run_step_s = (
-        perf.decode_base_s + perf.decode_request_s * instance.batch + perf.decode_token_s * instance.context_tokens
+        decode_base_s(s)[instance.model, instance.batch]
+        + perf.decode_token_s * instance.context_tokens
+        + perf.overhead_s
     )
     instance.run_growth_s = perf.decode_token_s * instance.batch
     schedule(s, i, time_s + run_s(instance, instance.run_steps))

@@ -1,11 +1,11 @@
 """From a scenario and a policy to the simulator's initial state."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from sageserve_lib.catalogue import Catalogue, Scenario
+from sageserve_lib.catalogue import InstanceTimes, Scenario
 from sageserve_lib.policies import Endpoint, Policy, Rule
 from sageserve_lib.simulation import histogram
 from sageserve_lib.simulation import state as st
@@ -46,21 +46,27 @@ def settings(scenario: Scenario, policy: Policy, horizon_s: float, record: bool)
     )
 
 
-def model_rows(catalogue: Catalogue, models: Sequence[str], gpu: str, theta_tps: Mapping[str, float]) -> np.ndarray:
-    """(M,) MODEL rows of models on one GPU type; θ is infinite where it is not known (no load signal)."""
-    rows = np.zeros(len(models), dtype=st.MODEL)
-    for row, model in zip(rows, models, strict=True):
-        entry = catalogue.performance_of(model, gpu)
-        row["prefill_floor_s"] = entry.prefill.floor_s
-        row["prefill_base_s"] = entry.prefill.base_s
-        row["prefill_token_s"] = entry.prefill.per_token_s
-        row["decode_base_s"] = entry.decode.base_s
-        row["decode_request_s"] = entry.decode.per_request_s
-        row["decode_token_s"] = entry.decode.per_token_s
-        row["kv_capacity_tokens"] = catalogue.kv_capacity_tokens(model, gpu)
-        row["niw_head"] = row["niw_tail"] = -1
-        row["theta_tps"] = theta_tps.get(model, math.inf)
+def model_rows(times: Sequence[InstanceTimes], theta_tps: Sequence[float]) -> np.ndarray:
+    """(M,) MODEL rows; θ is infinite where it is not known (no load signal)."""
+    rows = np.zeros(len(times), dtype=st.MODEL)
+    for name in (
+        "decode_token_s", "mixed_request_s", "mixed_request_tokens", "mixed_factor", "overhead_s", "kv_capacity_tokens"
+    ):  # fmt: skip
+        rows[name] = [getattr(entry, name) for entry in times]
+    rows["niw_head"] = rows["niw_tail"] = -1
+    rows["theta_tps"] = theta_tps
     return rows
+
+
+def knot_rows(times: Sequence[InstanceTimes]) -> np.ndarray:
+    """(M, n_knots, 3): tokens, seconds, slope; shorter tables are padded with knots that are never reached."""
+    n = max(len(entry.prefill_knots) for entry in times)
+    knots = np.full((len(times), n, 3), math.inf)
+    for row, entry in zip(knots, times, strict=True):
+        tokens, seconds = np.array(entry.prefill_knots, dtype=float).T
+        slopes = np.append(np.diff(seconds) / np.diff(tokens), entry.prefill_slope_s)
+        row[: len(tokens)] = np.c_[tokens, seconds, slopes]
+    return knots
 
 
 def rule_row(rule: Rule) -> tuple:
@@ -83,7 +89,8 @@ def initial_state(
     policy: Policy,
     endpoints: Sequence[Endpoint],
     regions: Sequence[str],
-    models: np.ndarray,
+    times: Sequence[InstanceTimes],
+    theta_tps: Sequence[float],
     settings: dict[str, float],
     n_recorded: int,
 ) -> tuple[st.State, np.ndarray]:
@@ -91,7 +98,7 @@ def initial_state(
 
     Returns the arrays and the STATE record that goes with them.
     """
-    n_regions, n_models, n_groups = len(regions), len(models), len(policy.tier_groups)
+    n_regions, n_models, n_groups = len(regions), len(times), len(policy.tier_groups)
     n_vms, n_pools, n_ticks = scenario.vms_per_region * n_regions, len(endpoints), int(settings["window_ticks"])
     n_latency_groups = n_regions * n_models * st.N_TIERS
     instances = np.zeros(n_vms, dtype=st.INSTANCE)
@@ -128,7 +135,9 @@ def initial_state(
         finish_heap=np.zeros((n_vms, scenario.batching.max_requests), dtype=np.int64),
         region_vms=np.arange(0, n_vms + 1, scenario.vms_per_region),
         preferences=np.array([[r, *(q for q in range(n_regions) if q != r)] for r in range(n_regions)]),
-        models=models,
+        models=model_rows(times, theta_tps),
+        prefill_knots=knot_rows(times),
+        decode_base_s=np.array([entry.decode_base_s(scenario.batching.max_requests) for entry in times]),
         group_of_tier=np.array([group_of[tier] for tier in TIERS]),
         pools=pools,
         members=members,
@@ -150,6 +159,7 @@ def initial_state(
         "n_vms": n_vms,
         "n_leaves": len(next_event_s),
         "n_slots": _INITIAL_SLOTS,
+        "n_knots": state.prefill_knots.shape[1],
         "log_size": len(log),
         "log_rows": len(counts),
         "next_tick_s": settings["tick_s"],

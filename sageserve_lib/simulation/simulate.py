@@ -1,5 +1,6 @@
 """Run one policy on one trace: feeds the engine, asks the policy, hands over the results."""
 
+import math
 import resource
 import sys
 import time
@@ -9,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from sageserve_lib.catalogue import Scenario, load_catalogue
+from sageserve_lib.catalogue import Scenario, instance_times
 from sageserve_lib.errors import InputError
 from sageserve_lib.policies import Actions, Endpoint, Observation, PlanKind, Policy, View
 from sageserve_lib.simulation import engine, setup
@@ -122,10 +123,11 @@ class Simulation:
         self.horizon_s = horizon_s(trace.duration_s)
         self.recording = record
         settings = setup.settings(scenario, policy, self.horizon_s, record)
-        models = setup.model_rows(load_catalogue(), self.models, scenario.gpu, theta_tps or {})
+        times = [instance_times(scenario, model) for model in self.models]
+        theta = [(theta_tps or {}).get(model, math.inf) for model in self.models]
         n_recorded = trace.requests if record else 0
         self.state, self._record = setup.initial_state(
-            scenario, policy, self.endpoints, self.regions, models, settings, n_recorded
+            scenario, policy, self.endpoints, self.regions, times, theta, settings, n_recorded
         )
         self._preferences: dict[str, int] = {}
         self._log_parts: list[np.ndarray] = []

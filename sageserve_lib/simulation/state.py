@@ -83,12 +83,11 @@ INSTANCE = np.dtype(
 
 MODEL = np.dtype(
     [
-        ("prefill_floor_s", "f8"),
-        ("prefill_base_s", "f8"),
-        ("prefill_token_s", "f8"),
-        ("decode_base_s", "f8"),
-        ("decode_request_s", "f8"),
-        ("decode_token_s", "f8"),
+        ("decode_token_s", "f8"),  # per token of context, in every iteration
+        ("mixed_request_s", "f8"),  # per decoding request, in an iteration that also prefills
+        ("mixed_request_tokens", "f8"),  # how many prompt tokens a decoding request counts as there
+        ("mixed_factor", "f8"),  # on such an iteration's prefill time
+        ("overhead_s", "f8"),  # of every iteration
         ("kv_capacity_tokens", "f8"),
         ("theta_tps", "f8"),
         ("niw_head", "i8"),  # global queue of batch requests, linked through REQUEST.next
@@ -200,6 +199,7 @@ SETTINGS = (
     ("promote_after_s", "f8"),
     ("record", "i8"),
     ("n_slots", "i8"),
+    ("n_knots", "i8"),
     ("log_size", "i8"),
 )
 
@@ -231,6 +231,8 @@ class State:
     region_vms: np.ndarray  # (regions + 1,) i8: VMs of region r are region_vms[r]:region_vms[r + 1]
     preferences: np.ndarray  # (orders, regions) i8
     models: np.ndarray  # (M,) MODEL
+    prefill_knots: np.ndarray  # (M, n_knots, 3) f8: tokens, seconds there, seconds per token from there on
+    decode_base_s: np.ndarray  # (M, max_requests + 1) f8: a decode iteration by batch size, context apart
     group_of_tier: np.ndarray  # (3,) i8: tier group
     pools: np.ndarray  # (P,) POOL
     members: np.ndarray  # (P, V) i8: serving instances of a pool
