@@ -115,6 +115,8 @@ class Scaling(_Data):
 
     interval_s: PositiveFloat = 15.0
     cooldown_s: NonNegativeFloat = 15.0
+    swap_cooldown_s: NonNegativeFloat | None = Field(default=None, description="after a swap or a cold start, if other")
+    cooldown_after_in_s: NonNegativeFloat | None = Field(default=None, description="after giving one back, if other")
     scale_out_above: PositiveFloat = 0.7
     scale_in_below: NonNegativeFloat = 0.3
     min_instances: PositiveInt = 2

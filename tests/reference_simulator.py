@@ -59,7 +59,7 @@ class Vm:
 class Pool:
     def __init__(self, region, model, group):
         self.region, self.model, self.group = region, model, group
-        self.members, self.acquiring, self.rule, self.last_action_s = [], 0, None, -math.inf
+        self.members, self.acquiring, self.rule, self.rests_until_s = [], 0, None, -math.inf
         self.tokens_of_tick, self.interactive_of_tick = [0.0], [0.0]
         self.load = self.observed_tps = self.interactive_tps = 0.0
 
@@ -179,16 +179,16 @@ class ReferenceSimulator:
     def acquire(self, pool, now):
         mine = [v for v in self.vms if v.region == pool.region]
         times = self.scenario.acquisition
-        for delay_s, fits in (
-            (times.reclaim_s, lambda v: v.state == "spot" and v.model == pool.model),
-            (times.swap_s, lambda v: v.state == "spot"),
-            (times.cold_s, lambda v: v.state == "empty"),
+        for cause, delay_s, fits in (
+            ("reclaim", times.reclaim_s, lambda v: v.state == "spot" and v.model == pool.model),
+            ("swap", times.swap_s, lambda v: v.state == "spot"),
+            ("cold", times.cold_s, lambda v: v.state == "empty"),
         ):
             if (vm := next(filter(fits, mine), None)) is not None:
                 vm.state, vm.pool, vm.model, vm.ready_s = "acquiring", pool, pool.model, now + delay_s
                 pool.acquiring += 1
-                return True
-        return False
+                return cause
+        return None
 
     def release(self, pool):
         if len(pool.members) <= 1:
@@ -272,20 +272,19 @@ class ReferenceSimulator:
 
     def apply(self, pool, now):
         rule, u = pool.rule, self.utilization(pool)
-        if now - pool.last_action_s < rule.cooldown_s:
+        if now < pool.rests_until_s:
             return
-        held, acted = len(pool.members) + pool.acquiring, False
-        if u > rule.scale_out_above and held < rule.cap:
-            acted = self.acquire(pool, now)
-        elif u < rule.scale_in_below and held > rule.floor:
-            acted = self.release(pool)
-        elif rule.override_from_s <= now < rule.override_until_s:
-            if pool.interactive_tps >= rule.override_out_tps and held < rule.override_cap:
-                acted = self.acquire(pool, now)
-            elif pool.interactive_tps <= rule.override_in_tps and held > rule.override_floor:
-                acted = self.release(pool)
-        if acted:
-            pool.last_action_s = now
+        held = len(pool.members) + pool.acquiring
+        overriding = rule.override_from_s <= now < rule.override_until_s
+        out = u > rule.scale_out_above and held < rule.cap
+        out |= overriding and pool.interactive_tps >= rule.override_out_tps and held < rule.override_cap
+        back = u < rule.scale_in_below and held > rule.floor
+        back |= overriding and pool.interactive_tps <= rule.override_in_tps and held > rule.override_floor
+        if out:
+            if (cause := self.acquire(pool, now)) is not None:
+                pool.rests_until_s = now + (rule.cooldown_s if cause == "reclaim" else rule.swap_cooldown_s)
+        elif back and self.release(pool):
+            pool.rests_until_s = now + rule.cooldown_after_in_s
 
     def run(self, requests, until_s):
         """Play ``requests`` (in order of arrival) and what follows, up to ``until_s``."""

@@ -119,6 +119,8 @@ def rule_of(rng: np.random.Generator) -> Rule:
         scale_out_above=low + float(rng.uniform(0, 0.4)),
         scale_in_below=low,
         cooldown_s=float(rng.choice([0, 15, 40])),
+        swap_cooldown_s=float(rng.choice([0, 30])),
+        cooldown_after_in_s=float(rng.choice([0, 20])),
         override_from_s=float(rng.uniform(0, 100)),
         override_until_s=float(rng.uniform(100, 400)),
         override_out_tps=float(rng.uniform(100, 20_000)),

@@ -62,7 +62,8 @@ class Rule:
 
     One instance is taken when utilization is above ``scale_out_above`` and fewer than ``cap`` are held; one is
     given back when it is below ``scale_in_below`` and more than ``floor`` are held; not within ``cooldown_s`` of
-    the last change. Between ``override_from_s`` and ``override_until_s`` observed interactive TPS at or past
+    taking one of the model's own spot instances, ``swap_cooldown_s`` of taking another, or ``cooldown_after_in_s`` of
+    giving one back. Between ``override_from_s`` and ``override_until_s`` observed interactive TPS at or past
     ``override_out_tps`` / ``override_in_tps`` does the same up to ``override_cap`` and down to ``override_floor``.
     """
 
@@ -71,6 +72,8 @@ class Rule:
     scale_out_above: float = math.inf
     scale_in_below: float = -math.inf
     cooldown_s: float = 0.0
+    swap_cooldown_s: float = 0.0
+    cooldown_after_in_s: float = 0.0
     override_from_s: float = math.inf
     override_until_s: float = math.inf
     override_out_tps: float = math.inf
@@ -112,6 +115,10 @@ class Policy(ABC):
             scale_out_above=scaling.scale_out_above,
             scale_in_below=scaling.scale_in_below,
             cooldown_s=scaling.cooldown_s,
+            swap_cooldown_s=scaling.cooldown_s if scaling.swap_cooldown_s is None else scaling.swap_cooldown_s,
+            cooldown_after_in_s=(
+                scaling.cooldown_s if scaling.cooldown_after_in_s is None else scaling.cooldown_after_in_s
+            ),
         )
 
     @abstractmethod

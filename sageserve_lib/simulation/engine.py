@@ -45,6 +45,7 @@ from sageserve_lib.simulation.state import (
     NEED_SLOTS,
     NIW,
     REACHED,
+    RECLAIM,
 )
 
 #: Log rows one event can write: a tick may change every pool a few times.
@@ -103,25 +104,22 @@ def niw_promote(s, time_s):
 @njit(cache=True)
 def apply_rule(s, p, time_s, u):
     """A policy's fast rule: at most one instance out or in per tick."""
-    rule = rules(s)[p]
-    if time_s - pools(s)[p].last_action_s < rule.cooldown_s:
+    rule, pool = rules(s)[p], pools(s)[p]
+    if time_s < pool.rests_until_s:
         return
-    held = pools(s)[p].n_members + pools(s)[p].n_acquiring
-    if u > rule.scale_out_above and held < rule.cap:
-        acted = acquire(s, p, time_s)
-    elif u < rule.scale_in_below and held > rule.floor:
-        acted = release(s, p, time_s)
-    elif rule.override_from_s <= time_s < rule.override_until_s:
-        if pools(s)[p].interactive_tps >= rule.override_out_tps and held < rule.override_cap:
-            acted = acquire(s, p, time_s)
-        elif pools(s)[p].interactive_tps <= rule.override_in_tps and held > rule.override_floor:
-            acted = release(s, p, time_s)
-        else:
-            return
-    else:
-        return
-    if acted:
-        pools(s)[p].last_action_s = time_s
+    held = pool.n_members + pool.n_acquiring
+    overriding = rule.override_from_s <= time_s < rule.override_until_s
+    if (u > rule.scale_out_above and held < rule.cap) or (
+        overriding and pool.interactive_tps >= rule.override_out_tps and held < rule.override_cap
+    ):
+        cause = acquire(s, p, time_s)
+        if cause >= 0:
+            pool.rests_until_s = time_s + (rule.cooldown_s if cause == RECLAIM else rule.swap_cooldown_s)
+    elif (
+        (u < rule.scale_in_below and held > rule.floor)
+        or (overriding and pool.interactive_tps <= rule.override_in_tps and held > rule.override_floor)
+    ) and release(s, p, time_s):
+        pool.rests_until_s = time_s + rule.cooldown_after_in_s
 
 
 @njit(cache=True)

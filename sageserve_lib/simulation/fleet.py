@@ -94,7 +94,7 @@ def serve(s, i, time_s):
 
 @njit(cache=True)
 def acquire(s, p, time_s):
-    """Get one more instance for a pool: reclaim, swap or cold start. False if the region has no VM left."""
+    """Get one more instance for a pool. How: RECLAIM, SWAP or COLD; -1 if the region has no VM left."""
     e = p // s.n_groups
     region, model = e // s.n_models, e % s.n_models
     own, other, empty = -1, -1, -1
@@ -115,7 +115,7 @@ def acquire(s, p, time_s):
     elif empty >= 0:
         i, cause, delay_s = empty, COLD, s.cold_s
     else:
-        return False
+        return -1
     instance = instances(s)[i]
     book(s, i, time_s)
     if instance.state == SPOT:
@@ -132,7 +132,7 @@ def acquire(s, p, time_s):
     endpoints(s)[e].acquiring += 1
     write_log(s, e, time_s)
     schedule(s, i, time_s + delay_s)
-    return True
+    return cause
 
 
 @njit(cache=True)
@@ -179,7 +179,7 @@ def release(s, p, time_s):
 def set_count(s, p, instances, time_s):
     """Acquire or release at once until a pool holds ``instances`` (serving and acquiring), as far as it goes."""
     while pools(s)[p].n_members + pools(s)[p].n_acquiring < instances:
-        if not acquire(s, p, time_s):
+        if acquire(s, p, time_s) < 0:
             break
     while pools(s)[p].n_members + pools(s)[p].n_acquiring > instances:
         if not release(s, p, time_s):

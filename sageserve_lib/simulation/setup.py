@@ -105,7 +105,7 @@ def initial_state(
     instances["region"] = np.repeat(np.arange(n_regions), scenario.vms_per_region)
     instances["admitted"] = instances["partial"] = instances["pool"] = instances["model"] = -1
     pools = np.zeros(n_pools, dtype=st.POOL)
-    pools["last_action_s"] = -math.inf
+    pools["rests_until_s"] = -math.inf
     members = np.full((n_pools, n_vms), -1)
     counts = np.zeros(n_regions * n_models, dtype=st.ENDPOINT)
     used = [r * scenario.vms_per_region for r in range(n_regions)]
