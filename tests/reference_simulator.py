@@ -76,6 +76,7 @@ class ReferenceSimulator:
         numbers = count()
         self.vms = [Vm(next(numbers), r) for r in regions for _ in range(scenario.vms_per_region)]
         self.niw = {m: [] for m in models}
+        self.transit = []
         self.order = count()
         for pool in self.pools:
             pool.rule = rules(pool.region, pool.model, pool.group)
@@ -242,7 +243,7 @@ class ReferenceSimulator:
         if request.tier == "NIW" and self.niw_queued:
             self.niw[request.model].append(request)
         elif (pool := self.route(request)) is not None:
-            self.assign(pool, request, now)
+            self.transit.append((now + self.scenario.routing.delay_s, pool, request))
 
     # control
 
@@ -288,17 +289,21 @@ class ReferenceSimulator:
 
     def run(self, requests, until_s):
         """Play ``requests`` (in order of arrival) and what follows, up to ``until_s``."""
-        delay_s, ahead = self.scenario.routing.delay_s, list(requests)
+        ahead = list(requests)
         ticks = 1
         while True:
-            arrival = ahead[0].arrival_s + delay_s if ahead else math.inf
+            arrival = ahead[0].arrival_s if ahead else math.inf
             vm = min(self.vms, key=lambda v: (v.next_s, v.number))
             tick_s = ticks * self.scenario.scaling.interval_s
-            now = min(arrival, vm.next_s, tick_s)
+            reached = self.transit[0][0] if self.transit else math.inf
+            now = min(arrival, reached, vm.next_s, tick_s)
             if now > until_s:
                 return
             if now == arrival:
                 self.arrive(ahead.pop(0), now)
+            elif now == reached:
+                _, pool, request = self.transit.pop(0)
+                self.assign(pool, request, now)
             elif now == vm.next_s and vm.state == "acquiring":
                 vm.state, vm.ready_s = "serving", math.inf
                 vm.pool.acquiring -= 1

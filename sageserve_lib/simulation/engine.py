@@ -1,7 +1,7 @@
 """The event loop and the control loop (compiled).
 
-At equal times arrivals go first, then instances, then the control tick: an arrival at a boundary
-joins the iteration that starts there.
+At equal times arrivals go first, then requests that reach their instance after the routing delay, then instances, then
+the control tick: an arrival at a boundary joins the iteration that starts there.
 """
 
 import math
@@ -181,7 +181,15 @@ def arrive(s, at, time_s):
     request.tier = tier
     request.promoted = 0
     if not queued:
-        assign(s, p, slot, time_s)
+        if s.routing_delay_s > 0.0:
+            request.pool = p
+            if s.transit_head < 0:
+                s.transit_head = slot
+            else:
+                requests(s)[s.transit_tail].next = slot
+            s.transit_tail = slot
+        else:
+            assign(s, p, slot, time_s)
         return
     if models(s)[model].niw_head < 0:
         models(s)[model].niw_head = slot
@@ -216,14 +224,17 @@ def advance(record, until_s):
     while True:
         at = s.next_arrival
         if at < s.n_arrivals:
-            arrival_s = arrivals(s)[at].arrival_s + s.routing_delay_s
+            arrival_s = arrivals(s)[at].arrival_s
         elif s.final_chunk:
             arrival_s = math.inf
         else:
             return NEED_CHUNK
         i = winner(s)[1]
         event_s, tick_s = next_event_s(s)[i], s.next_tick_s
-        if arrival_s <= event_s and arrival_s <= tick_s:
+        transit_s = math.inf
+        if s.transit_head >= 0:
+            transit_s = requests(s)[s.transit_head].arrival_s + s.routing_delay_s
+        if arrival_s <= event_s and arrival_s <= tick_s and arrival_s <= transit_s:
             if arrival_s > until_s:
                 break
             if s.free_slot < 0:
@@ -232,8 +243,14 @@ def advance(record, until_s):
             arrive(s, at, arrival_s)
             s.next_arrival = at + 1
             continue
-        if min(event_s, tick_s) > until_s:
+        if min(event_s, tick_s, transit_s) > until_s:
             break
+        if transit_s <= event_s and transit_s <= tick_s:
+            slot = s.transit_head
+            s.now_s = transit_s
+            s.transit_head = requests(s)[slot].next
+            assign(s, requests(s)[slot].pool, slot, transit_s)
+            continue
         if s.log_rows > log_limit:
             return NEED_LOG
         if event_s <= tick_s:

@@ -163,5 +163,6 @@ def initial_state(
         "log_size": len(log),
         "log_rows": len(counts),
         "next_tick_s": settings["tick_s"],
+        "transit_head": -1,
     }
     return state, state.record({**settings, **sizes})

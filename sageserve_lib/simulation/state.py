@@ -47,6 +47,7 @@ REQUEST = np.dtype(
         ("output_tokens", "i4"),
         ("next", "i4"),
         ("group", "i4"),
+        ("pool", "i4"),  # chosen by the router, while in transit
         ("preference", "i2"),
         ("model", "i2"),
         ("tier", "i1"),
@@ -216,6 +217,8 @@ CLOCK = (
     ("free_slot", "i8"),
     ("log_rows", "i8"),
     ("in_progress", "i8"),
+    ("transit_head", "i8"),  # routed, and on the way for the routing delay
+    ("transit_tail", "i8"),
 )
 
 
