@@ -144,6 +144,9 @@ class Batching(_Data):
 
     max_requests: PositiveInt = 256
     max_tokens: PositiveInt = 8192
+    kv_reserved_at_start: Literal["whole", "prompt"] = Field(
+        default="whole", description="prompt: output's share is taken, unchecked, when decoding starts"
+    )
     chunked_prefill: bool = Field(default=False, description="cut prompts so that an iteration keeps to max_tokens")
 
     @model_validator(mode="after")

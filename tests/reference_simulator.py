@@ -32,6 +32,7 @@ class Request:
 class Vm:
     number: int
     region: str
+    reserve_whole: bool
     state: str = "empty"
     pool: object = None
     model: str = ""
@@ -49,7 +50,9 @@ class Vm:
 
     @property
     def kv(self) -> int:
-        return sum(r.prompt + r.output for r in self.batch + self.admitted + self.partial)
+        whole = self.reserve_whole
+        starting = sum(r.prompt + (r.output if whole else 1) for r in self.admitted + self.partial)
+        return starting + sum(r.prompt + r.output for r in self.batch)
 
     @property
     def next_s(self) -> float:
@@ -74,7 +77,8 @@ class ReferenceSimulator:
         self.niw_queued = ("NIW",) not in groups.values()
         self.pools = [Pool(r, m, g) for r in regions for m in models for g in groups]
         numbers = count()
-        self.vms = [Vm(next(numbers), r) for r in regions for _ in range(scenario.vms_per_region)]
+        whole = scenario.batching.kv_reserved_at_start == "whole"
+        self.vms = [Vm(next(numbers), r, whole) for r in regions for _ in range(scenario.vms_per_region)]
         self.niw = {m: [] for m in models}
         self.transit = []
         self.order = count()
@@ -129,7 +133,7 @@ class ReferenceSimulator:
         while not vm.partial and (head := self.waiting(vm, now)) is not None:
             if (
                 len(vm.batch) + len(started) >= batching.max_requests
-                or vm.kv + head.prompt + head.output > perf.kv_capacity
+                or vm.kv + head.prompt + (head.output if vm.reserve_whole else 1) > perf.kv_capacity
             ):
                 break
             room = budget - sum(r.chunk for r in started)

@@ -132,7 +132,7 @@ def heap_pop(heap, size):
 def fits(s, i, slot):
     """Whether batch size and KV memory allow one more request."""
     instance, request = instances(s)[i], requests(s)[slot]
-    need = request.prompt_tokens + request.output_tokens
+    need = request.prompt_tokens + (request.output_tokens if s.reserve_whole else 1)
     capacity = models(s)[instance.model].kv_capacity_tokens
     return instance.batch < s.max_requests and instance.kv_tokens + need <= capacity
 
@@ -186,7 +186,7 @@ def admit(s, i, time_s):
             break
         slot = queues(s)[i, tier].head
         request = requests(s)[slot]
-        need = request.prompt_tokens + request.output_tokens
+        need = request.prompt_tokens + (request.output_tokens if s.reserve_whole else 1)
         if instance.kv_tokens + need > capacity:
             break
         room = s.max_tokens - decoding - tokens
@@ -294,9 +294,12 @@ def end_iteration(s, i, time_s):
     pending_tokens(s)[i] -= instance.new_tokens
     instance.new_tokens = 0
     slot = instance.admitted
+    later_tokens = 0
     while slot >= 0:
         request = requests(s)[slot]
         request.first_token_s = time_s
+        if not s.reserve_whole:
+            later_tokens += request.output_tokens - 1
         instance.context_tokens += request.prompt_tokens + 1
         # One token is out already, so it ends output - 1 iterations from here.
         heap_push(heap, instance.batch, ((instance.iterations + request.output_tokens - 1) << 31) | slot)
@@ -304,7 +307,7 @@ def end_iteration(s, i, time_s):
         slot = request.next
     instance.admitted = -1
     finished = 0
-    freed_tokens = 0
+    freed_tokens = -later_tokens
     while instance.batch > 0 and (heap[0] >> 31) == instance.iterations:
         slot = heap[0] & 0x7FFFFFFF
         heap_pop(heap, instance.batch)

@@ -187,6 +187,7 @@ SETTINGS = (
     ("max_requests", "i8"),
     ("max_tokens", "i8"),
     ("chunked_prefill", "i8"),
+    ("reserve_whole", "i8"),
     ("scheduler", "i8"),
     ("urgent_s", "f8"),
     ("severe_s", "f8"),
