@@ -50,6 +50,16 @@ class Gpu(_Data):
         return self.gpus_per_vm * self.memory_gb * 1e9
 
 
+class FitError(_Data):
+    """Relative errors of a fit over the measured rows, absolute values in per cent."""
+
+    prefill_median_pct: NonNegativeFloat
+    prefill_max_pct: NonNegativeFloat
+    decode_median_pct: NonNegativeFloat
+    decode_max_pct: NonNegativeFloat
+    rows: PositiveInt
+
+
 class Performance(_Data):
     """Prefill and decode time of one model on one GPU type."""
 
@@ -60,6 +70,7 @@ class Performance(_Data):
     source: str
     prefill: PrefillTime
     decode: DecodeTime
+    fit_error: FitError | None = Field(default=None, description="None where nothing was measured to fit to")
 
 
 class Catalogue(_Data):

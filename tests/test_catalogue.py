@@ -37,13 +37,19 @@ def test_every_price_has_a_source_and_a_date() -> None:
 
 
 def test_coefficients_are_those_of_the_fit() -> None:
-    fits = performance.fit(pd.read_csv(shared("perf_measurements.csv")))
+    measurements = pd.read_csv(shared("perf_measurements.csv"))
+    fits = performance.fit(measurements)
+    errors = performance.errors(measurements, fits).set_index(["model", "gpu", "tensor_parallel"]).sort_index()
     calibrated = [entry for entry in load_catalogue().performance if entry.label == "calibrated"]
     assert len(calibrated) == len(fits)
     for entry in calibrated:
         prefill, decode = fits[entry.model, entry.gpu, entry.tensor_parallel]
         for tokens in (100, 1000, 10_000):
             assert float(entry.prefill.seconds(tokens)) == pytest.approx(float(prefill.seconds(tokens)), rel=2e-3)
+        assert entry.fit_error is not None
+        rows = errors.loc[[(entry.model, entry.gpu, entry.tensor_parallel)]]
+        assert entry.fit_error.prefill_median_pct == pytest.approx(rows["prefill_error_pct"].abs().median(), rel=1e-3)
+        assert entry.fit_error.decode_max_pct == pytest.approx(rows["decode_error_pct"].abs().max(), rel=1e-3)
         assert float(entry.decode.seconds(16, 8000)) == pytest.approx(float(decode.seconds(16, 8000)), rel=2e-3)
 
 

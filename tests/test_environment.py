@@ -64,7 +64,10 @@ def test_lock_satisfies_the_bounds_and_names_no_place() -> None:
 
 
 def test_every_imported_package_is_declared() -> None:
-    ours = {"sageserve_lib", *(file.stem for file in (paths.ROOT / "tests").glob("*.py"))}
+    ours = {
+        "sageserve_lib",
+        *(file.stem for folder in ("tests", "tools") for file in (paths.ROOT / folder).glob("*.py")),
+    }
     imported = set()
     for folder in ("sageserve_lib", "tests", "tools"):
         for file in (paths.ROOT / folder).rglob("*.py"):

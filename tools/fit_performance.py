@@ -12,7 +12,7 @@ from statistics import mean
 import pandas as pd
 import yaml
 
-from sageserve_lib.performance import DecodeTime, PrefillTime, fit
+from sageserve_lib.performance import DecodeTime, PrefillTime, errors, fit
 
 SOURCE = "medians of the measurements published with SageServe and Splitwise (MIT)"
 
@@ -28,9 +28,20 @@ def _scaled(kind: type, pairs: list[tuple], old: PrefillTime | DecodeTime) -> Pr
     return kind(**{name: value * ratio for name, value in old.model_dump().items()})
 
 
+def _fit_error(rows: pd.DataFrame) -> dict[str, float]:
+    """Median and largest error of one pair, in per cent."""
+    found: dict[str, float] = {}
+    for part in ("prefill", "decode"):
+        error = rows[f"{part}_error_pct"].abs()
+        found |= {f"{part}_median_pct": _round(error.median()), f"{part}_max_pct": _round(error.max())}
+    return {**found, "rows": len(rows)}
+
+
 def main(file: str) -> None:
     """Fit and print."""
-    fits = fit(pd.read_csv(file))
+    measurements = pd.read_csv(file)
+    fits = fit(measurements)
+    off = errors(measurements, fits).set_index(["model", "gpu", "tensor_parallel"])
     rows = [(*key, "calibrated", SOURCE, *value) for key, value in fits.items()]
     both = [m for (m, g, tp) in fits if g == "H100-80GB" and tp == 8]
     prefill = [(fits[m, "H100-80GB", 8][0], fits[m, "A100-80GB", 8][0]) for m in both]
@@ -52,6 +63,10 @@ def main(file: str) -> None:
         }
         for model, gpu, tensor_parallel, label, source, p, d in sorted(rows, key=lambda row: row[:3])
     ]
+    for entry in entries:
+        place = (entry["model"], entry["gpu"], entry["tensor_parallel"])
+        if place in fits:
+            entry["fit_error"] = _fit_error(off.loc[[place]])
     yaml.safe_dump({"performance": entries}, sys.stdout, sort_keys=False, width=120)
 
 
