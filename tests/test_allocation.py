@@ -167,6 +167,8 @@ def test_planner_follows_demand_and_solves_each_question_once() -> None:
     solved = planner.solves
     planner.chain("forecast", START, dict.fromkeys(places, 3))
     assert planner.solves == solved == 3
+    assert planner.forecast_tps("forecast", 3599.0) == planner.forecast_tps("forecast", 0.0) != {}
+    assert planner.forecast_tps("forecast", 14400.0) == {}
     assert planner.plan("forecast", 10800.0, dict.fromkeys(places, 3)) == {}
     assert planner.plan("actual", 0.0, dict.fromkeys(places, 3)) == {}
 

@@ -392,6 +392,30 @@ def test_ways_to_get_an_instance_in_their_order(own: bool, others: bool, cause: 
     assert hours.drop(cause).sum() == 0
 
 
+def test_a_policy_wholly_in_python_does_what_its_rule_does_compiled() -> None:
+    class Slow(Policy):
+        name = "slow"
+        summary = "reactive, without a rule"
+        interval_s = 15.0
+
+        def decide(self, observation):
+            counts = {}
+            for endpoint, view in observation.endpoints.items():
+                if observation.time_s > 0 and view.utilization > 0.7:
+                    counts[endpoint] = view.held + 1
+                elif observation.time_s > 0 and view.utilization < 0.3 and view.held > 2 and view.serving > 1:
+                    counts[endpoint] = view.held - 1
+            return Actions(counts=counts)
+
+    scenario = scenario_of(vms_per_region=12)
+    data = random_trace(np.random.default_rng(4), 3000, 4.0, ["eastus", "westus"]).data.assign(tier="IW-F")
+    slow, fast = (
+        simulate(FrameTrace(data), policy(scenario), scenario, THETA) for policy in (Slow, REGISTRY["reactive"])
+    )
+    assert fast.totals["scale_outs"] > 0
+    assert slow.totals == fast.totals
+
+
 def test_cost_stops_at_the_horizon_but_requests_are_finished_after_it() -> None:
     scenario = scenario_of()
     result = simulate(trace_of([0.0, 899.9], 60_000, 500), Fixed(scenario), scenario, record=True)

@@ -44,11 +44,12 @@ class AllocationPlanner:
         self.solves = 0
 
     def forecast_tps(self, kind: PlanKind, time_s: float) -> dict[Place, float]:
-        """ρ per (region, model) for the interval from ``time_s``; empty where nothing is known."""
+        """ρ per (region, model) for the planning interval ``time_s`` lies in; empty where nothing is known."""
         frame = self.demand_tps.get(kind)
-        if frame is None or time_s not in frame.index:
+        row = -1 if frame is None else int(frame.index.searchsorted(time_s, side="right")) - 1
+        if frame is None or row < 0 or time_s >= frame.index[row] + self.scenario.planning.interval_s:
             return {}
-        return {place: float(value) for place, value in frame.loc[time_s].items() if np.isfinite(value)}
+        return {place: float(value) for place, value in frame.iloc[row].items() if np.isfinite(value)}
 
     def plan(self, kind: PlanKind, time_s: float, counts: Mapping[Place, int]) -> dict[Place, int]:
         """Target instances per (region, model) for the interval from ``time_s``; empty if there is no forecast."""

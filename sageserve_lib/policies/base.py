@@ -96,6 +96,9 @@ class Policy(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     plan: ClassVar[PlanKind] = "none"
+    #: Seconds between calls of ``decide``; None for the scenario's planning interval. A policy that decides all by
+    #: itself in Python sets it to a few seconds, and runs at Python's pace.
+    interval_s: ClassVar[float | None] = None
     #: Tiers that share a pool, by group name.
     tier_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {"all": ("IW-F", "IW-N", "NIW")}
 
@@ -123,7 +126,7 @@ class Policy(ABC):
 
     @abstractmethod
     def decide(self, observation: Observation) -> Actions:
-        """What to do now; called at the start and then once per planning interval."""
+        """What to do now; called at the start and then every ``interval_s``."""
 
 
 REGISTRY: dict[str, type[Policy]] = {}

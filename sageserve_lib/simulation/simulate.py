@@ -140,7 +140,7 @@ class Simulation:
         ``progress`` is called with the share done, between 0 and 1.
         """
         wall_s, cpu_s = time.perf_counter(), time.process_time()
-        interval_s = self.scenario.planning.interval_s
+        interval_s = self.policy.interval_s or self.scenario.planning.interval_s
         at_s = 0.0
         while at_s < self.horizon_s:
             self._apply(self.policy.decide(self.observe()))
