@@ -89,6 +89,9 @@ def report(
     default_model: DefaultModel = "",
     default_tier: DefaultTier = "",
     policies: Annotated[str, typer.Option(help="Policies to simulate, separated by commas.")] = "",
+    per_request: Annotated[
+        bool, typer.Option("--per-request", help="Also write every request's times under each policy, as Parquet.")
+    ] = False,
     reports: Annotated[Path, typer.Option(help="Folder for run directories.")] = paths.REPORTS,
 ) -> None:
     """Run the five notebooks on a trace and write one HTML report."""
@@ -137,7 +140,7 @@ def report(
             name,
             trace=_facts(found),
             parameters=parameters,
-            extra={"policies": policies} if policies else {},
+            extra={**({"policies": policies} if policies else {}), **({"per_request": True} if per_request else {})},
             reports=reports,
             progress=progress,
         )

@@ -6,6 +6,7 @@ are the same either way.
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from sageserve_lib.errors import InputError
 from sageserve_lib.forecast import forecast_week, interval_for
 from sageserve_lib.policies import REGISTRY, Policy
 from sageserve_lib.scorecard import scorecard
-from sageserve_lib.simulation import SimulationResult, fleet_models, fleet_regions, horizon_s, simulate
+from sageserve_lib.simulation import SimulationResult, fleet_models, fleet_regions, horizon_s, simulate, write_requests
 from sageserve_lib.trace import Defaults, Trace, open_trace
 
 #: Policies of the default report, the baseline first.
@@ -47,6 +48,8 @@ class Workbook:
         region, model and tier for a trace without these columns; empty text for the built-in ones.
     policies : iterable of str
         Policies to simulate.
+    per_request : bool
+        Also write every request's times under each policy, as tables/requests-<policy>.parquet.
 
     Raises
     ------
@@ -65,10 +68,12 @@ class Workbook:
         history_days: float = 14.0,
         defaults: Mapping[str, str] | None = None,
         policies: Iterable[str] = DEFAULT_POLICIES,
+        per_request: bool = False,
     ) -> None:
         self.scenario: Scenario = load_scenario(scenario)
         self.folder = Path(run_dir) if run_dir else None
         self.seed = seed
+        self.per_request = per_request
         self.policy_names = tuple(policies)
         unknown = [name for name in self.policy_names if name not in REGISTRY]
         if unknown:
@@ -223,7 +228,13 @@ class Workbook:
         kind = REGISTRY[policy] if isinstance(policy, str) else policy
         if kind.name not in self._results:
             planner = self.planner if kind.plan != "none" else None
-            self._results[kind.name] = simulate(self.trace, kind(self.scenario), self.scenario, self.theta, planner)
+            record = self.per_request and self.folder is not None
+            result = simulate(self.trace, kind(self.scenario), self.scenario, self.theta, planner, record)
+            if self.folder is not None and result.requests is not None:
+                (self.folder / "tables").mkdir(exist_ok=True)
+                write_requests(self.trace, result.requests, self.folder / "tables" / f"requests-{kind.name}.parquet")
+                result = replace(result, requests=None)
+            self._results[kind.name] = result
         return self._results[kind.name]
 
     # How each table is made

@@ -132,6 +132,19 @@ def test_workbook_computes_alone_what_it_reads_in_a_run(tmp_path: Path) -> None:
     assert alone.policies()["requests"].iloc[0] == alone.trace.requests
 
 
+def test_times_of_every_request_are_written_on_demand(tmp_path: Path) -> None:
+    wb = Workbook(run_dir=str(tmp_path), policies=["reactive"], per_request=True, **SMALL)
+    totals = wb.policies().iloc[0]
+    requests = pd.read_parquet(tmp_path / "tables" / "requests-reactive.parquet")
+    assert len(requests) == wb.trace.requests
+    assert requests["e2e_s"].notna().sum() == totals["completed"]
+    interactive = requests[requests["tier"] != "NIW"]
+    assert interactive["ttft_s"].quantile(0.95) == pytest.approx(totals["ttft_p95_s"], rel=0.01)
+    assert (requests["e2e_s"] >= requests["ttft_s"]).all()
+    assert set(requests["served_region"]) <= set(wb.regions)
+    assert list((tmp_path / "tables").glob(".*")) == []
+
+
 def test_unknown_policy_is_refused_by_name() -> None:
     with pytest.raises(InputError, match=r"Unknown policies best; there are .*lt-i"):
         Workbook(policies=["best"], **SMALL)

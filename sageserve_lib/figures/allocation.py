@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from sageserve_lib.figures.style import time_axis
 
@@ -27,6 +28,7 @@ def plan_by_hour(allocation: pd.DataFrame) -> Figure:
             axes.step(total.index, total, where="post", label=str(region), marker="o" if len(total) == 1 else None)
         axes.set_title(model)
         axes.set_ylabel("instances")
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylim(bottom=0)
         time_axis(axes)
     panels[0].legend(title="region", frameon=False)

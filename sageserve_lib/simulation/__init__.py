@@ -3,7 +3,7 @@
 from sageserve_lib.simulation.cache import compiled_code
 
 with compiled_code():
-    from sageserve_lib.simulation.results import SimulationResult
+    from sageserve_lib.simulation.results import SimulationResult, write_requests
     from sageserve_lib.simulation.simulate import (
         Planner,
         Simulation,
@@ -21,4 +21,5 @@ __all__ = [
     "fleet_regions",
     "horizon_s",
     "simulate",
+    "write_requests",
 ]

@@ -3,10 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from sageserve_lib import tables
 from sageserve_lib.catalogue import Gpu, load_catalogue
@@ -14,7 +17,7 @@ from sageserve_lib.simulation import histogram, setup
 from sageserve_lib.simulation import state as st
 
 if TYPE_CHECKING:
-    from sageserve_lib.simulation.simulate import Simulation
+    from sageserve_lib.simulation.simulate import Simulation, TraceLike
 
 #: Average hours in a month, 365.25 · 24 / 12.
 HOURS_PER_MONTH = 730.5
@@ -36,7 +39,8 @@ class SimulationResult:
     latency, instances, timings : DataFrame
         Rows of the tables of these names.
     requests : DataFrame or None
-        When recorded, per request in trace order: first_token_s, finish_s (NaN when it never came), region.
+        When recorded, per request in trace order: first_token_s, finish_s (NaN when it never came), region that
+        served it (missing when none did).
     """
 
     policy: str
@@ -151,12 +155,47 @@ def collect(sim: "Simulation", log: np.ndarray, timing: dict[str, float]) -> Sim
     )
     requests = None
     if sim.recording:
-        regions = np.array([*(endpoint.region for endpoint in sim.endpoints), ""], dtype=object)
+        served = [*(sim.regions.index(endpoint.region) for endpoint in sim.endpoints), -1]
         requests = pd.DataFrame(
             {
                 "first_token_s": sim.state.records["first_token_s"],
                 "finish_s": sim.state.records["finish_s"],
-                "region": regions[sim.state.records["pool"]],
+                "region": pd.Categorical.from_codes(np.array(served)[sim.state.records["pool"]], sim.regions),
             }
         )
     return SimulationResult(sim.policy.name, totals, held, _latency(sim), _instances(sim, log), timings, requests)
+
+
+def write_requests(trace: "TraceLike", requests: pd.DataFrame, path: Path) -> None:
+    """Write per-request results as Parquet, a chunk of the trace at a time; ``path`` appears when it is complete.
+
+    Columns are the trace's, then served_region, ttft_s and e2e_s (missing when the request never finished).
+
+    Parameters
+    ----------
+    trace : TraceLike
+    requests : DataFrame
+        ``SimulationResult.requests`` of a recorded run on it.
+    path : Path
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    writer, first = None, 0
+    try:
+        for chunk in trace.chunks():
+            part = requests.iloc[first : first + len(chunk)].reset_index(drop=True)
+            first += len(chunk)
+            arrival_s = chunk["arrival_s"].to_numpy()
+            finished = part["finish_s"].notna()
+            frame = chunk.reset_index(drop=True).assign(
+                served_region=part["region"],
+                ttft_s=(part["first_token_s"] - arrival_s).where(finished),
+                e2e_s=part["finish_s"] - arrival_s,
+            )
+            table = pa.Table.from_pandas(frame, preserve_index=False)
+            writer = writer or pq.ParquetWriter(partial, table.schema, compression="zstd")
+            writer.write_table(table.cast(writer.schema))
+        if writer is not None:
+            writer.close()
+            partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
