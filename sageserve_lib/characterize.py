@@ -46,10 +46,13 @@ def demand_table(trace: Trace, interval_s: int = 900) -> pd.DataFrame:
     return pd.DataFrame(data, columns=list(tables.COLUMNS["demand"]))
 
 
-def interval_seconds(demand: pd.DataFrame) -> float:
-    """Length of a demand table's intervals in seconds; 60 if it has only one: only a trace under a minute has that."""
-    times = demand["time"].drop_duplicates().sort_values()
-    return float(times.diff().min().total_seconds()) if len(times) > 1 else 60.0
+def interval_seconds(demand: pd.DataFrame, default_s: float = 60.0) -> float:
+    """Length of a demand table's intervals: the smallest step between two of its times.
+
+    ``default_s`` if it has only one; a table made here has only one when the trace is under a minute long.
+    """
+    times = pd.DatetimeIndex(demand["time"].unique()).sort_values()
+    return float((times[1:] - times[:-1]).min().total_seconds()) if len(times) > 1 else default_s
 
 
 def rates(demand: pd.DataFrame) -> pd.DataFrame:

@@ -13,6 +13,8 @@ COLUMNS = ("arrival_s", "region", "model", "tier", "prompt_tokens", "output_toke
 OPTIONAL = ("app", "region_preference")
 TEXT = ("region", "model", "tier", *OPTIONAL)
 TIERS = ("IW-F", "IW-N", "NIW")
+#: What is forecast and planned for; batch (NIW) demand is a buffer in the plan.
+INTERACTIVE_TIERS = ("IW-F", "IW-N")
 DEFAULT_REGION, DEFAULT_MODEL, DEFAULT_TIER = "eastus", "Llama-2-70B", "IW-F"
 LONGEST_LABEL = 200
 #: Ten years. Longer ones are times since 1970, or milliseconds, and no demand table could hold them.

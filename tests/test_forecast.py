@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 
 from sageserve_lib import paths, tables
+from sageserve_lib.characterize import interval_seconds
 from sageserve_lib.figures import forecast as figures
 from sageserve_lib.forecast import METHODS, SELECTED, Periods, forecast_week, interactive_tps, interval_for
 from sageserve_lib.forecast.arima import ArimaFourier, LagsFourier, fourier_terms
 from sageserve_lib.forecast.methods import FitError, LastValue, MovingAverage, SeasonalNaive, WeekLevel
-from sageserve_lib.forecast.series import interval_of, whole_intervals
+from sageserve_lib.forecast.series import whole_intervals
 from sageserve_lib.forecast.summary import choice_table, error_table, headline
 
 SHARED = paths.ROOT.parent / "shared"
@@ -100,7 +101,7 @@ class TestSeries:
         assert interval_for(duration_s) == interval_s
 
     def test_interval_is_read_off_the_table(self):
-        assert interval_of(demand_of({("m", "east"): np.ones(4)}, 180)) == 180
+        assert interval_seconds(demand_of({("m", "east"): np.ones(4)}, 180)) == 180
 
     def test_intervals_the_trace_covers_in_part_are_left_out(self):
         tps = interactive_tps(demand_of({("m", "east"): np.ones(4)}, 900))

@@ -2,7 +2,9 @@
 
 import pandas as pd
 
-INTERACTIVE = ("IW-F", "IW-N")
+from sageserve_lib.characterize import interval_seconds
+from sageserve_lib.validation import INTERACTIVE_TIERS
+
 #: Batch load is averaged over this long for the buffer.
 RECENT_S = 3600.0
 
@@ -16,12 +18,6 @@ def tps(demand: pd.DataFrame, tiers: tuple[str, ...], interval_s: float) -> pd.D
         .fillna(0.0)
     )
     return wide / interval_s
-
-
-def interval_seconds(demand: pd.DataFrame) -> float:
-    """Length of the demand table's intervals."""
-    times = demand["time"].drop_duplicates().sort_values()
-    return float(times.diff().min().total_seconds()) if len(times) > 1 else 900.0
 
 
 def batch_buffer_tps(demand: pd.DataFrame, hours: pd.DatetimeIndex, share: float) -> pd.DataFrame:
@@ -47,7 +43,7 @@ def planned_demand(
     """
     buffer = batch_buffer_tps(demand, hours, niw_share)
     interval_s = interval_seconds(demand)
-    interactive = tps(demand, INTERACTIVE, interval_s)
+    interactive = tps(demand, INTERACTIVE_TIERS, interval_s)
     hour_of = hours[(hours.searchsorted(interactive.index, side="right") - 1).clip(0)]
     actual = interactive[interactive.index >= start].groupby(hour_of[interactive.index >= start]).max()
     actual = actual.reindex(hours).fillna(0.0) + buffer

@@ -1,11 +1,10 @@
 """Forecasts of token demand from the past alone, and how wrong they are."""
 
 from sageserve_lib.forecast.registry import METHODS, SELECTED
-from sageserve_lib.forecast.series import IW_TIERS, Periods, interactive_tps, interval_for
+from sageserve_lib.forecast.series import Periods, interactive_tps, interval_for
 from sageserve_lib.forecast.week import ForecastResult, forecast_week
 
 __all__ = [
-    "IW_TIERS",
     "METHODS",
     "SELECTED",
     "ForecastResult",

@@ -6,8 +6,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-#: Interactive tiers: what the forecast covers. Batch (NIW) demand is planned as a buffer instead.
-IW_TIERS = ("IW-F", "IW-N")
+from sageserve_lib.characterize import interval_seconds
+from sageserve_lib.validation import INTERACTIVE_TIERS
+
 DAY_S, WEEK_S, HOUR_S = 86_400, 604_800, 3_600
 DEFAULT_INTERVAL_S = 900
 #: Interval lengths to try for short traces; all divide a quarter of an hour.
@@ -51,14 +52,6 @@ def interval_for(duration_s: float) -> int:
     return next((s for s in _INTERVALS_S if duration_s >= _FEWEST_INTERVALS * s), _INTERVALS_S[-1])
 
 
-def interval_of(demand: pd.DataFrame, default: int = DEFAULT_INTERVAL_S) -> int:
-    """Interval length in seconds of a demand table: the smallest step between two of its times."""
-    times = pd.DatetimeIndex(demand["time"].unique()).sort_values()
-    if len(times) < 2:
-        return default
-    return max(1, round((times[1:] - times[:-1]).min().total_seconds()))
-
-
 def interactive_tps(
     demand: pd.DataFrame, interval_s: int = DEFAULT_INTERVAL_S, tokens: Tokens = "total"
 ) -> pd.DataFrame:
@@ -85,10 +78,10 @@ def interactive_tps(
         return pd.DataFrame(index=pd.DatetimeIndex([], tz="UTC", name="time"), columns=columns, dtype=float)
     times = pd.to_datetime(demand["time"], utc=True)
     rows = pd.DataFrame({
-        "time": times.dt.floor(f"{interval_s}s") if interval_s != interval_of(demand) else times,
+        "time": times.dt.floor(f"{interval_s}s") if interval_s != interval_seconds(demand, DEFAULT_INTERVAL_S) else times,
         "model": demand["model"].astype(str),
         "region": demand["region"].astype(str),
-        "tokens": demand[_TOKEN_COLUMNS[tokens]].sum(axis=1).where(demand["tier"].isin(IW_TIERS), 0),
+        "tokens": demand[_TOKEN_COLUMNS[tokens]].sum(axis=1).where(demand["tier"].isin(INTERACTIVE_TIERS), 0),
     })  # fmt: skip
     wide = rows.pivot_table(index="time", columns=["model", "region"], values="tokens", aggfunc="sum")
     grid = pd.date_range(wide.index.min(), wide.index.max(), freq=f"{interval_s}s", name="time")

@@ -9,6 +9,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from sageserve_lib import tables
+from sageserve_lib.characterize import interval_seconds
 from sageserve_lib.forecast.backtest import LEVELS, Horizon, Rolled, actuals, naive_scale, roll, scores
 from sageserve_lib.forecast.intervals import FEWEST, WINDOW, past_moves, quantiles
 from sageserve_lib.forecast.methods import Array
@@ -20,7 +21,6 @@ from sageserve_lib.forecast.series import (
     Periods,
     Tokens,
     interactive_tps,
-    interval_of,
     whole_intervals,
 )
 
@@ -96,7 +96,7 @@ def forecast_week(
     if unknown:
         msg = f"unknown forecast method {', '.join(unknown)}; there are: {', '.join(METHODS)}"
         raise ValueError(msg)
-    table_s = interval_of(demand, default=interval_s or DEFAULT_INTERVAL_S)
+    table_s = round(interval_seconds(demand, interval_s or DEFAULT_INTERVAL_S))
     length = interval_s or table_s
     if length % table_s:
         msg = f"intervals of {length} s cannot be made of the demand table's {table_s} s"

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 
 from sageserve_lib import tables
 from sageserve_lib.catalogue import Gpu, load_catalogue
-from sageserve_lib.simulation import histogram, setup
+from sageserve_lib.simulation import histogram
 from sageserve_lib.simulation import state as st
+from sageserve_lib.validation import TIERS
 
 if TYPE_CHECKING:
     from sageserve_lib.simulation.simulate import Simulation, TraceLike
@@ -66,7 +67,7 @@ def _latency(sim: "Simulation") -> pd.DataFrame:
         ttft, tbt, e2e = (histogram.quantiles(sim.state.histogram[g, kind], _SHARES) for kind in range(3))
         rows.append(
             (
-                *(sim.policy.name, sim.regions[region], sim.models[model], setup.TIERS[tier], counts["requests"]),
+                *(sim.policy.name, sim.regions[region], sim.models[model], TIERS[tier], counts["requests"]),
                 *(*ttft, tbt[0], *e2e, _share_pct(counts["sla_met"], counts["requests"])),
             )
         )

@@ -9,11 +9,11 @@ from sageserve_lib.catalogue import InstanceTimes, Scenario
 from sageserve_lib.policies import Endpoint, Policy, Rule
 from sageserve_lib.simulation import histogram
 from sageserve_lib.simulation import state as st
+from sageserve_lib.validation import TIERS
 
 _SCHEDULERS = {"FCFS": st.FCFS, "EDF": st.EDF, "PF": st.PF, "DPA": st.DPA}
 _SIGNALS = {"memory": st.MEMORY, "load": st.LOAD, "larger": st.LARGER}
 _INITIAL_SLOTS = 1 << 14
-TIERS = ("IW-F", "IW-N", "NIW")
 
 
 def settings(scenario: Scenario, policy: Policy, horizon_s: float, record: bool) -> dict[str, float]:

@@ -16,6 +16,7 @@ from sageserve_lib.policies import Actions, Endpoint, Observation, PlanKind, Pol
 from sageserve_lib.simulation import engine, setup
 from sageserve_lib.simulation import state as st
 from sageserve_lib.simulation.results import SimulationResult, collect
+from sageserve_lib.validation import TIERS
 
 #: Accounting ends at a whole quarter of an hour, as the demand table does.
 HORIZON_STEP_S = 900.0
@@ -242,7 +243,7 @@ class Simulation:
             arrivals["region"] = _codes(frame["region"], self.regions)
             arrivals["preference"] = self._preference_rows(frame, arrivals["region"])
             arrivals["model"] = _codes(frame["model"], self.models)
-            arrivals["tier"] = _codes(frame["tier"], setup.TIERS)
+            arrivals["tier"] = _codes(frame["tier"], TIERS)
         self.state.replace(self._record, "arrivals", arrivals)
         self.clock["n_arrivals"], self.clock["next_arrival"] = len(arrivals), 0
         self.clock["first_index"], self._taken = self._taken, self._taken + len(arrivals)
