@@ -97,6 +97,7 @@ def report(
     """Run the five notebooks on a trace and write one HTML report."""
     from sageserve_lib.catalogue import load_scenario
     from sageserve_lib.run import check_name, default_name
+    from sageserve_lib.simulation import fleet_models
 
     problems = _policy_problems(policies)
     if trace:
@@ -119,6 +120,7 @@ def report(
     else:
         spec = _spec(scale, days, history_days, seed)
         found = _synthetic(spec)
+    fleet_models(found, load_scenario(scenario))  # refuses a trace that asks for models the scenario does not serve
 
     from sageserve_lib.progress import progress_on_stderr
     from sageserve_lib.report import make_report

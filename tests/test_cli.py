@@ -135,6 +135,16 @@ def test_all_bad_options_are_told_at_once(sageserve: Run) -> None:
     assert done.err.count("error: ") == 5
 
 
+def test_model_the_scenario_does_not_serve_is_refused_before_any_work(sageserve: Run, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("arrival_s,region,model,tier,prompt_tokens,output_tokens\n0,a,GPT-9,IW-F,1,1\n")
+    before = names(tmp_path)
+    done = sageserve("report", "--trace", tmp_path / "t.csv", "--reports", tmp_path / "reports")
+    assert done.status == 2
+    assert "'GPT-9'" in done.err
+    assert "BLOOM-176B" in done.err
+    assert names(tmp_path) == before
+
+
 def test_options_of_the_synthetic_workload_do_not_go_with_a_trace(sageserve: Run, tmp_path: Path) -> None:
     done = sageserve("report", "--trace", write(tmp_path, GOOD), "--scale", "0.1", "--reports", "reports")
     assert done.status == 2
