@@ -124,14 +124,16 @@ def test_replacement_killed_half_way_is_undone(tmp_path: Path, final_exists: boo
 
 SLOW_RUN = """
 import sys
+import tempfile
 from pathlib import Path
 from sageserve_lib import cli, report
 chosen = [Path(name) for name in sys.argv[2:]]
 report.default_notebooks = lambda: chosen
-cli._open = lambda *args: None
-cli._facts = lambda trace: {"name": "x", "sha256": "", "requests": 1}
-sys.argv = ["sageserve", "report", "--trace", "x", "--run", "r", "--reports", sys.argv[1]]
-cli.main()
+with tempfile.TemporaryDirectory() as folder:
+    trace = Path(folder, "trace.csv")
+    trace.write_text("arrival_s,prompt_tokens,output_tokens\\n0,1,1\\n")
+    sys.argv = ["sageserve", "report", "--trace", str(trace), "--run", "r", "--reports", sys.argv[1]]
+    cli.main()
 """
 
 
