@@ -25,6 +25,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from sageserve_lib import paths
 from sageserve_lib.errors import InputError, SageServeError
+from sageserve_lib.status import STATUS_KEY
 
 Parameters = Mapping[str, str | int | float | bool]
 
@@ -71,9 +72,10 @@ class NotebookError(SageServeError):
 
 @dataclass
 class Watch:
-    """Follows one notebook while it runs: the current code cell, and the kernel's peak memory."""
+    """Follows one notebook while it runs: the current code cell, its status line, and the kernel's peak memory."""
 
     on_cell: Callable[[int], None]
+    on_status: Callable[[str], None]
     cell: int | None = None
     first_line: str = ""
     peak_rss_bytes: int = 0
@@ -147,6 +149,20 @@ class _ThisPythonKernelManager(AsyncKernelManager):
         return KernelSpec(argv=command, display_name="Python 3", language="python", env=env)
 
 
+class _Client(PapermillNotebookClient):
+    """papermill's client, which also follows the status lines of cells."""
+
+    def __init__(self, nb_man: Any, watch: Watch, **kwargs: Any) -> None:
+        super().__init__(nb_man, **kwargs)
+        self._watch = watch
+
+    def process_message(self, msg: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        text = msg["content"].get("metadata", {}).get(STATUS_KEY)
+        if text is not None:
+            self._watch.on_status(text)
+        return super().process_message(msg, *args, **kwargs)
+
+
 class _Engine(NBClientEngine):
     """papermill's engine with this interpreter's kernel and a ``Watch``."""
 
@@ -154,8 +170,9 @@ class _Engine(NBClientEngine):
     def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, *, watch: Watch, **kwargs: Any) -> Any:
         with tempfile.TemporaryDirectory(prefix="sageserve-", ignore_cleanup_errors=True) as folder:
             manager = type("KernelManager", (_ThisPythonKernelManager,), {"folder": folder})
-            client = PapermillNotebookClient(
+            client = _Client(
                 nb_man,
+                watch,
                 kernel_name=kernel_name,
                 kernel_manager_class=manager,
                 startup_timeout=120,
@@ -226,18 +243,20 @@ def run_notebook(
     *,
     cwd: Path,
     on_cell: Callable[[int], None] = lambda cell: None,
+    on_status: Callable[[str], None] = lambda text: None,
 ) -> NotebookResult:
     """Execute ``notebook`` with ``parameters`` into ``output``, which is written cell by cell and kept on failure.
 
     ``parameters`` must be declared by the notebook (see ``select_parameters``); paths in it must be absolute, since
-    the kernel works in ``cwd``. ``on_cell`` is called with the number of each code cell as it starts.
+    the kernel works in ``cwd``. ``on_cell`` is called with the number of each code cell as it starts, ``on_status`` with
+    the text of every status line as it changes.
 
     Raises
     ------
     NotebookError
         If a cell raises, or the kernel dies or does not start.
     """
-    watch = Watch(on_cell)
+    watch = Watch(on_cell, on_status)
     began = time.perf_counter()
 
     def result(status: str) -> NotebookResult:

@@ -36,6 +36,9 @@ class Progress:
     def cell_started(self, cell: int) -> None:
         """Code cell number ``cell`` of the current notebook starts."""
 
+    def status(self, text: str) -> None:
+        """The current cell tells how far it is."""
+
     def notebook_done(self, result: NotebookResult) -> None:
         """Tell what the current notebook took."""
         memory = f", {result.peak_rss_mib:.0f} MiB" if result.peak_rss_mib else ""
@@ -57,6 +60,7 @@ class LiveProgress(Progress):
             transient=True,
         )
         self._task = self._bar.add_task("", visible=False)
+        self._notebook = ""
 
     def __enter__(self) -> Self:
         """Show the bar."""
@@ -75,13 +79,16 @@ class LiveProgress(Progress):
 
     def notebook_started(self, name: str, position: int, total: int, code_cells: int) -> None:
         """Start the bar anew for this notebook."""
-        self._bar.reset(
-            self._task, description=f"[{position}/{total}] {name}", total=code_cells, completed=0, visible=True
-        )
+        self._notebook = f"[{position}/{total}] {name}"
+        self._bar.reset(self._task, description=self._notebook, total=code_cells, completed=0, visible=True)
 
     def cell_started(self, cell: int) -> None:
         """Move the bar."""
-        self._bar.update(self._task, completed=cell)
+        self._bar.update(self._task, completed=cell, description=self._notebook)
+
+    def status(self, text: str) -> None:
+        """Put the text beside the notebook's name."""
+        self._bar.update(self._task, description=f"{self._notebook} · {text}")
 
 
 @contextmanager

@@ -6,8 +6,8 @@ are the same either way.
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
-from functools import cached_property
+from contextlib import nullcontext
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,12 @@ from sageserve_lib.errors import InputError
 from sageserve_lib.forecast import forecast_week, interval_for
 from sageserve_lib.policies import REGISTRY, Policy
 from sageserve_lib.scorecard import scorecard
-from sageserve_lib.simulation import SimulationResult, fleet_models, fleet_regions, horizon_s, simulate, write_requests
+from sageserve_lib.simulation import RequestFile, SimulationResult, fleet_models, fleet_regions, horizon_s, simulate
+from sageserve_lib.status import StatusLine
 from sageserve_lib.trace import Defaults, Trace, open_trace
 
 #: Policies of the default report, the baseline first.
-DEFAULT_POLICIES = ("siloed", "reactive", "lt-i", "lt-u", "lt-ua", "static-peak", "oracle")
+DEFAULT_POLICIES = ("siloed", "reactive", "lt-i", "lt-u", "lt-ua", "chiron", "static-peak", "oracle")
 _SAMPLE_ROWS = 20_000
 
 
@@ -223,18 +224,21 @@ class Workbook:
         demand = planned_demand(self.demand(), self.forecast(), hours, self.start, share)
         return AllocationPlanner(self.scenario, self.theta, demand, self.solver)
 
-    def simulate(self, policy: type[Policy] | str) -> SimulationResult:
+    def simulate(self, policy: type[Policy] | str, status: StatusLine | None = None) -> SimulationResult:
         """Simulate one policy on the trace, by name or by class; once."""
         kind = REGISTRY[policy] if isinstance(policy, str) else policy
         if kind.name not in self._results:
             planner = self.planner if kind.plan != "none" else None
-            record = self.per_request and self.folder is not None
-            result = simulate(self.trace, kind(self.scenario), self.scenario, self.theta, planner, record)
-            if self.folder is not None and result.requests is not None:
-                (self.folder / "tables").mkdir(exist_ok=True)
-                write_requests(self.trace, result.requests, self.folder / "tables" / f"requests-{kind.name}.parquet")
-                result = replace(result, requests=None)
-            self._results[kind.name] = result
+            file = None
+            if self.per_request and self.folder is not None:
+                file = RequestFile(self.folder / "tables" / f"requests-{kind.name}.parquet")
+            status = StatusLine() if status is None else status
+            progress = partial(status.share, f"Simulating {kind.name}")
+            with file or nullcontext():
+                self._results[kind.name] = simulate(
+                    self.trace, kind(self.scenario), self.scenario, self.theta, planner, file, progress
+                )
+            status.say(f"Simulated {self.trace.requests:,} requests under {kind.name}.")
         return self._results[kind.name]
 
     # How each table is made
@@ -263,7 +267,9 @@ class Workbook:
         return plan
 
     def _policies(self) -> pd.DataFrame:
-        results = [self.simulate(name) for name in self.policy_names]
+        status = StatusLine()
+        results = [self.simulate(name, status) for name in self.policy_names]
+        status.say(f"Simulated {self.trace.requests:,} requests under each of {len(results)} policies.")
         self._keep("latency", pd.concat([result.latency for result in results], ignore_index=True))
         self._keep("instances", pd.concat([result.instances for result in results], ignore_index=True))
         self._keep("held", pd.concat([result.held for result in results], ignore_index=True))

@@ -70,11 +70,10 @@ class Pool:
 class ReferenceSimulator:
     """``performance`` gives per model: prefill(n), decode(batch, context), mixed(n, batch, context), kv_capacity."""
 
-    def __init__(self, scenario, groups, initial, performance, theta_tps, regions, models, rules):
+    def __init__(self, scenario, groups, niw_queued, initial, performance, theta_tps, regions, models, rules):
         self.scenario, self.performance, self.theta = scenario, performance, theta_tps
         self.regions, self.models = list(regions), list(models)
-        self.group_of = {tier: group for group, tiers in groups.items() for tier in tiers}
-        self.niw_queued = ("NIW",) not in groups.values()
+        self.groups, self.niw_queued = groups, niw_queued
         self.pools = [Pool(r, m, g) for r in regions for m in models for g in groups]
         numbers = count()
         whole = scenario.batching.kv_reserved_at_start == "whole"
@@ -195,8 +194,12 @@ class ReferenceSimulator:
                 return cause
         return None
 
+    def first_choice(self, tier):
+        return next(group for group, tiers in self.groups.items() if tier in tiers)
+
     def release(self, pool):
-        if len(pool.members) <= 1:
+        sent = [tier for tier in TIERS if tier != "NIW" or not self.niw_queued]
+        if len(pool.members) <= (pool.group in map(self.first_choice, sent)):
             return False
         at = min(range(len(pool.members)), key=lambda k: (pool.members[k].pending, k))
         vm = pool.members[at]
@@ -219,10 +222,15 @@ class ReferenceSimulator:
 
     def route(self, request):
         order = [request.region, *(r for r in self.regions if r != request.region)]
-        group = self.group_of[request.tier]
-        pools = [p for r in order for p in self.pools if (p.region, p.model, p.group) == (r, request.model, group)]
-        pools = [p for p in pools if p.members]
-        below = [p for p in pools if self.memory(p) < self.scenario.routing.threshold]
+        limit = self.scenario.routing.threshold
+        pools = []
+        for region in order:
+            mine = [p for p in self.pools if (p.region, p.model) == (region, request.model) and p.members]
+            mine = [p for p in mine if request.tier in self.groups[p.group]]
+            roomy = [p for p in mine if self.utilization(p) < limit]
+            if mine:
+                pools.append(roomy[0] if roomy else min(mine, key=self.utilization))
+        below = [p for p in pools if self.memory(p) < limit]
         return below[0] if below else min(pools, key=self.memory, default=None)
 
     def assign(self, pool, request, now):
@@ -235,7 +243,11 @@ class ReferenceSimulator:
 
     def feed(self, pool, now):
         u, limits = self.utilization(pool), self.scenario.niw_queue
-        n = 2 if u < limits.feed_two_below else 1 if u < limits.feed_one_below else 0
+        tiers = self.groups[pool.group]
+        if "NIW" not in tiers:
+            return
+        one, two = (1.0, 1.0) if tiers == ("NIW",) else (limits.feed_one_below, limits.feed_two_below)
+        n = 2 if u < two else 1 if u < one else 0
         while n > 0 and self.niw[pool.model] and pool.members:
             self.assign(pool, self.niw[pool.model].pop(0), now)
             n -= 1

@@ -65,6 +65,13 @@ def scenario_of(**changes) -> Scenario:
     return Scenario.model_validate(raw)
 
 
+def recorded(trace: FrameTrace, policy: Policy, scenario: Scenario, theta=None) -> pd.DataFrame:
+    """The trace with served_region, ttft_s and e2e_s of every request."""
+    parts: list[pd.DataFrame] = []
+    simulate(trace, policy, scenario, theta, per_request=parts.append)
+    return pd.concat(parts, ignore_index=True)
+
+
 class Fixed(Policy):
     name = "fixed"
     summary = "never scaled"
@@ -114,7 +121,7 @@ def random_trace(rng: np.random.Generator, n: int, rate_per_s: float, regions: l
 def rule_of(rng: np.random.Generator) -> Rule:
     low = float(rng.uniform(0, 0.4))
     return Rule(
-        floor=int(rng.integers(1, 3)),
+        floor=int(rng.integers(0, 3)),
         cap=int(rng.integers(2, 7)),
         scale_out_above=low + float(rng.uniform(0, 0.4)),
         scale_in_below=low,
@@ -153,25 +160,29 @@ def test_engine_agrees_with_the_plain_simulator(seed: int) -> None:
     )
     regions = ["centralus", "eastus", "westus"][: int(rng.integers(1, 4))]
     trace = random_trace(rng, int(rng.integers(20, 160)), float(rng.choice([0.5, 2.0, 8.0])), regions)
-    groups = dict(REGISTRY["siloed" if seed % 3 == 0 else "reactive"].tier_groups)
+    kind = REGISTRY[("siloed", "reactive", "chiron")[seed % 3]]
+    groups = dict(kind.tier_groups)
     rules = {(r, m, g): rule_of(rng) for r in regions for m in MODELS for g in groups}
 
     class Ruled(Policy):
         name = "ruled"
         summary = "random rules"
         tier_groups = groups
+        queues_batch = kind.queues_batch
 
         def initial_instances(self, group):
-            return 2 if len(groups) == 1 else 1
+            return {1: 2, 2: 1, 3: int(group != "batch" or seed % 2)}[len(groups)]
 
         def decide(self, observation):
             return Actions(rules={e: rules[tuple(e)] for e in observation.endpoints})
 
-    simulation = Simulation(trace, Ruled(scenario), scenario, THETA, record=True)
+    parts: list[pd.DataFrame] = []
+    simulation = Simulation(trace, Ruled(scenario), scenario, THETA, per_request=parts.append)
     result = simulation.run()
     reference = ReferenceSimulator(
         scenario,
         groups,
+        kind.queues_batch,
         {g: Ruled(scenario).initial_instances(g) for g in groups},
         performance(scenario),
         THETA,
@@ -182,9 +193,8 @@ def test_engine_agrees_with_the_plain_simulator(seed: int) -> None:
     fields = trace.data[["arrival_s", "region", "model", "tier", "prompt_tokens", "output_tokens"]]
     requests = [Request(k, *row) for k, row in enumerate(fields.itertuples(index=False, name=None))]
     reference.run(requests, float(simulation.clock["now_s"]))
-    assert result.requests is not None
-    expected = np.array([(r.first_token_s, r.finish_s) for r in requests])
-    found = result.requests[["first_token_s", "finish_s"]].to_numpy()
+    expected = np.array([(r.first_token_s - r.arrival_s, r.finish_s - r.arrival_s) for r in requests])
+    found = pd.concat(parts)[["ttft_s", "e2e_s"]].to_numpy()
     unfinished = np.isnan(expected[:, 1])
     assert np.array_equal(unfinished, np.isnan(found[:, 1]))
     np.testing.assert_allclose(found[~unfinished], expected[~unfinished], rtol=0, atol=1e-6)
@@ -199,12 +209,11 @@ def test_a_lone_request_takes_what_the_performance_model_says() -> None:
     scenario = scenario_of(routing={"delay_s": 0.25})
     for model in MODELS:
         entry = catalogue.performance_of(model, scenario.gpu)
-        result = simulate(trace_of([100.0], 3000, 50, model), Fixed(scenario), scenario, record=True)
+        result = recorded(trace_of([100.0], 3000, 50, model), Fixed(scenario), scenario)
         ttft_s = 0.25 + float(entry.prefill.seconds(3000))
         decode_s = sum(float(entry.decode.seconds(1, 3000 + k)) for k in range(1, 50))
-        assert result.requests is not None
-        assert result.requests["first_token_s"][0] - 100.0 == pytest.approx(ttft_s, abs=1e-9)
-        assert result.requests["finish_s"][0] - 100.0 == pytest.approx(ttft_s + decode_s, abs=1e-9)
+        assert result["ttft_s"][0] == pytest.approx(ttft_s, abs=1e-9)
+        assert result["e2e_s"][0] == pytest.approx(ttft_s + decode_s, abs=1e-9)
 
 
 def poisson(rng: np.random.Generator, n: int, rate_per_s: float) -> np.ndarray:
@@ -222,9 +231,8 @@ def test_waits_of_an_m_d_1_queue(load: float) -> None:
     n = 60_000
     trace = trace_of(poisson(np.random.default_rng(5), n, load / service_s), 4000, 1, rows=10_000)
     scenario = queue_scenario(2).model_copy(update={"instances_per_endpoint": 1})
-    result = simulate(trace, Fixed(scenario), scenario, record=True)
-    assert result.requests is not None
-    waits = result.requests["first_token_s"] - trace.data["arrival_s"] - service_s
+    result = recorded(trace, Fixed(scenario), scenario)
+    waits = result["ttft_s"] - service_s
     # Pollaczek-Khinchine for a constant service time.
     expected = load * service_s / (2 * (1 - load))
     assert waits.mean() == pytest.approx(expected, rel=0.06)
@@ -237,9 +245,8 @@ def test_instances_that_share_a_queue_length_wait_no_less_than_m_g_c_and_less_th
     load, servers, n = 0.7, 3, 40_000
     arrival_s = poisson(np.random.default_rng(6), n, servers * load / service_s)
     scenario = queue_scenario(servers)
-    result = simulate(trace_of(arrival_s, 4000, 1, rows=9999), Fixed(scenario), scenario, record=True)
-    assert result.requests is not None
-    wait = float((result.requests["first_token_s"] - arrival_s - service_s).mean())
+    result = recorded(trace_of(arrival_s, 4000, 1, rows=9999), Fixed(scenario), scenario)
+    wait = float((result["ttft_s"] - service_s).mean())
     free_s, common = np.zeros(servers), 0.0
     for at in arrival_s:
         k = int(free_s.argmin())
@@ -255,9 +262,9 @@ def test_littles_law() -> None:
     rng = np.random.default_rng(8)
     trace = trace_of(poisson(rng, 4000, 2.0), rng.integers(100, 6000, 4000), rng.integers(1, 200, 4000))
     scenario = scenario_of()
-    result = simulate(trace, Fixed(scenario), scenario, record=True)
-    assert result.requests is not None
-    arrive, leave = trace.data["arrival_s"].to_numpy(), result.requests["finish_s"].to_numpy()
+    result = recorded(trace, Fixed(scenario), scenario)
+    arrive = trace.data["arrival_s"].to_numpy()
+    leave = arrive + result["e2e_s"].to_numpy()
     end = leave.max()
     grid = np.linspace(0, end, 200_001)[1:]
     present = np.searchsorted(arrive, grid) - np.searchsorted(np.sort(leave), grid)
@@ -336,9 +343,8 @@ def test_an_instance_more_never_lengthens_the_mean_wait_by_much(seed: int) -> No
     waits = []
     for servers in (1, 2, 3, 5):
         scenario = queue_scenario(6).model_copy(update={"instances_per_endpoint": servers})
-        result = simulate(trace, Fixed(scenario), scenario, record=True)
-        assert result.requests is not None
-        waits.append(float((result.requests["first_token_s"] - trace.data["arrival_s"]).mean()))
+        result = recorded(trace, Fixed(scenario), scenario)
+        waits.append(float(result["ttft_s"].mean()))
     assert waits == sorted(waits, reverse=True)
 
 
@@ -418,7 +424,7 @@ def test_a_policy_wholly_in_python_does_what_its_rule_does_compiled() -> None:
 
 def test_cost_stops_at_the_horizon_but_requests_are_finished_after_it() -> None:
     scenario = scenario_of()
-    result = simulate(trace_of([0.0, 899.9], 60_000, 500), Fixed(scenario), scenario, record=True)
+    result = simulate(trace_of([0.0, 899.9], 60_000, 500), Fixed(scenario), scenario)
     assert result.totals["completed"] == 2
     assert result.totals["gpu_hours"] == pytest.approx(3 * 8 * 900 / 3600)
 
@@ -433,9 +439,8 @@ def test_a_request_that_can_never_fit_is_dropped_and_missed() -> None:
 def test_waiting_batch_requests_are_promoted_and_kept_from_nothing() -> None:
     """Utilization never lets batch requests in here; after the promotion time they are served all the same."""
     scenario = scenario_of(niw_queue={"feed_one_below": 0.0, "feed_two_below": 0.0, "promote_after_s": 300.0})
-    result = simulate(trace_of([0.0, 1.0], 100, 5, tier="NIW"), Fixed(scenario), scenario, record=True)
-    assert result.requests is not None
-    assert result.requests["first_token_s"].between(300, 330).all()
+    result = recorded(trace_of([0.0, 1.0], 100, 5, tier="NIW"), Fixed(scenario), scenario)
+    assert result["ttft_s"].between(299, 330).all()
 
 
 def test_region_preference_is_followed_when_home_is_full() -> None:
@@ -444,17 +449,15 @@ def test_region_preference_is_followed_when_home_is_full() -> None:
     extra = trace_of([60.0], 10, 1, region="westus").data
     central = trace_of([61.0], 10, 1, region="centralus").data
     data = pd.concat([trace.data, extra, central]).assign(region_preference="eastus>westus>centralus")
-    result = simulate(FrameTrace(data), Fixed(scenario), scenario, record=True)
-    assert result.requests is not None
-    assert list(result.requests["region"])[:4] == ["eastus", "westus", "eastus", "westus"]
+    result = recorded(FrameTrace(data), Fixed(scenario), scenario)
+    assert list(result["served_region"])[:4] == ["eastus", "westus", "eastus", "westus"]
 
 
 def test_without_a_preference_home_comes_first() -> None:
     scenario = scenario_of()
     data = pd.concat([trace_of([0.0], 10, 1, region="westus").data, trace_of([1.0], 10, 1, region="eastus").data])
-    result = simulate(FrameTrace(data.assign(region_preference=["", "westus"])), Fixed(scenario), scenario, record=True)
-    assert result.requests is not None
-    assert list(result.requests["region"]) == ["westus", "westus"]
+    result = recorded(FrameTrace(data.assign(region_preference=["", "westus"])), Fixed(scenario), scenario)
+    assert list(result["served_region"]) == ["westus", "westus"]
 
 
 def test_a_model_the_scenario_does_not_serve_is_refused() -> None:

@@ -80,23 +80,9 @@ def load_trace(folder: Path) -> pd.DataFrame:
     return data.assign(region=home, tier=data["tier"].replace({"IW": "IW-N"}))
 
 
-def run(name: str, data: pd.DataFrame) -> SimulationResult:
-    """Our simulator with the published settings."""
-    scenario = load_scenario("published")
-    return simulate(Frame(data), POLICIES[name](scenario), scenario, record=True)
-
-
-def latencies(data: pd.DataFrame, result: SimulationResult) -> pd.DataFrame:
-    """ttft_s and e2e_s by request_id, with model and tier."""
-    assert result.requests is not None
-    times = result.requests[["first_token_s", "finish_s"]].sub(data["arrival_s"], axis=0)
-    times.columns = ["ttft_s", "e2e_s"]
-    return pd.concat([data[["request_id", "model", "tier"]], times], axis=1).set_index("request_id")
-
-
 def quantile_errors(ours: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     """Columns model, tier, measure, share, ours_s, published_s, error_pct."""
-    both = ours.join(published[["ttft_s", "e2e_s"]].add_suffix("_published"), how="inner")
+    both = ours[["model", "tier", "ttft_s", "e2e_s"]].join(published[["ttft_s", "e2e_s"]].add_suffix("_published"), how="inner")
     rows = []
     for (model, tier), part in both.groupby(["model", "tier"]):
         for measure in ("ttft_s", "e2e_s"):
@@ -112,9 +98,11 @@ def compare(folder: Path, name: str, jitter_seed: int = 0) -> tuple[pd.DataFrame
     if jitter_seed:
         moved = data["arrival_s"] + np.random.default_rng(jitter_seed).uniform(0, JITTER_S, len(data))
         data = data.assign(arrival_s=np.sort(moved))
-    result = run(name, data)
+    scenario = load_scenario("published")
+    parts: list[pd.DataFrame] = []
+    result = simulate(Frame(data), POLICIES[name](scenario), scenario, per_request=parts.append)
     published = pd.read_csv(folder / name / "requests.csv.gz").set_index("request_id")
-    return quantile_errors(latencies(data, result), published), result, data
+    return quantile_errors(pd.concat(parts).set_index("request_id"), published), result, data
 
 
 def instance_hours(result: SimulationResult, until_s: float) -> pd.Series:

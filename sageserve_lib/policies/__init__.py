@@ -1,9 +1,10 @@
 """Scaling policies: one small class per file, registered by name."""
 
-from sageserve_lib.policies import lt_i, lt_u, lt_ua, oracle, reactive, siloed, static_peak
+from sageserve_lib.policies import chiron, lt_i, lt_u, lt_ua, oracle, reactive, siloed, static_peak
 from sageserve_lib.policies.base import (
     REGISTRY,
     Actions,
+    BatchGroup,
     Endpoint,
     Observation,
     PlanKind,
@@ -16,12 +17,14 @@ from sageserve_lib.policies.base import (
 __all__ = [
     "REGISTRY",
     "Actions",
+    "BatchGroup",
     "Endpoint",
     "Observation",
     "PlanKind",
     "Policy",
     "Rule",
     "View",
+    "chiron",
     "lt_i",
     "lt_u",
     "lt_ua",

@@ -25,10 +25,24 @@ class Endpoint(NamedTuple):
     group: str
 
 
+class BatchGroup(NamedTuple):
+    """Batch requests of a model that wait in the global queue and came within an hour of each other.
+
+    ``due_s`` is when the first of them must have started: its deadline, or when the queue would promote it.
+    """
+
+    due_s: float
+    requests: int
+    prompt_tokens: int
+
+
 @dataclass(frozen=True)
 class View:
     """What is known of one endpoint now.
 
+    ``interactive_instances`` are the serving ones with an interactive request in progress. ``theta_tps`` is what an
+    instance sustains within SLA (infinite if unknown). ``batch_groups`` wait for any region of the model, the oldest
+    first; ``batch_output_tokens`` is the mean output of its batch requests completed so far.
     ``planned_instances`` and ``forecast_tps`` are None for a policy that has no plan, or when there is none yet.
     """
 
@@ -38,7 +52,10 @@ class View:
     observed_tps: float
     interactive_tps: float
     pending_tokens: int
-    batch_requests_waiting: int
+    interactive_instances: int
+    theta_tps: float
+    batch_groups: tuple[BatchGroup, ...]
+    batch_output_tokens: float
     planned_instances: int | None = None
     forecast_tps: float | None = None
 
@@ -99,8 +116,11 @@ class Policy(ABC):
     #: Seconds between calls of ``decide``; None for the scenario's planning interval. A policy that decides all by
     #: itself in Python sets it to a few seconds, and runs at Python's pace.
     interval_s: ClassVar[float | None] = None
-    #: Tiers that share a pool, by group name.
+    #: Tiers that share a pool, by group name. A tier in several groups goes to the first of them with room.
     tier_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {"all": ("IW-F", "IW-N", "NIW")}
+
+    #: Batch requests wait in the global queue until a pool that takes them has room; else they go straight to a pool.
+    queues_batch: ClassVar[bool] = True
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario

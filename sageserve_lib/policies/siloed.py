@@ -13,6 +13,7 @@ class Siloed(Policy):
     name = "siloed"
     summary = "separate interactive and batch pools, each scaled by utilization"
     tier_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {"interactive": ("IW-F", "IW-N"), "batch": ("NIW",)}
+    queues_batch = False
 
     def initial_instances(self, group: str) -> int:
         """The scenario's split of an endpoint's instances."""

@@ -3,7 +3,8 @@
 from sageserve_lib.simulation.cache import compiled_code
 
 with compiled_code():
-    from sageserve_lib.simulation.results import SimulationResult, write_requests
+    from sageserve_lib.simulation.per_request import PerRequest, RequestFile
+    from sageserve_lib.simulation.results import SimulationResult
     from sageserve_lib.simulation.simulate import (
         Planner,
         Simulation,
@@ -14,12 +15,13 @@ with compiled_code():
     )
 
 __all__ = [
+    "PerRequest",
     "Planner",
+    "RequestFile",
     "Simulation",
     "SimulationResult",
     "fleet_models",
     "fleet_regions",
     "horizon_s",
     "simulate",
-    "write_requests",
 ]

@@ -95,9 +95,21 @@ def models(s):
 
 
 @njit(cache=True)
-def group_of_tier(s):
-    """(tiers,)."""
-    return carray(_pointer(s.group_of_tier), (3,), types.int64)
+def groups_of_tier(s):
+    """(tiers, n_groups)."""
+    return carray(_pointer(s.groups_of_tier), (3, s.n_groups), types.int64)
+
+
+@njit(cache=True)
+def feed_below(s):
+    """(n_groups, 2)."""
+    return carray(_pointer(s.feed_below), (s.n_groups, 2), types.float64)
+
+
+@njit(cache=True)
+def fewest_serving(s):
+    """(n_groups,)."""
+    return carray(_pointer(s.fewest_serving), (s.n_groups,), types.int64)
 
 
 @njit(cache=True)
@@ -156,7 +168,7 @@ def groups(s):
 
 @njit(cache=True)
 def records(s):
-    """(requests,)."""
+    """(requests not handed on yet,)."""
     return carray(_pointer(s.records), (1,), RECORD)
 
 

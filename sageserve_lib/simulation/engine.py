@@ -6,15 +6,18 @@ the control tick: an arrival at a boundary joins the iteration that starts there
 
 import math
 
+import numpy as np
 from numba import njit
 
 from sageserve_lib.simulation.arrays import (
     arrivals,
+    feed_below,
     groups,
     instances,
     models,
     next_event_s,
     pools,
+    records,
     requests,
     rules,
     window_tokens,
@@ -25,20 +28,19 @@ from sageserve_lib.simulation.fleet import (
     assign,
     book,
     donate,
-    memory_utilization,
     release,
     route,
     serve,
     set_count,
+    utilization,
 )
 from sageserve_lib.simulation.instance import end_iteration, prefill_s, start_iteration
 from sageserve_lib.simulation.state import (
     ACQUIRING,
     DRAINING,
+    DROPPED,
     IDLE,
     IWF,
-    LOAD,
-    MEMORY,
     N_TIERS,
     NEED_CHUNK,
     NEED_LOG,
@@ -53,21 +55,11 @@ _LOG_MARGIN_PER_POOL = 4
 
 
 @njit(cache=True)
-def utilization(s, p):
-    """The signal policies act on: memory now, load at the last tick, or the larger."""
-    if s.signal == LOAD:
-        return pools(s)[p].load
-    memory = memory_utilization(s, p)
-    return memory if s.signal == MEMORY else max(memory, pools(s)[p].load)
-
-
-@njit(cache=True)
 def niw_pop(s, m):
     """Take the oldest request from a model's global queue."""
     slot = models(s)[m].niw_head
     models(s)[m].niw_head = requests(s)[slot].next
     requests(s)[slot].next = -1
-    models(s)[m].niw_waiting -= 1
     return slot
 
 
@@ -77,8 +69,8 @@ def niw_feed(s, p, time_s):
     m = (p // s.n_groups) % s.n_models
     if models(s)[m].niw_head < 0 or pools(s)[p].n_members == 0:
         return
-    u = utilization(s, p)
-    n = 2 if u < s.feed_two_below else (1 if u < s.feed_one_below else 0)
+    u, below = utilization(s, p), feed_below(s)[p % s.n_groups]
+    n = 2 if u < below[1] else (1 if u < below[0] else 0)
     while n > 0 and models(s)[m].niw_head >= 0:
         assign(s, p, niw_pop(s, m), time_s)
         n -= 1
@@ -135,7 +127,8 @@ def tick(s, time_s):
         pools(s)[p].load = pools(s)[p].observed_tps / (models(s)[m].theta_tps * max(pools(s)[p].n_members, 1))
         u = utilization(s, p)
         if time_s <= s.horizon_s:
-            pools(s)[p].utilization_sum += u
+            pools(s)[p].utilization_sum += u * pools(s)[p].n_members
+            pools(s)[p].serving_ticks += pools(s)[p].n_members
         apply_rule(s, p, time_s, u)
     s.ticks = ticks
     oldest = ticks % s.window_ticks
@@ -165,6 +158,8 @@ def arrive(s, at, time_s):
     p = -1 if queued else route(s, arrival.preference, model, tier)
     if prompt_tokens + arrival.output_tokens > perf.kv_capacity_tokens or (p < 0 and not queued):
         groups(s)[group].dropped += 1
+        if s.record:
+            records(s)[s.first_index + at - s.first_recorded].pool = DROPPED
         return
     slot = s.free_slot
     request = requests(s)[slot]
@@ -196,7 +191,6 @@ def arrive(s, at, time_s):
     else:
         requests(s)[models(s)[model].niw_tail].next = slot
     models(s)[model].niw_tail = slot
-    models(s)[model].niw_waiting += 1
 
 
 @njit(cache=True)
@@ -270,6 +264,29 @@ def close_books(record):
     s = record[0]
     for i in range(s.n_vms):
         book(s, i, s.now_s)
+
+
+@njit(cache=True)
+def niw_groups(record, m, promised_s, width_s):
+    """(groups, 3) f8 of a model's waiting batch requests by the time they are promised for.
+
+    Columns: that time for the first one, requests, prompt tokens. Requests that came within ``width_s`` go together.
+    """
+    s = record[0]
+    found = np.empty((8, 3))
+    n, until_s, slot = 0, -math.inf, models(s)[m].niw_head
+    while slot >= 0:
+        request = requests(s)[slot]
+        if request.arrival_s >= until_s:
+            if n == len(found):
+                found = np.concatenate((found, np.empty((n, 3))))
+            found[n] = request.arrival_s + promised_s, 0.0, 0.0
+            until_s = request.arrival_s + width_s
+            n += 1
+        found[n - 1, 1] += 1
+        found[n - 1, 2] += request.prompt_tokens
+        slot = request.next
+    return found[:n]
 
 
 @njit(cache=True)

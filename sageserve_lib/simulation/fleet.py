@@ -10,7 +10,8 @@ from numba import njit
 
 from sageserve_lib.simulation.arrays import (
     endpoints,
-    group_of_tier,
+    fewest_serving,
+    groups_of_tier,
     held_s,
     instances,
     log,
@@ -34,6 +35,8 @@ from sageserve_lib.simulation.state import (
     HELD_SERVING,
     HELD_SPOT,
     IDLE,
+    LOAD,
+    MEMORY,
     RECLAIM,
     SERVING,
     SPOT,
@@ -150,9 +153,9 @@ def donate(s, i, time_s):
 
 @njit(cache=True)
 def release(s, p, time_s):
-    """Drain the pool's instance with the fewest pending tokens. False if it is the last one serving."""
+    """Drain the pool's instance with the fewest pending tokens. False if none may be spared."""
     n = pools(s)[p].n_members
-    if n <= 1:
+    if n <= fewest_serving(s)[p % s.n_groups]:
         return False
     at = 0
     for k in range(1, n):
@@ -163,6 +166,8 @@ def release(s, p, time_s):
     members(s)[p, at] = members(s)[p, n - 1]
     pools(s)[p].n_members = n - 1
     pools(s)[p].kv_tokens -= instance.kv_tokens
+    if instance.interactive > 0:
+        pools(s)[p].n_interactive -= 1
     book(s, i, time_s)
     instance.state = DRAINING
     pools(s)[p].scale_ins += 1
@@ -194,20 +199,48 @@ def memory_utilization(s, p):
 
 
 @njit(cache=True)
-def route(s, preference, model, tier):
-    """Pool for a request: the first region in its order below the threshold, else the least utilized; -1 if none serves."""
-    group = group_of_tier(s)[tier]
+def utilization(s, p):
+    """The signal policies act on: memory now, load at the last tick, or the larger."""
+    if s.signal == LOAD:
+        return pools(s)[p].load
+    memory = memory_utilization(s, p)
+    return memory if s.signal == MEMORY else max(memory, pools(s)[p].load)
+
+
+@njit(cache=True)
+def open_pool(s, e, tier):
+    """An endpoint's pool for a tier: its first group below the routing threshold, else its least utilized; or -1."""
     best, least = -1, math.inf
-    for k in range(s.n_regions):
-        region = preferences(s)[preference, k]
-        p = (region * s.n_models + model) * s.n_groups + group
+    for k in range(s.n_groups):
+        group = groups_of_tier(s)[tier, k]
+        if group < 0:
+            break
+        p = e * s.n_groups + group
         if pools(s)[p].n_members == 0:
             continue
-        utilization = memory_utilization(s, p)
-        if utilization < s.routing_threshold:
+        if k == 0 and (s.n_groups == 1 or groups_of_tier(s)[tier, 1] < 0):
+            return p  # nothing to choose from
+        u = utilization(s, p)
+        if u < s.routing_threshold:
             return p
-        if utilization < least:
-            best, least = p, utilization
+        if u < least:
+            best, least = p, u
+    return best
+
+
+@njit(cache=True)
+def route(s, preference, model, tier):
+    """Pool for a request: the first region in its order below the threshold, else the least utilized; -1 if none serves."""
+    best, least = -1, math.inf
+    for k in range(s.n_regions):
+        p = open_pool(s, preferences(s)[preference, k] * s.n_models + model, tier)
+        if p < 0:
+            continue
+        memory = memory_utilization(s, p)
+        if memory < s.routing_threshold:
+            return p
+        if memory < least:
+            best, least = p, memory
     return best
 
 
@@ -222,5 +255,5 @@ def assign(s, p, slot, time_s):
             best, least = i, pending_tokens(s)[i]
     observe(s, p, requests(s)[slot].tier, requests(s)[slot].prompt_tokens)
     if s.record:
-        records(s)[requests(s)[slot].index].pool = p
+        records(s)[requests(s)[slot].index - s.first_recorded].pool = p
     enqueue(s, best, slot, time_s)

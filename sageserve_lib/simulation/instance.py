@@ -150,6 +150,10 @@ def enqueue(s, i, slot, time_s):
         requests(s)[queues(s)[i, tier].tail].next = slot
     queues(s)[i, tier].tail = slot
     pending_tokens(s)[i] += request.prompt_tokens + 1
+    if request.tier != NIW:
+        instance.interactive += 1
+        if instance.interactive == 1:
+            pools(s)[instance.pool].n_interactive += 1
     if instance.activity == IDLE:
         start_iteration(s, i, time_s)
     elif instance.activity == DECODING and (
@@ -274,11 +278,13 @@ def complete(s, slot, time_s):
         met = ttft_s <= s.sla_iwn_ttft_s
     else:
         met = e2e_s <= s.sla_niw_e2e_s
+        models(s)[request.model].niw_completed += 1
+        models(s)[request.model].niw_output_tokens += request.output_tokens
     if met:
         groups(s)[group].sla_met += 1
     if s.record:
-        records(s)[request.index].first_token_s = request.first_token_s
-        records(s)[request.index].finish_s = time_s
+        row = records(s)[request.index - s.first_recorded]
+        row.first_token_s, row.finish_s = request.first_token_s, time_s
     request.next = s.free_slot
     s.free_slot = slot
     s.in_progress -= 1
@@ -316,6 +322,10 @@ def end_iteration(s, i, time_s):
         freed_tokens += held
         instance.context_tokens -= held
         pending_tokens(s)[i] -= 1
+        if requests(s)[slot].tier != NIW:
+            instance.interactive -= 1
+            if instance.interactive == 0 and instance.state == SERVING:
+                pools(s)[instance.pool].n_interactive -= 1
         observe(s, instance.pool, requests(s)[slot].tier, requests(s)[slot].output_tokens)
         complete(s, slot, time_s)
         finished += 1

@@ -3,13 +3,10 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from sageserve_lib import tables
 from sageserve_lib.catalogue import Gpu, load_catalogue
@@ -18,7 +15,7 @@ from sageserve_lib.simulation import state as st
 from sageserve_lib.validation import TIERS
 
 if TYPE_CHECKING:
-    from sageserve_lib.simulation.simulate import Simulation, TraceLike
+    from sageserve_lib.simulation.simulate import Simulation
 
 #: Average hours in a month, 365.25 · 24 / 12.
 HOURS_PER_MONTH = 730.5
@@ -39,9 +36,6 @@ class SimulationResult:
         VM-hours per region, model, group: reclaim_h, swap_h, cold_h, serving_h, draining_h, spot_h, busy_h.
     latency, instances, timings : DataFrame
         Rows of the tables of these names.
-    requests : DataFrame or None
-        When recorded, per request in trace order: first_token_s, finish_s (NaN when it never came), region that
-        served it (missing when none did).
     """
 
     policy: str
@@ -50,7 +44,6 @@ class SimulationResult:
     latency: pd.DataFrame
     instances: pd.DataFrame
     timings: pd.DataFrame
-    requests: pd.DataFrame | None
 
 
 def _share_pct(part: float, whole: float) -> float:
@@ -109,7 +102,7 @@ def _totals(sim: "Simulation", held: pd.DataFrame, gpu: Gpu) -> dict[str, float]
     share_met = [_share_pct(tiers["sla_met"][k], tiers["requests"][k]) for k in range(st.N_TIERS)]
     interactive = (st.IWF, st.IWN)
     ttft, e2e = _quantiles(sim, interactive, 0), _quantiles(sim, interactive, 2)
-    ticks = max(min(int(sim.clock["ticks"]), int(sim.horizon_s // sim.scenario.scaling.interval_s)), 1)
+    pools = sim.state.pools
     return {
         "gpu_hours": held_h * gpu.gpus_per_vm,
         "wasted_gpu_hours": wasted_h * gpu.gpus_per_vm,
@@ -129,9 +122,9 @@ def _totals(sim: "Simulation", held: pd.DataFrame, gpu: Gpu) -> dict[str, float]
         "niw_sla_pct": share_met[st.NIW],
         **dict(zip(("ttft_p50_s", "ttft_p95_s", "ttft_p99_s"), ttft, strict=True)),
         **dict(zip(("e2e_p50_s", "e2e_p95_s", "e2e_p99_s"), e2e, strict=True)),
-        "utilization_mean": float(sim.state.pools["utilization_sum"].mean() / ticks),
-        "scale_outs": int(sim.state.pools["scale_outs"].sum()),
-        "scale_ins": int(sim.state.pools["scale_ins"].sum()),
+        "utilization_mean": float(pools["utilization_sum"].sum() / max(pools["serving_ticks"].sum(), 1)),
+        "scale_outs": int(pools["scale_outs"].sum()),
+        "scale_ins": int(pools["scale_ins"].sum()),
     }
 
 
@@ -154,49 +147,5 @@ def collect(sim: "Simulation", log: np.ndarray, timing: dict[str, float]) -> Sim
         ],
         columns=list(tables.COLUMNS["timings"]),
     )
-    requests = None
-    if sim.recording:
-        served = [*(sim.regions.index(endpoint.region) for endpoint in sim.endpoints), -1]
-        requests = pd.DataFrame(
-            {
-                "first_token_s": sim.state.records["first_token_s"],
-                "finish_s": sim.state.records["finish_s"],
-                "region": pd.Categorical.from_codes(np.array(served)[sim.state.records["pool"]], sim.regions),
-            }
-        )
-    return SimulationResult(sim.policy.name, totals, held, _latency(sim), _instances(sim, log), timings, requests)
+    return SimulationResult(sim.policy.name, totals, held, _latency(sim), _instances(sim, log), timings)
 
-
-def write_requests(trace: "TraceLike", requests: pd.DataFrame, path: Path) -> None:
-    """Write per-request results as Parquet, a chunk of the trace at a time; ``path`` appears when it is complete.
-
-    Columns are the trace's, then served_region, ttft_s and e2e_s (missing when the request never finished).
-
-    Parameters
-    ----------
-    trace : TraceLike
-    requests : DataFrame
-        ``SimulationResult.requests`` of a recorded run on it.
-    path : Path
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    writer, first = None, 0
-    try:
-        for chunk in trace.chunks():
-            part = requests.iloc[first : first + len(chunk)].reset_index(drop=True)
-            first += len(chunk)
-            arrival_s = chunk["arrival_s"].to_numpy()
-            finished = part["finish_s"].notna()
-            frame = chunk.reset_index(drop=True).assign(
-                served_region=part["region"],
-                ttft_s=(part["first_token_s"] - arrival_s).where(finished),
-                e2e_s=part["finish_s"] - arrival_s,
-            )
-            table = pa.Table.from_pandas(frame, preserve_index=False)
-            writer = writer or pq.ParquetWriter(partial, table.schema, compression="zstd")
-            writer.write_table(table.cast(writer.schema))
-        if writer is not None:
-            writer.close()
-            partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sageserve_lib.catalogue import InstanceTimes, Scenario
+from sageserve_lib.errors import InputError
 from sageserve_lib.policies import Endpoint, Policy, Rule
 from sageserve_lib.simulation import histogram
 from sageserve_lib.simulation import state as st
@@ -39,9 +40,7 @@ def settings(scenario: Scenario, policy: Policy, horizon_s: float, record: bool)
         sla_iwf_ttft_s=scenario.sla.iwf_ttft_s,
         sla_iwn_ttft_s=scenario.sla.iwn_ttft_s,
         sla_niw_e2e_s=scenario.sla.niw_e2e_s,
-        niw_queued=not any(tiers == ("NIW",) for tiers in policy.tier_groups.values()),
-        feed_one_below=scenario.niw_queue.feed_one_below,
-        feed_two_below=scenario.niw_queue.feed_two_below,
+        niw_queued=policy.queues_batch,
         promote_after_s=scenario.niw_queue.promote_after_s,
         record=record,
     )
@@ -75,6 +74,16 @@ def rule_row(rule: Rule) -> tuple:
     return tuple(getattr(rule, name) for name in st.RULE.names or ())
 
 
+def feed_below(scenario: Scenario, policy: Policy) -> np.ndarray:
+    """(n_groups, 2): utilization below which a pool takes one and two requests of the global queue of batch requests.
+
+    A pool that also serves interactive requests keeps room for them; one for batch alone is filled to what it sustains.
+    """
+    shared, alone = (scenario.niw_queue.feed_one_below, scenario.niw_queue.feed_two_below), (1.0, 1.0)
+    tiers = policy.tier_groups.values()
+    return np.array([(alone if len(t) == 1 else shared) if "NIW" in t else (-math.inf, -math.inf) for t in tiers])
+
+
 def tournament(times: np.ndarray) -> np.ndarray:
     """Inner nodes of the tournament tree over ``times`` (length a power of two)."""
     half = len(times) // 2
@@ -93,11 +102,15 @@ def initial_state(
     times: Sequence[InstanceTimes],
     theta_tps: Sequence[float],
     settings: dict[str, float],
-    n_recorded: int,
 ) -> tuple[st.State, np.ndarray]:
     """The fleet at time zero: every pool's initial instances serving and idle, other VMs not held.
 
     Returns the arrays and the STATE record that goes with them.
+
+    Raises
+    ------
+    InputError
+        If the policy leaves a tier without a pool.
     """
     n_regions, n_models, n_groups = len(regions), len(times), len(policy.tier_groups)
     n_vms, n_pools, n_ticks = scenario.vms_per_region * n_regions, len(endpoints), int(settings["window_ticks"])
@@ -124,8 +137,15 @@ def initial_state(
     log["endpoint"][: len(counts)] = np.arange(len(counts))
     log["serving"][: len(counts)] = counts["serving"]
     queues = np.full((n_vms, st.N_TIERS), -1, dtype=np.int32).repeat(2, axis=1).view(st.QUEUE)
-    names = list(policy.tier_groups)
-    group_of = {tier: names.index(group) for group, tiers in policy.tier_groups.items() for tier in tiers}
+    groups_of_tier = np.full((st.N_TIERS, n_groups), -1)
+    fewest_serving = np.zeros(n_groups, dtype=np.int64)
+    for k, tier in enumerate(TIERS):
+        found = [g for g, tiers in enumerate(policy.tier_groups.values()) if tier in tiers]
+        if not found:
+            raise InputError(f"Policy {policy.name!r} has no pool for {tier} requests; name the tier in its tier_groups.")
+        groups_of_tier[k, : len(found)] = found
+        if tier != "NIW" or not policy.queues_batch:
+            fewest_serving[found[0]] = 1  # somebody must be there to take what comes
     state = st.State(
         requests=st.linked_slots(0, _INITIAL_SLOTS),
         instances=instances,
@@ -139,7 +159,9 @@ def initial_state(
         models=model_rows(times, theta_tps),
         prefill_knots=knot_rows(times),
         decode_base_s=np.array([entry.decode_base_s(scenario.batching.max_requests) for entry in times]),
-        group_of_tier=np.array([group_of[tier] for tier in TIERS]),
+        groups_of_tier=groups_of_tier,
+        feed_below=feed_below(scenario, policy),
+        fewest_serving=fewest_serving,
         pools=pools,
         members=members,
         window_tokens=np.zeros((n_pools, n_ticks, 2)),
@@ -149,7 +171,7 @@ def initial_state(
         log=log,
         histogram=np.zeros((n_latency_groups, 3, histogram.N_BINS), dtype=np.int64),
         groups=np.zeros(n_latency_groups, dtype=st.GROUP),
-        records=np.full(max(n_recorded, 1), np.array((math.nan, math.nan, -1), dtype=st.RECORD)),
+        records=np.zeros(0, dtype=st.RECORD),
         arrivals=np.zeros(0, dtype=st.ARRIVAL),
     )
     sizes = {

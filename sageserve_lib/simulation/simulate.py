@@ -12,14 +12,17 @@ import pandas as pd
 
 from sageserve_lib.catalogue import Scenario, instance_times
 from sageserve_lib.errors import InputError
-from sageserve_lib.policies import Actions, Endpoint, Observation, PlanKind, Policy, View
+from sageserve_lib.policies import Actions, BatchGroup, Endpoint, Observation, PlanKind, Policy, View
 from sageserve_lib.simulation import engine, setup
 from sageserve_lib.simulation import state as st
+from sageserve_lib.simulation.per_request import PerRequest, Recorder
 from sageserve_lib.simulation.results import SimulationResult, collect
 from sageserve_lib.validation import TIERS
 
 #: Accounting ends at a whole quarter of an hour, as the demand table does.
 HORIZON_STEP_S = 900.0
+#: Waiting batch requests that came within this time are shown to policies as one group.
+BATCH_GROUP_S = 3600.0
 _AFTER_STEP_S = 600.0
 
 
@@ -100,8 +103,8 @@ class Simulation:
         load signal.
     planner : Planner, optional
         Needed by policies that ask for a plan.
-    record : bool
-        Keep first-token and finish time of every request (16 bytes each).
+    per_request : PerRequest, optional
+        Called with the results of single requests, a chunk of the trace at a time, in its order.
     """
 
     def __init__(
@@ -111,7 +114,7 @@ class Simulation:
         scenario: Scenario,
         theta_tps: Mapping[str, float] | None = None,
         planner: Planner | None = None,
-        record: bool = False,
+        per_request: PerRequest | None = None,
     ) -> None:
         self.trace, self.policy, self.scenario, self.planner = trace, policy, scenario, planner
         self.regions, self.models = fleet_regions(trace, scenario), fleet_models(trace, scenario)
@@ -122,14 +125,14 @@ class Simulation:
             for group in policy.tier_groups
         ]
         self.horizon_s = horizon_s(trace.duration_s)
-        self.recording = record
-        settings = setup.settings(scenario, policy, self.horizon_s, record)
+        settings = setup.settings(scenario, policy, self.horizon_s, per_request is not None)
         times = [instance_times(scenario, model) for model in self.models]
         theta = [(theta_tps or {}).get(model, math.inf) for model in self.models]
-        n_recorded = trace.requests if record else 0
         self.state, self._record = setup.initial_state(
-            scenario, policy, self.endpoints, self.regions, times, theta, settings, n_recorded
+            scenario, policy, self.endpoints, self.regions, times, theta, settings
         )
+        region_of_pool = [self.regions.index(endpoint.region) for endpoint in self.endpoints]
+        self._recorder = Recorder(per_request, self.regions, region_of_pool) if per_request is not None else None
         self._preferences: dict[str, int] = {}
         self._log_parts: list[np.ndarray] = []
         self._taken = 0
@@ -153,6 +156,8 @@ class Simulation:
             at_s += _AFTER_STEP_S
             self.advance(at_s)
         engine.close_books(self._record)
+        if self._recorder is not None:
+            self._recorder.close(self.state.records)
         self._save_log()
         timing = {
             "wall_s": time.perf_counter() - wall_s,
@@ -183,10 +188,13 @@ class Simulation:
         """What the policy may know now."""
         now_s = float(self.clock["now_s"])
         planned, forecast = self._plan(now_s)
+        waiting = [self._batch_groups(m) for m in range(len(self.models))]
         views = {}
         for p, endpoint in enumerate(self.endpoints):
             key = (endpoint.region, endpoint.model)
             pool = self.state.pools[p]
+            m = self.models.index(endpoint.model)
+            model = self.state.models[m]
             vms = self.state.members[p, : pool["n_members"]]
             views[endpoint] = View(
                 serving=int(pool["n_members"]),
@@ -195,11 +203,21 @@ class Simulation:
                 observed_tps=float(pool["observed_tps"]),
                 interactive_tps=float(pool["interactive_tps"]),
                 pending_tokens=int(self.state.pending_tokens[vms].sum()),
-                batch_requests_waiting=int(self.state.models["niw_waiting"][self.models.index(endpoint.model)]),
+                interactive_instances=int(pool["n_interactive"]),
+                theta_tps=float(model["theta_tps"]),
+                batch_groups=waiting[m],
+                batch_output_tokens=float(model["niw_output_tokens"] / max(model["niw_completed"], 1)),
                 planned_instances=planned.get(key),
                 forecast_tps=forecast.get(key),
             )
         return Observation(now_s, views)
+
+    def _batch_groups(self, m: int) -> tuple[BatchGroup, ...]:
+        """A model's waiting batch requests by the hour of their arrival."""
+        scenario = self.scenario
+        promised_s = min(scenario.niw_queue.promote_after_s, scenario.sla.niw_e2e_s)
+        rows = engine.niw_groups(self._record, m, promised_s, BATCH_GROUP_S)
+        return tuple(BatchGroup(due_s, int(requests), int(tokens)) for due_s, requests, tokens in rows.tolist())
 
     def _plan(self, now_s: float) -> tuple[Mapping[tuple[str, str], int], Mapping[tuple[str, str], float]]:
         kind = self.policy.plan
@@ -244,6 +262,10 @@ class Simulation:
             arrivals["preference"] = self._preference_rows(frame, arrivals["region"])
             arrivals["model"] = _codes(frame["model"], self.models)
             arrivals["tier"] = _codes(frame["tier"], TIERS)
+            if self._recorder is not None:
+                records, gone = self._recorder.next_chunk(self.state.records, frame)
+                self.state.replace(self._record, "records", records)
+                self.clock["first_recorded"] += gone
         self.state.replace(self._record, "arrivals", arrivals)
         self.clock["n_arrivals"], self.clock["next_arrival"] = len(arrivals), 0
         self.clock["first_index"], self._taken = self._taken, self._taken + len(arrivals)
@@ -286,8 +308,8 @@ def simulate(
     scenario: Scenario,
     theta_tps: Mapping[str, float] | None = None,
     planner: Planner | None = None,
-    record: bool = False,
+    per_request: PerRequest | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> SimulationResult:
     """Run ``policy`` on ``trace``; see :class:`Simulation`."""
-    return Simulation(trace, policy, scenario, theta_tps, planner, record).run(progress)
+    return Simulation(trace, policy, scenario, theta_tps, planner, per_request).run(progress)

@@ -31,6 +31,9 @@ IDLE, PREFILLING, DECODING = 0, 1, 2
 # Schedulers.
 FCFS, EDF, PF, DPA = 0, 1, 2, 3
 
+# Pool of a record that was never given to one.
+NO_POOL, DROPPED = -1, -2
+
 # Utilization signals.
 MEMORY, LOAD, LARGER = 0, 1, 2
 
@@ -73,6 +76,7 @@ INSTANCE = np.dtype(
         ("partial_tokens", "i4"),  # of its prompt still to be prefilled
         ("new_tokens", "i4"),
         ("batch", "i4"),
+        ("interactive", "i4"),  # interactive requests in progress
         ("region", "i2"),
         ("model", "i2"),
         ("state", "i1"),
@@ -93,7 +97,8 @@ MODEL = np.dtype(
         ("theta_tps", "f8"),
         ("niw_head", "i8"),  # global queue of batch requests, linked through REQUEST.next
         ("niw_tail", "i8"),
-        ("niw_waiting", "i8"),
+        ("niw_completed", "i8"),
+        ("niw_output_tokens", "i8"),  # of those completed
     ],
     align=True,
 )
@@ -106,10 +111,12 @@ POOL = np.dtype(
         ("observed_tps", "f8"),  # at the last tick, as is load
         ("interactive_tps", "f8"),
         ("load", "f8"),
-        ("utilization_sum", "f8"),
+        ("utilization_sum", "f8"),  # over ticks and serving instances
+        ("serving_ticks", "i8"),
         ("rests_until_s", "f8"),
         ("n_members", "i8"),
         ("n_acquiring", "i8"),
+        ("n_interactive", "i8"),  # serving instances with an interactive request in progress
         ("scale_outs", "i8"),
         ("scale_ins", "i8"),
     ],
@@ -197,11 +204,9 @@ SETTINGS = (
     ("sla_iwf_ttft_s", "f8"),
     ("sla_iwn_ttft_s", "f8"),
     ("sla_niw_e2e_s", "f8"),
-    ("niw_queued", "i8"),  # batch requests wait in the global queue (they have no pool of their own)
-    ("feed_one_below", "f8"),
-    ("feed_two_below", "f8"),
+    ("niw_queued", "i8"),  # batch requests wait in the global queue
     ("promote_after_s", "f8"),
-    ("record", "i8"),
+    ("record", "i8"),  # keep what becomes of every request
     ("n_slots", "i8"),
     ("n_knots", "i8"),
     ("log_size", "i8"),
@@ -214,6 +219,7 @@ CLOCK = (
     ("n_arrivals", "i8"),  # in the current chunk
     ("next_arrival", "i8"),
     ("first_index", "i8"),  # of the chunk, in the trace
+    ("first_recorded", "i8"),  # index in the trace of the first of State.records
     ("final_chunk", "i8"),
     ("free_slot", "i8"),
     ("log_rows", "i8"),
@@ -239,7 +245,9 @@ class State:
     models: np.ndarray  # (M,) MODEL
     prefill_knots: np.ndarray  # (M, n_knots, 3) f8: tokens, seconds there, seconds per token from there on
     decode_base_s: np.ndarray  # (M, max_requests + 1) f8: a decode iteration by batch size, context apart
-    group_of_tier: np.ndarray  # (3,) i8: tier group
+    groups_of_tier: np.ndarray  # (3, n_groups) i8: tier groups in order of preference, then -1
+    feed_below: np.ndarray  # (n_groups, 2) f8: utilization below which one, two batch requests are fed; -inf: none
+    fewest_serving: np.ndarray  # (n_groups,) i8: instances of a pool that are never released
     pools: np.ndarray  # (P,) POOL
     members: np.ndarray  # (P, V) i8: serving instances of a pool
     window_tokens: np.ndarray  # (P, window_ticks, 2) f8: observed tokens per tick, all and interactive
@@ -249,7 +257,7 @@ class State:
     log: np.ndarray  # (log_size,) LOG
     histogram: np.ndarray  # (G, 3, bins) i8: TTFT, TBT, E2E
     groups: np.ndarray  # (G,) GROUP
-    records: np.ndarray  # (requests,) RECORD when recording
+    records: np.ndarray  # (requests not handed on yet,) RECORD when recording
     arrivals: np.ndarray  # (n_arrivals,) ARRIVAL: the current chunk of the trace
 
     def record(self, settings: dict[str, float]) -> np.ndarray:

@@ -1,0 +1,81 @@
+"""Chiron: interactive instances with over-provisioned mixed ones beside them, and batch instances sized by deadlines.
+
+After Patke et al., "Hierarchical Autoscaling for Large Language Model Serving with Chiron", arXiv 2501.08090: its global
+autoscaler. The local one, which adapts the batch size of an instance, has no counterpart here, and neither has the
+eviction of batch requests from mixed instances.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import ClassVar
+
+from sageserve_lib.policies.base import Actions, Endpoint, Observation, Policy, View, register
+
+
+@register
+class Chiron(Policy):
+    """Interactive back-pressure decides over interactive and mixed instances, batch back-pressure over batch ones.
+
+    Interactive back-pressure is the share of the interactive and mixed instances of an endpoint that are running an
+    interactive request; the rest stand by for bursts, and mixed ones serve batch requests meanwhile. Batch
+    back-pressure is the number of groups of waiting batch requests that would be late; batch instances are as many
+    as make it zero, and none when nothing waits.
+    """
+
+    name = "chiron"
+    summary = "interactive, mixed and batch instances, scaled by the back-pressure of their queues"
+    interval_s = 60.0
+    tier_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "interactive": ("IW-F", "IW-N"),
+        "mixed": ("IW-F", "IW-N", "NIW"),
+        "batch": ("NIW",),
+    }
+    #: Θ: interactive back-pressure aimed at; also the share of interactive instances among interactive and mixed ones.
+    back_pressure = 0.6
+
+    def initial_instances(self, group: str) -> int:
+        """An endpoint's instances, Θ of them interactive; no batch instances."""
+        total = self.scenario.instances_per_endpoint
+        return {"interactive": self.interactive_share(total), "mixed": total - self.interactive_share(total)}.get(group, 0)
+
+    def interactive_share(self, instances: int) -> int:
+        """How many of an endpoint's interactive and mixed instances are interactive."""
+        return max(round(self.back_pressure * instances), 1)
+
+    def decide(self, observation: Observation) -> Actions:
+        """Instances of every pool."""
+        counts: dict[Endpoint, int] = {}
+        batch: dict[str, dict[str, tuple[View, View]]] = defaultdict(dict)
+        for endpoint, interactive in observation.endpoints.items():
+            if endpoint.group != "interactive":
+                continue
+            mixed, alone = (observation.endpoints[endpoint._replace(group=group)] for group in ("mixed", "batch"))
+            total = self.instances(interactive, mixed)
+            counts[endpoint] = self.interactive_share(total)
+            counts[endpoint._replace(group="mixed")] = total - counts[endpoint]
+            batch[endpoint.model][endpoint.region] = mixed, alone
+        for model, regions in batch.items():
+            needed = self.batch_instances(observation.time_s, [mixed for mixed, _ in regions.values()])
+            for k, region in enumerate(regions):
+                counts[Endpoint(region, model, "batch")] = (needed + k) // len(regions)
+        return Actions(counts=counts)
+
+    def instances(self, interactive: View, mixed: View) -> int:
+        """Interactive and mixed instances that bring the interactive back-pressure to Θ; down by one at a time."""
+        held = interactive.held + mixed.held
+        running = interactive.interactive_instances + mixed.interactive_instances
+        wanted = max(math.ceil(running / self.back_pressure), self.scenario.scaling.min_instances)
+        return max(wanted, held - 1)
+
+    def batch_instances(self, time_s: float, mixed: list[View]) -> int:
+        """Fewest batch instances of a model with which every group of waiting requests starts before it is due."""
+        view = mixed[0]
+        served_tps = sum(v.observed_tps - v.interactive_tps for v in mixed)
+        ahead_tokens, needed_tps = 0.0, 0.0
+        for group in view.batch_groups:
+            ahead_tokens += group.prompt_tokens + group.requests * view.batch_output_tokens
+            # An instance asked for now serves after its start-up; what is due earlier must go as fast as it can.
+            left_s = max(group.due_s - time_s - self.scenario.acquisition.cold_s, self.scenario.planning.interval_s)
+            needed_tps = max(needed_tps, ahead_tokens / left_s)
+        return max(math.ceil((needed_tps - served_tps) / view.theta_tps), 0)

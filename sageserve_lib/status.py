@@ -1,0 +1,37 @@
+"""A line in a notebook that says how far a long step is; whoever runs the notebook can follow it."""
+
+import time
+
+from IPython.core.getipython import get_ipython
+from IPython.display import DisplayHandle
+
+#: Key in the metadata of the outputs that hold the line.
+STATUS_KEY = "sageserve_status"
+
+_EVERY_S = 0.5
+
+
+class StatusLine:
+    """Text shown below a cell and replaced as work goes on. Outside a kernel it is not shown.
+
+    The last text stays in the notebook: let it say the same in equal runs.
+    """
+
+    def __init__(self) -> None:
+        self._handle = DisplayHandle() if get_ipython() is not None else None
+        self._displayed = False
+        self._next_s = 0.0
+
+    def say(self, text: str) -> None:
+        """Replace the line."""
+        if self._handle is None:
+            return
+        show = self._handle.update if self._displayed else self._handle.display
+        show({"text/plain": text}, raw=True, metadata={STATUS_KEY: text})
+        self._displayed = True
+
+    def share(self, text: str, share: float) -> None:
+        """Replace the line by ``text`` and ``share`` as a percentage, unless that was done a moment ago."""
+        if time.monotonic() >= self._next_s:
+            self._next_s = time.monotonic() + _EVERY_S
+            self.say(f"{text}: {share:.0%}")
