@@ -100,7 +100,9 @@ def make_report(
 
 def _run(notebook: Path, run: RunDirectory, parameters: Parameters, progress: Progress) -> NotebookResult:
     output = run.work / "notebooks" / notebook.name
-    return run_notebook(notebook, output, parameters, cwd=run.work, on_cell=progress.cell_started, on_status=progress.status)
+    return run_notebook(
+        notebook, output, parameters, cwd=run.work, on_cell=progress.cell_started, on_status=progress.status
+    )
 
 
 def _export(run: RunDirectory, place: Path, notebooks: Sequence[Path], pages: Sequence[Page]) -> None:

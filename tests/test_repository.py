@@ -11,7 +11,7 @@ import pytest
 
 from sageserve_lib import paths
 
-NOTEBOOKS = [paths.NOTEBOOKS / f"{name}.ipynb" for name in paths.NOTEBOOK_NAMES]
+NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 MODULES = sorted((paths.ROOT / "sageserve_lib").rglob("*.py"))
 COMMON = ("trace", "scenario", "run_dir", "seed", "scale", "days", "history_days")
 
@@ -22,7 +22,7 @@ LAYERS = (
     {"workload", "characterize", "forecast", "policies"},
     {"simulation"},
     {"allocation"},
-    {"costs", "scorecard", "figures"},
+    {"costs", "scorecard", "figures", "published"},
     {"sanitize", "html", "index", "progress", "notebooks", "run"},
     {"workbook", "report", "bench"},
     {"cli"},

@@ -239,6 +239,29 @@ def test_waits_of_an_m_d_1_queue(load: float) -> None:
     assert waits.min() >= -1e-9
 
 
+@pytest.mark.parametrize(("servers", "load"), [(1, 0.7), (4, 0.8), (8, 0.9)])
+def test_waits_of_an_m_m_c_queue(servers: int, load: float) -> None:
+    """An instance whose iterations take equally long whatever they hold is a server per place in its batch."""
+    step_s, mean_tokens, n = 0.004, 500, 150_000
+    table = {"batch_tokens": [1, 2], "prefill_ms": [4.0, 4.0], "decode_ms": [4.0, 4.0]}
+    table |= {"vm_memory_bytes": 1e12, "weights_bytes": 1.0, "kv_bytes_per_token": 1.0}
+    scenario = scenario_of(batching={"max_requests": servers}, time_tables={"Llama-2-70B": table})
+    scenario = scenario.model_copy(update={"instances_per_endpoint": 1})
+    rng = np.random.default_rng(11)
+    service_s = mean_tokens * step_s
+    arrival_s = poisson(rng, n, servers * load / service_s)
+    requests = recorded(
+        trace_of(arrival_s, 1, rng.geometric(1 / mean_tokens, n), rows=50_000), Fixed(scenario), scenario
+    )
+    wait_s = float(requests["ttft_s"].mean()) - step_s
+    offered = servers * load
+    waiting = offered**servers / math.factorial(servers) / (1 - load)
+    erlang_c = waiting / (sum(offered**k / math.factorial(k) for k in range(servers)) + waiting)
+    # Erlang's formula, and half an iteration until the next boundary.
+    expected = erlang_c * service_s / (servers * (1 - load)) + step_s / 2
+    assert wait_s == pytest.approx(expected, rel=0.06)
+
+
 def test_instances_that_share_a_queue_length_wait_no_less_than_m_g_c_and_less_than_apart() -> None:
     """Join-the-shortest-queue lies between one common queue and separate ones."""
     service_s = float(load_catalogue().performance_of("Llama-2-70B", PAPER.gpu).prefill.seconds(4000))

@@ -1,7 +1,8 @@
-"""Figures that compare policies: what they hold, what it is used for, what users wait."""
+"""Figures that compare policies and simulators: what they hold, what it is used for, what users wait."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 
 from sageserve_lib.figures.style import log_axis, policy_colours, time_axis
@@ -120,5 +121,45 @@ def monthly_cost(policies: pd.DataFrame) -> Figure:
     axes.set_xlabel("million USD per month, on demand")
     axes.set_xlim(0, 1.45 * cost.max())
     axes.grid(axis="y", visible=False)
+    figure.tight_layout()
+    return figure
+
+
+def quantile_agreement(quantiles: pd.DataFrame) -> Figure:
+    """Error of each quantile against the published simulator, one panel per fleet (``Agreement.quantiles``)."""
+    rows = quantiles.assign(
+        which=quantiles["measure"].str.upper() + " P" + (100 * quantiles["share"]).round().astype(int).astype(str)
+    )
+    grid = sns.catplot(
+        rows,
+        x="error_pct",
+        y="which",
+        hue="model",
+        col="fleet",
+        kind="strip",
+        height=2.9,
+        aspect=0.95,
+        jitter=False,
+        dodge=True,
+        size=6,
+        linewidth=0.5,
+    )
+    grid.set_axis_labels("error (%)", "")
+    sns.move_legend(grid, "upper center", bbox_to_anchor=(0.45, 0.02), ncols=4, title=None)
+    grid.set_titles("{col_name}")
+    for axes in grid.axes.flat:
+        axes.axvline(0, color="black", linewidth=0.8, zorder=0)
+    return grid.figure
+
+
+def corrected_slips(runs: pd.DataFrame) -> Figure:
+    """GPU-hours and P95 of TTFT under each correction (``published.corrected_runs``)."""
+    figure, (hours, waits) = plt.subplots(1, 2, figsize=(10, 0.4 * len(runs) + 1.4), sharey=True)
+    sns.barplot(runs, x="gpu_hours", y="correction", ax=hours, color="#0072B2")
+    hours.set(xlabel="GPU-hours", ylabel="")
+    hours.xaxis.set_major_formatter("{x:,.0f}")
+    sns.barplot(runs, x="ttft_p95_s", y="correction", ax=waits, color="#D55E00")
+    waits.set(xlabel="P95 of TTFT, interactive requests (s)", ylabel="", xscale="log")
+    log_axis(waits.xaxis)
     figure.tight_layout()
     return figure

@@ -37,7 +37,9 @@ class Chiron(Policy):
     def initial_instances(self, group: str) -> int:
         """An endpoint's instances, Θ of them interactive; no batch instances."""
         total = self.scenario.instances_per_endpoint
-        return {"interactive": self.interactive_share(total), "mixed": total - self.interactive_share(total)}.get(group, 0)
+        return {"interactive": self.interactive_share(total), "mixed": total - self.interactive_share(total)}.get(
+            group, 0
+        )
 
     def interactive_share(self, instances: int) -> int:
         """How many of an endpoint's interactive and mixed instances are interactive."""

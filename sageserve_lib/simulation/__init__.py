@@ -8,6 +8,7 @@ with compiled_code():
     from sageserve_lib.simulation.simulate import (
         Planner,
         Simulation,
+        TraceLike,
         fleet_models,
         fleet_regions,
         horizon_s,
@@ -20,6 +21,7 @@ __all__ = [
     "RequestFile",
     "Simulation",
     "SimulationResult",
+    "TraceLike",
     "fleet_models",
     "fleet_regions",
     "horizon_s",

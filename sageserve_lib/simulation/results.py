@@ -148,4 +148,3 @@ def collect(sim: "Simulation", log: np.ndarray, timing: dict[str, float]) -> Sim
         columns=list(tables.COLUMNS["timings"]),
     )
     return SimulationResult(sim.policy.name, totals, held, _latency(sim), _instances(sim, log), timings)
-

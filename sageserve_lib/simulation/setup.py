@@ -142,7 +142,9 @@ def initial_state(
     for k, tier in enumerate(TIERS):
         found = [g for g, tiers in enumerate(policy.tier_groups.values()) if tier in tiers]
         if not found:
-            raise InputError(f"Policy {policy.name!r} has no pool for {tier} requests; name the tier in its tier_groups.")
+            raise InputError(
+                f"Policy {policy.name!r} has no pool for {tier} requests; name the tier in its tier_groups."
+            )
         groups_of_tier[k, : len(found)] = found
         if tier != "NIW" or not policy.queues_batch:
             fewest_serving[found[0]] = 1  # somebody must be there to take what comes

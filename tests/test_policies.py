@@ -1,0 +1,185 @@
+"""What policies decide, given what they see."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_simulation import PAPER, THETA, FrameTrace, random_trace, scenario_of, trace_of
+
+from sageserve_lib.policies import REGISTRY, Actions, BatchGroup, Endpoint, Observation, Policy, View
+from sageserve_lib.simulation import simulate
+
+
+def view(**changes) -> View:
+    nothing = {"serving": 0, "acquiring": 0, "utilization": 0.0, "observed_tps": 0.0, "interactive_tps": 0.0}
+    nothing |= {"pending_tokens": 0, "interactive_instances": 0, "theta_tps": 1000.0}
+    return View(**(nothing | {"batch_groups": (), "batch_output_tokens": 0.0} | changes))
+
+
+def chiron_counts(
+    interactive: View, mixed: View, batch: View, regions: tuple[str, ...] = ("eastus",), time_s: float = 0.0
+) -> list[dict[str, int]]:
+    """Counts per region, by group."""
+    views = {"interactive": interactive, "mixed": mixed, "batch": batch}
+    seen = {Endpoint(region, "Llama-2-70B", group): views[group] for region in regions for group in views}
+    counts = REGISTRY["chiron"](PAPER).decide(Observation(time_s, seen)).counts
+    return [{group: counts[Endpoint(region, "Llama-2-70B", group)] for group in views} for region in regions]
+
+
+def test_chiron_starts_with_its_share_of_interactive_instances_and_none_for_batch() -> None:
+    policy = REGISTRY["chiron"](PAPER)
+    assert [policy.initial_instances(group) for group in policy.tier_groups] == [12, 8, 0]
+
+
+def test_chiron_keeps_interactive_back_pressure_at_its_aim() -> None:
+    # 9 of 10 run interactive requests: 15 bring the share to 0.6.
+    [counts] = chiron_counts(view(serving=6, interactive_instances=6), view(serving=4, interactive_instances=3), view())
+    assert counts == {"interactive": 9, "mixed": 6, "batch": 0}
+    # What is on its way counts, so the same pressure does not ask twice.
+    [again] = chiron_counts(
+        view(serving=6, acquiring=3, interactive_instances=6),
+        view(serving=4, acquiring=2, interactive_instances=3),
+        view(),
+    )
+    assert again == counts
+    # Idle instances go one at a time, down to the scenario's minimum.
+    [less] = chiron_counts(view(serving=6), view(serving=4), view())
+    assert less["interactive"] + less["mixed"] == 9
+    [least] = chiron_counts(view(serving=1), view(serving=1), view())
+    assert least["interactive"] + least["mixed"] == PAPER.scaling.min_instances
+
+
+def test_chiron_sizes_batch_instances_by_the_tightest_group() -> None:
+    hour_s, start_s = 3600.0, PAPER.acquisition.cold_s
+    groups = (
+        BatchGroup(due_s=start_s + 4 * hour_s, requests=4000, prompt_tokens=9_000_000),
+        BatchGroup(due_s=start_s + 5 * hour_s, requests=20_000, prompt_tokens=38_000_000),
+    )
+    # With 300 output tokens each: 10.2 M tokens in 4 h need 708 TPS, 54.2 M in 5 h need 3011 TPS.
+    waiting = {"batch_groups": groups, "batch_output_tokens": 300.0}
+    [alone] = chiron_counts(view(), view(**waiting), view())
+    assert alone["batch"] == 4
+    # Mixed instances already serve 1500 TPS of batch requests.
+    [helped] = chiron_counts(view(), view(**waiting, observed_tps=2500.0, interactive_tps=1000.0), view())
+    assert helped["batch"] == 2
+    # Nothing waits: no batch instances, whatever there was.
+    [none] = chiron_counts(view(), view(), view(serving=5))
+    assert none["batch"] == 0
+    # Batch requests wait for any region, so regions share what is needed.
+    shares = [c["batch"] for c in chiron_counts(view(), view(**waiting), view(), regions=("a", "b", "c"))]
+    assert sum(shares) == 4
+    assert max(shares) - min(shares) <= 1
+
+
+def test_chiron_hurries_what_is_nearly_due_without_asking_for_the_impossible() -> None:
+    late = (BatchGroup(due_s=10.0, requests=100, prompt_tokens=7_200_000),)
+    [counts] = chiron_counts(view(), view(batch_groups=late), view(), time_s=20.0)
+    assert counts["batch"] == math.ceil(7_200_000 / PAPER.planning.interval_s / 1000.0)
+    [unknown] = chiron_counts(view(), view(batch_groups=late, theta_tps=math.inf), view(), time_s=20.0)
+    assert unknown["batch"] == 0
+
+
+def test_chiron_serves_all_and_keeps_batch_pools_only_while_batch_requests_wait() -> None:
+    scenario = scenario_of(
+        vms_per_region=20,
+        niw_queue={"feed_one_below": 0.02, "feed_two_below": 0.01, "promote_after_s": 7200.0},
+        acquisition={"cold_s": 600.0, "swap_s": 600.0},
+    )
+    trace = random_trace(np.random.default_rng(4), 20_000, 10.0, ["eastus", "westus"])
+    slow = {"BLOOM-176B": 200.0, "Llama-2-70B": 500.0}
+    quiet = trace_of([trace.data["arrival_s"].iloc[-1] + 7200.0], 10, 1, tier="IW-N").data
+    trace.data = pd.concat([trace.data, quiet], ignore_index=True)
+    seen = Seen(scenario)
+    result = simulate(trace, seen, scenario, slow)
+    assert result.totals["completed"] + result.totals["dropped"] == len(trace.data)
+    assert result.held.query("group == 'batch'")["busy_h"].sum() > 0
+    batch = np.array([sum(v.held for e, v in o.endpoints.items() if e.group == "batch") for o in seen.seen])
+    waiting = np.array([any(v.batch_groups for v in o.endpoints.values()) for o in seen.seen])
+    assert batch.max() > 0
+    # One minute after nothing waits any more, no batch instance is held.
+    assert not batch[1:][~waiting[:-1] & ~waiting[1:]].any()
+
+
+class Seen(REGISTRY["chiron"]):
+    """Chiron, and what it saw."""
+
+    name = "chiron-seen"
+
+    def __init__(self, scenario) -> None:
+        super().__init__(scenario)
+        self.seen: list[Observation] = []
+
+    def decide(self, observation):
+        self.seen.append(observation)
+        return super().decide(observation)
+
+
+class Watcher(Policy):
+    """Looks every few seconds and changes nothing."""
+
+    name = "watcher"
+    summary = "looks"
+    interval_s = 5.0
+    seen: list[Observation]
+
+    def decide(self, observation):
+        self.seen.append(observation)
+        return Actions()
+
+
+def watch(trace: FrameTrace, scenario) -> tuple[Watcher, pd.DataFrame]:
+    policy = Watcher(scenario)
+    policy.seen = []
+    parts: list[pd.DataFrame] = []
+    simulate(trace, policy, scenario, THETA, per_request=parts.append)
+    return policy, pd.concat(parts, ignore_index=True)
+
+
+def test_policies_see_waiting_batch_requests_in_groups_by_the_hour() -> None:
+    nothing = {"feed_one_below": 0.0, "feed_two_below": 0.0, "promote_after_s": 36_000.0}
+    scenario = scenario_of(niw_queue=nothing)
+    arrival_s = np.array([10.0, 20.0, 3609.0, 3611.0, 3700.0])
+    tokens = np.array([100, 200, 400, 800, 1600])
+    policy, _ = watch(trace_of(arrival_s, tokens, 5, tier="NIW"), scenario)
+    last = policy.seen[-1]
+    [groups] = {tuple(v.batch_groups) for v in last.endpoints.values()}
+    assert groups == (BatchGroup(36_010.0, 3, 700), BatchGroup(39_611.0, 2, 2400))
+    at_30_s = next(o for o in policy.seen if o.time_s == 30.0)
+    assert next(iter(at_30_s.endpoints.values())).batch_groups == (BatchGroup(36_010.0, 2, 300),)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_policies_see_how_many_instances_run_interactive_requests(seed: int) -> None:
+    """One region, one request an instance: as many instances run one as requests are in progress."""
+    rng = np.random.default_rng(seed)
+    scenario = scenario_of(instances_per_endpoint=6, batching={"max_requests": 1}, routing={"delay_s": 0.0})
+    arrival_s = np.cumsum(rng.exponential(4.0, 200))
+    trace = trace_of(arrival_s, 1000, rng.integers(1, 300, 200))
+    trace.data["tier"] = rng.choice(["IW-F", "IW-N"], 200)
+    policy, requests = watch(trace, scenario)
+    leave_s = requests["arrival_s"] + requests["e2e_s"]
+    most = 0
+    for observation in policy.seen:
+        t = observation.time_s
+        present = int(((requests["arrival_s"] <= t) & (leave_s > t)).sum())
+        [seen] = [v.interactive_instances for v in observation.endpoints.values()]
+        assert seen == min(present, 6)
+        most = max(most, present)
+    assert most > 1
+
+
+def test_policies_see_the_mean_output_of_completed_batch_requests() -> None:
+    policy, _ = watch(trace_of([0.0, 1.0, 2.0, 2000.0], 100, [10, 20, 60, 5], tier="NIW"), scenario_of())
+    seen = [next(iter(o.endpoints.values())).batch_output_tokens for o in policy.seen]
+    assert seen[0] == 0.0
+    assert seen[-1] in (30.0, pytest.approx(95 / 4))
+
+
+def test_a_policy_that_forgets_a_tier_is_told_so() -> None:
+    class Forgetful(Watcher):
+        name = "forgetful"
+        tier_groups = {"all": ("IW-F", "IW-N")}  # noqa: RUF012
+
+    with pytest.raises(Exception, match="'forgetful' has no pool for NIW requests"):
+        simulate(trace_of([0.0], 10, 1), Forgetful(PAPER), PAPER)
