@@ -154,7 +154,8 @@ def write_parquet(frames: Iterable[pd.DataFrame], path: Path, start: pd.Timestam
     Parameters
     ----------
     frames : iterable of DataFrame
-        In order of arrival; each becomes one row group (or several, above 500 000 rows).
+        In order of arrival. A row group holds whole frames, as many as fit into 500 000 rows, since readers take a
+        row group at a time; or a part of a larger frame.
     path : Path
     start : Timestamp
         Moment of ``arrival_s`` zero, with time zone.
@@ -163,14 +164,10 @@ def write_parquet(frames: Iterable[pd.DataFrame], path: Path, start: pd.Timestam
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = None
     try:
-        for frame in frames:
-            if frame.empty:
-                continue
+        for table in _row_groups(frames, start):
             if writer is None:
-                schema = _schema([*COLUMNS, *(name for name in OPTIONAL if name in frame.columns)], start)
-                writer = pq.ParquetWriter(partial, schema, compression="zstd")
-            table = pa.Table.from_pandas(frame[schema.names], preserve_index=False)
-            writer.write_table(_plain(table, schema), row_group_size=ROWS)
+                writer = pq.ParquetWriter(partial, table.schema, compression="zstd")
+            writer.write_table(table, row_group_size=ROWS)
         if writer is None:
             msg = "there are no requests to write"
             raise ValueError(msg)
@@ -181,6 +178,23 @@ def write_parquet(frames: Iterable[pd.DataFrame], path: Path, start: pd.Timestam
         if writer is not None:
             writer.close()
         partial.unlink(missing_ok=True)
+
+
+def _row_groups(frames: Iterable[pd.DataFrame], start: pd.Timestamp) -> Iterator[pa.Table]:
+    """Requests as tables of the canonical schema; whole frames up to ROWS rows together."""
+    tables: list[pa.Table] = []
+    schema = None
+    for frame in frames:
+        if frame.empty:
+            continue
+        if schema is None:
+            schema = _schema([*COLUMNS, *(name for name in OPTIONAL if name in frame.columns)], start)
+        if tables and sum(map(len, tables)) + len(frame) > ROWS:
+            yield pa.concat_tables(tables)
+            tables = []
+        tables.append(_plain(pa.Table.from_pandas(frame[schema.names], preserve_index=False), schema))
+    if tables:
+        yield pa.concat_tables(tables)
 
 
 def _schema(columns: list[str], start: pd.Timestamp) -> pa.Schema:

@@ -183,3 +183,14 @@ def test_a_policy_that_forgets_a_tier_is_told_so() -> None:
 
     with pytest.raises(Exception, match="'forgetful' has no pool for NIW requests"):
         simulate(trace_of([0.0], 10, 1), Forgetful(PAPER), PAPER)
+
+
+def test_a_policy_that_names_an_endpoint_of_another_fleet_is_told_so() -> None:
+    class Astray(Watcher):
+        name = "astray"
+
+        def decide(self, observation):
+            return Actions(counts={Endpoint("mars", "Llama-2-70B", "all"): 1})
+
+    with pytest.raises(Exception, match=r"'astray' names .*mars.* which the fleet does not have"):
+        simulate(trace_of([0.0], 10, 1), Astray(PAPER), PAPER)

@@ -36,8 +36,7 @@ class BatchGroup(NamedTuple):
     prompt_tokens: int
 
 
-@dataclass(frozen=True)
-class View:
+class View(NamedTuple):
     """What is known of one endpoint now.
 
     ``interactive_instances`` are the serving ones with an interactive request in progress. ``theta_tps`` is what an
@@ -54,8 +53,8 @@ class View:
     pending_tokens: int
     interactive_instances: int
     theta_tps: float
-    batch_groups: tuple[BatchGroup, ...]
     batch_output_tokens: float
+    batch_groups: tuple[BatchGroup, ...]
     planned_instances: int | None = None
     forecast_tps: float | None = None
 

@@ -48,17 +48,18 @@ class Chiron(Policy):
     def decide(self, observation: Observation) -> Actions:
         """Instances of every pool."""
         counts: dict[Endpoint, int] = {}
-        batch: dict[str, dict[str, tuple[View, View]]] = defaultdict(dict)
+        views: dict[str, dict[str, View]] = defaultdict(dict)
         for endpoint, interactive in observation.endpoints.items():
-            if endpoint.group != "interactive":
+            region, model, group = endpoint
+            if group != "interactive":
                 continue
-            mixed, alone = (observation.endpoints[endpoint._replace(group=group)] for group in ("mixed", "batch"))
+            beside = Endpoint(region, model, "mixed")
+            views[model][region] = mixed = observation.endpoints[beside]
             total = self.instances(interactive, mixed)
             counts[endpoint] = self.interactive_share(total)
-            counts[endpoint._replace(group="mixed")] = total - counts[endpoint]
-            batch[endpoint.model][endpoint.region] = mixed, alone
-        for model, regions in batch.items():
-            needed = self.batch_instances(observation.time_s, [mixed for mixed, _ in regions.values()])
+            counts[beside] = total - counts[endpoint]
+        for model, regions in views.items():
+            needed = self.batch_instances(observation.time_s, list(regions.values()))
             for k, region in enumerate(regions):
                 counts[Endpoint(region, model, "batch")] = (needed + k) // len(regions)
         return Actions(counts=counts)

@@ -14,8 +14,10 @@ from sageserve_lib.simulation.arrays import (
     feed_below,
     groups,
     instances,
+    members,
     models,
     next_event_s,
+    pending_tokens,
     pools,
     records,
     requests,
@@ -290,9 +292,22 @@ def niw_groups(record, m, promised_s, width_s):
 
 
 @njit(cache=True)
-def utilization_of(record, p):
-    """Utilization of a pool, for callers outside compiled code."""
-    return utilization(record[0], p)
+def look(record, views):
+    """Fill ``views``, (P,) VIEW, with what policies see of every pool now."""
+    s = record[0]
+    for p in range(s.n_pools):
+        pool, model, view = pools(s)[p], models(s)[(p // s.n_groups) % s.n_models], views[p]
+        view.serving = pool.n_members
+        view.acquiring = pool.n_acquiring
+        view.utilization = utilization(s, p)
+        view.observed_tps = pool.observed_tps
+        view.interactive_tps = pool.interactive_tps
+        view.pending_tokens = 0
+        for k in range(pool.n_members):
+            view.pending_tokens += pending_tokens(s)[members(s)[p, k]]
+        view.interactive_instances = pool.n_interactive
+        view.theta_tps = model.theta_tps
+        view.batch_output_tokens = model.niw_output_tokens / max(model.niw_completed, 1)
 
 
 @njit(cache=True)

@@ -133,6 +133,8 @@ class Simulation:
         )
         region_of_pool = [self.regions.index(endpoint.region) for endpoint in self.endpoints]
         self._recorder = Recorder(per_request, self.regions, region_of_pool) if per_request is not None else None
+        self._views = np.zeros(len(self.endpoints), dtype=st.VIEW)
+        self._pool_of = {endpoint: p for p, endpoint in enumerate(self.endpoints)}
         self._preferences: dict[str, int] = {}
         self._log_parts: list[np.ndarray] = []
         self._taken = 0
@@ -188,28 +190,13 @@ class Simulation:
         """What the policy may know now."""
         now_s = float(self.clock["now_s"])
         planned, forecast = self._plan(now_s)
-        waiting = [self._batch_groups(m) for m in range(len(self.models))]
+        waiting = {model: self._batch_groups(m) for m, model in enumerate(self.models)}
+        engine.look(self._record, self._views)
         views = {}
-        for p, endpoint in enumerate(self.endpoints):
+        for endpoint, seen in zip(self.endpoints, self._views.tolist(), strict=True):
             key = (endpoint.region, endpoint.model)
-            pool = self.state.pools[p]
-            m = self.models.index(endpoint.model)
-            model = self.state.models[m]
-            vms = self.state.members[p, : pool["n_members"]]
-            views[endpoint] = View(
-                serving=int(pool["n_members"]),
-                acquiring=int(pool["n_acquiring"]),
-                utilization=engine.utilization_of(self._record, p),
-                observed_tps=float(pool["observed_tps"]),
-                interactive_tps=float(pool["interactive_tps"]),
-                pending_tokens=int(self.state.pending_tokens[vms].sum()),
-                interactive_instances=int(pool["n_interactive"]),
-                theta_tps=float(model["theta_tps"]),
-                batch_groups=waiting[m],
-                batch_output_tokens=float(model["niw_output_tokens"] / max(model["niw_completed"], 1)),
-                planned_instances=planned.get(key),
-                forecast_tps=forecast.get(key),
-            )
+            more = waiting[endpoint.model], planned.get(key), forecast.get(key)
+            views[endpoint] = View._make((*seen, *more))
         return Observation(now_s, views)
 
     def _batch_groups(self, m: int) -> tuple[BatchGroup, ...]:
@@ -224,27 +211,32 @@ class Simulation:
         if kind == "none" or self.planner is None:
             return {}, {}
         counts: dict[tuple[str, str], int] = {}
-        for p, endpoint in enumerate(self.endpoints):
+        for endpoint, held in zip(self.endpoints, self._held(), strict=True):
             key = (endpoint.region, endpoint.model)
-            counts[key] = counts.get(key, 0) + self._held(p)
+            counts[key] = counts.get(key, 0) + held
         return self.planner.plan(kind, now_s, counts), self.planner.forecast_tps(kind, now_s)
 
-    def _held(self, p: int) -> int:
-        return int(self.state.pools["n_members"][p] + self.state.pools["n_acquiring"][p])
+    def _held(self) -> list[int]:
+        """Instances each pool holds or has asked for."""
+        held: list[int] = (self.state.pools["n_members"] + self.state.pools["n_acquiring"]).tolist()
+        return held
 
     def _apply(self, actions: Actions) -> None:
         now_s = float(self.clock["now_s"])
         if actions.counts:
             self._save_log()  # room for whatever follows
-        for p, endpoint in enumerate(self.endpoints):
-            if (rule := actions.rules.get(endpoint)) is not None:
-                self.state.rules[p] = setup.rule_row(rule)
+        if unknown := (actions.rules.keys() | actions.counts.keys()) - self._pool_of.keys():
+            raise InputError(f"Policy {self.policy.name!r} names {min(unknown)}, which the fleet does not have.")
+        for endpoint, rule in actions.rules.items():
+            self.state.rules[self._pool_of[endpoint]] = setup.rule_row(rule)
+        changes, held = [], self._held()
+        for endpoint, wanted in actions.counts.items():
+            p = self._pool_of[endpoint]
+            if wanted != held[p]:
+                changes.append((wanted > held[p], p, int(wanted)))
         # Give back first, so that what one endpoint frees another can take.
-        for out in (False, True):
-            for p, endpoint in enumerate(self.endpoints):
-                wanted = actions.counts.get(endpoint)
-                if wanted is not None and (wanted > self._held(p)) is out:
-                    engine.set_count_of(self._record, p, int(wanted), now_s)
+        for _, p, wanted in sorted(changes):
+            engine.set_count_of(self._record, p, wanted, now_s)
 
     def _save_log(self) -> None:
         self._log_parts.append(self.state.log[: self.clock["log_rows"]].copy())

@@ -155,6 +155,21 @@ ARRIVAL = np.dtype(
 
 RECORD = np.dtype([("first_token_s", "f8"), ("finish_s", "f8"), ("pool", "i4")], align=True)
 
+#: What a policy sees of one pool: the fields of ``policies.base.View`` that are numbers.
+VIEW = np.dtype(
+    [
+        ("serving", "i8"),
+        ("acquiring", "i8"),
+        ("utilization", "f8"),
+        ("observed_tps", "f8"),
+        ("interactive_tps", "f8"),
+        ("pending_tokens", "i8"),
+        ("interactive_instances", "i8"),
+        ("theta_tps", "f8"),
+        ("batch_output_tokens", "f8"),
+    ]
+)
+
 #: A policy's fast rule for one pool, as data. See ``policies.base.Rule``.
 RULE = np.dtype(
     [
