@@ -209,9 +209,9 @@ def main() -> None:
 
 
 def _open(file: str, region: str = "", model: str = "", tier: str = "") -> "Trace":
-    from sageserve_lib.trace import Defaults, open_trace
+    from sageserve_lib.trace import Reading, open_trace
 
-    return open_trace(file, Defaults(region=region, model=model, tier=tier))
+    return open_trace(file, Reading(region=region, model=model, tier=tier))
 
 
 def _synthetic(spec: "WorkloadSpec") -> "Trace":

@@ -25,7 +25,7 @@ from sageserve_lib.policies import REGISTRY, Policy
 from sageserve_lib.scorecard import scorecard
 from sageserve_lib.simulation import RequestFile, SimulationResult, fleet_models, fleet_regions, horizon_s, simulate
 from sageserve_lib.status import StatusLine
-from sageserve_lib.trace import Defaults, Trace, open_trace
+from sageserve_lib.trace import Reading, Trace, open_trace
 
 #: Policies of the default report, the baseline first.
 DEFAULT_POLICIES = ("siloed", "reactive", "lt-i", "lt-u", "lt-ua", "chiron", "static-peak", "oracle")
@@ -45,8 +45,8 @@ class Workbook:
         Where tables, figures and notes are written, and read back; empty to keep them in the notebook.
     seed, scale, days, history_days
         Of the synthetic workload; the seed also of probing.
-    defaults : mapping
-        region, model and tier for a trace without these columns; empty text for the built-in ones.
+    reading : mapping
+        How to read the trace, where its file does not say it: fields of ``Reading``.
     policies : iterable of str
         Policies to simulate.
     per_request : bool
@@ -67,7 +67,7 @@ class Workbook:
         scale: float = 1.0,
         days: float = 7.0,
         history_days: float = 14.0,
-        defaults: Mapping[str, str] | None = None,
+        reading: Mapping[str, str] | None = None,
         policies: Iterable[str] = DEFAULT_POLICIES,
         per_request: bool = False,
     ) -> None:
@@ -81,7 +81,7 @@ class Workbook:
             raise InputError(f"Unknown policies {', '.join(unknown)}; there are {', '.join(sorted(REGISTRY))}.")
         self.spec = None
         if trace:
-            self.trace: Trace = open_trace(trace, Defaults(**(defaults or {})))
+            self.trace: Trace = open_trace(trace, Reading(**(reading or {})))
         else:
             self.spec = workload.WorkloadSpec(scale=scale, days=days, history_days=history_days, seed=seed)
             self.trace = open_trace(workload.cached_trace(self.spec))
