@@ -1,4 +1,4 @@
-"""``make bench``: how fast the simulator, the solvers and the forecasts are, side by side in one run.
+"""``make bench``: how fast the simulator, the solvers, the forecasts and the generator are, side by side in one run.
 
 Prints a table and writes ``reports/bench.json``. Every figure is measured here but the published simulator's.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -28,10 +29,11 @@ from sageserve_lib.policies import REGISTRY
 from sageserve_lib.simulation import Simulation
 from sageserve_lib.trace import open_trace
 from sageserve_lib.workbook import DEFAULT_POLICIES, Workbook
-from sageserve_lib.workload import WorkloadSpec, cached_trace, generate, history_demand
+from sageserve_lib.workload import WorkloadSpec, cached_trace, generate, history_demand, load_workload
 
 #: 152 076 requests in 238 CPU-seconds: the simulator published with SageServe (revision 0b95ca2), two shared cores.
 PUBLISHED_REQUESTS_PER_S = 152_076 / 238
+GENERATED_REQUESTS = 10_000_000
 LARGE_REQUESTS = 20_000_000
 _SOLVES = 20
 
@@ -86,8 +88,48 @@ def stream(file: str) -> None:
     before = time.process_time()
     result = Simulation(trace, REGISTRY["reactive"](scenario), scenario, theta).run()
     cpu_s = time.process_time() - before
-    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    print(json.dumps({"requests": result.totals["requests"], "cpu_s": cpu_s, "peak_mib": peak_mib}))
+    print(json.dumps({"requests": result.totals["requests"], "cpu_s": cpu_s, "peak_mib": _peak_mib()}))
+
+
+def write(requests: int, file: str) -> None:
+    """Generate a synthetic workload and print requests, wall seconds and peak MiB as JSON."""
+    before = time.perf_counter()
+    generate(_spec_of(requests), Path(file))
+    wall_s = time.perf_counter() - before
+    print(json.dumps({"requests": pq.read_metadata(file).num_rows, "wall_s": wall_s, "peak_mib": _peak_mib()}))
+
+
+def generator() -> list[dict]:
+    """Wall seconds to write 10 million requests as Parquet."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [
+            sys.executable,
+            "-m",
+            "sageserve_lib.bench",
+            "write",
+            str(GENERATED_REQUESTS),
+            f"{folder}/trace.parquet",
+        ]
+        run = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return [
+        {
+            "what": f"generate {run['requests'] / 1e6:.1f} M requests",
+            "value": run["wall_s"],
+            "unit": "s",
+            "target": 20,
+            "more_is_better": False,
+            "note": f"streamed to Parquet; peak memory {run['peak_mib']:.0f} MiB, the whole process",
+        }
+    ]
+
+
+def _spec_of(requests: int) -> WorkloadSpec:
+    """A workload of about so many requests: the default's traffic for longer, so that only their number differs."""
+    return WorkloadSpec(days=7.0 * requests / load_workload().requests_per_week)
+
+
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def growth() -> list[dict]:
@@ -95,10 +137,8 @@ def growth() -> list[dict]:
     measured = []
     with tempfile.TemporaryDirectory() as folder:
         for requests in (1_000_000, LARGE_REQUESTS):
-            # Equal traffic for longer, so that only the number of requests differs.
-            days = 7.0 * requests / 7_200_000
             file = Path(folder, f"{requests}.parquet")
-            generate(WorkloadSpec(days=days), file)
+            generate(_spec_of(requests), file)
             command = [sys.executable, "-m", "sageserve_lib.bench", "stream", str(file)]
             runs = [json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(2)]
             measured.append(min(runs, key=lambda run: run["cpu_s"]))
@@ -191,6 +231,7 @@ def show(rows: list[dict]) -> None:
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.command("stream", hidden=True)(stream)
+app.command("write", hidden=True)(write)
 
 
 @app.callback(invoke_without_command=True)
@@ -203,7 +244,7 @@ def main(
     if context.invoked_subcommand:
         return
     rows = []
-    for part in (lambda: simulator(scale), solvers, forecasts, *(() if quick else (growth,))):
+    for part in (lambda: simulator(scale), solvers, forecasts, generator, *(() if quick else (growth,))):
         rows += part()
     for row in rows:
         if row["target"] is not None:

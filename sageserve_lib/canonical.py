@@ -3,6 +3,7 @@
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,27 +34,34 @@ def write_parquet(
     Parameters
     ----------
     frames : iterable of DataFrame
-        In order of arrival.
+        In order of arrival, of any length: row groups have 500 000 rows (the last one has the rest), and the same
+        requests give the same bytes however they are cut into frames.
     path : Path
     start : Timestamp, optional
         Moment of ``arrival_s`` zero, with time zone; ``metadata`` has to tell it where it is not known yet.
     metadata : callable, optional
         Asked when all is written for what else to keep with it.
     """
-    with partial_file(path) as partial:
-        writer = None
+    # One row group is written while the next one is made.
+    with partial_file(path) as partial, ThreadPoolExecutor(max_workers=1) as thread:
+        writer, written = None, None
         try:
             for table in _row_groups(frames, start):
                 if writer is None:
                     writer = pq.ParquetWriter(partial, table.schema, compression="zstd")
-                writer.write_table(table, row_group_size=ROWS)
+                if written is not None:
+                    written.result()
+                written = thread.submit(writer.write_table, table, row_group_size=ROWS)
             told = metadata()
-            if writer is None:
+            if writer is None or written is None:
                 msg = "there are no requests to write"
                 raise ValueError(msg)
+            written.result()
             writer.add_key_value_metadata(told)
         finally:
             if writer is not None:
+                if written is not None:
+                    wait([written])
                 writer.close()
         partial.replace(path)
 
@@ -76,20 +84,23 @@ def partial_file(path: Path) -> Iterator[Path]:
 
 
 def _row_groups(frames: Iterable[pd.DataFrame], start: pd.Timestamp | None) -> Iterator[pa.Table]:
-    """Requests as tables of the canonical schema; whole frames up to ROWS rows together."""
-    tables: list[pa.Table] = []
+    """Requests as tables of the canonical schema, ROWS rows each but for the last one."""
+    held: list[pa.Table] = []
+    rows = 0
     schema = None
     for frame in frames:
         if frame.empty:
             continue
         if schema is None:
             schema = _schema([*COLUMNS, *(name for name in OPTIONAL if name in frame.columns)], start)
-        if tables and sum(map(len, tables)) + len(frame) > ROWS:
-            yield pa.concat_tables(tables)
-            tables = []
-        tables.append(_plain(pa.Table.from_pandas(frame[schema.names], preserve_index=False), schema))
-    if tables:
-        yield pa.concat_tables(tables)
+        held.append(_plain(pa.Table.from_pandas(frame[schema.names], preserve_index=False), schema))
+        rows += len(frame)
+        while rows >= ROWS:
+            table = pa.concat_tables(held)
+            yield _renumbered(table.slice(0, ROWS))
+            held, rows = [table.slice(ROWS)], rows - ROWS
+    if rows:
+        yield _renumbered(pa.concat_tables(held))
 
 
 def _schema(columns: list[str], start: pd.Timestamp | None) -> pa.Schema:
@@ -104,10 +115,31 @@ def _plain(table: pa.Table, schema: pa.Schema) -> pa.Table:
     columns = []
     for kind in schema:
         column = table[kind.name]
-        if pa.types.is_dictionary(kind.type) and not pa.types.is_dictionary(column.type):
-            column = column.cast(pa.string()).dictionary_encode()
+        if pa.types.is_dictionary(kind.type):
+            if not pa.types.is_dictionary(column.type):
+                column = column.cast(pa.string()).dictionary_encode()
+            column = pa.chunked_array(
+                [
+                    pa.DictionaryArray.from_arrays(part.indices.cast(pa.int32()), part.dictionary.cast(pa.string()))
+                    for part in column.chunks
+                ],
+                type=kind.type,
+            )
         columns.append(column.cast(kind.type))
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _renumbered(table: pa.Table) -> pa.Table:
+    """The same rows in one piece, text numbered in the order in which it first occurs, whatever frames they were."""
+    table = table.unify_dictionaries().combine_chunks()
+    columns = []
+    for column in table.columns:
+        if pa.types.is_dictionary(column.type):
+            (whole,) = column.chunks
+            codes = whole.indices.dictionary_encode()
+            column = pa.DictionaryArray.from_arrays(codes.indices, whole.dictionary.take(codes.dictionary))
+        columns.append(column)
+    return pa.Table.from_arrays(columns, schema=table.schema)
 
 
 def in_order(path: Path, shift_s: float) -> Iterator[pd.DataFrame]:

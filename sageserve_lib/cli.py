@@ -73,6 +73,11 @@ DefaultTier = Annotated[str, typer.Option(help="Tier of every request (IW-F, IW-
 Scale = Annotated[float | None, typer.Option(help="Size of the synthetic workload; 1 is 7.2 million requests a week.")]
 Days = Annotated[float | None, typer.Option(help="Length of the synthetic workload in days.")]
 HistoryDays = Annotated[float | None, typer.Option(help="Days of demand known before the synthetic workload.")]
+Workload = Annotated[str | None, typer.Option(help="Synthetic workload: a name in data/workloads or a YAML file.")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Change a value of the synthetic workload; may be repeated."),
+]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 
@@ -85,6 +90,8 @@ def report(
     scale: Scale = None,
     days: Days = None,
     history_days: HistoryDays = None,
+    workload: Workload = None,
+    changes: Changes = None,
     default_region: DefaultRegion = "",
     default_model: DefaultModel = "",
     default_tier: DefaultTier = "",
@@ -98,10 +105,17 @@ def report(
     from sageserve_lib.catalogue import load_scenario
     from sageserve_lib.run import check_name, default_name
     from sageserve_lib.simulation import fleet_models
+    from sageserve_lib.workload import DEFAULT_WORKLOAD, workload_names
 
     problems = _policy_problems(policies)
     if trace:
-        synthetic = {"--scale": scale, "--days": days, "--history-days": history_days}
+        synthetic = {
+            "--scale": scale,
+            "--days": days,
+            "--history-days": history_days,
+            "--workload": workload,
+            "--set": changes,
+        }
         problems += [
             f"{option} is of the synthetic workload and means nothing with --trace; leave one of them out"
             for option, value in synthetic.items()
@@ -112,13 +126,13 @@ def report(
     problems += _problems_of(load_scenario, scenario)
     spec = None
     if not trace:
-        problems += _workload_problems(scale, days, history_days, seed)
+        problems += _workload_problems(scale, days, history_days, seed, workload, changes)
     if problems:
         raise InputError(problems)
     if trace:
         found = _open(trace, default_region, default_model, default_tier)
     else:
-        spec = _spec(scale, days, history_days, seed)
+        spec = _spec(scale, days, history_days, seed, workload, changes)
         found = _synthetic(spec)
     fleet_models(found, load_scenario(scenario))  # refuses a trace that asks for models the scenario does not serve
 
@@ -126,7 +140,7 @@ def report(
     from sageserve_lib.report import make_report
 
     scenario_file = Path(scenario)
-    parameters: dict[str, str | int | float | bool] = {
+    parameters: dict[str, str | int | float | bool | list[str]] = {
         "trace": str(Path(trace).resolve()) if trace else "",
         "scenario": str(scenario_file.resolve()) if scenario_file.is_file() else scenario,
         "seed": seed,
@@ -136,6 +150,11 @@ def report(
     }
     if spec is not None:
         parameters |= {"scale": spec.scale, "days": spec.days, "history_days": spec.history_days}
+        source = workload or DEFAULT_WORKLOAD
+        parameters |= {
+            "workload": source if source in workload_names() else str(Path(source).resolve()),
+            "workload_changes": list(changes or ()),
+        }
     name = run or default_name(Path(trace).stem if trace else "synthetic", scenario_file.stem, datetime.now(UTC))
     with progress_on_stderr() as progress:
         folder = make_report(
@@ -186,14 +205,16 @@ def trace_generate(
     scale: Scale = None,
     days: Days = None,
     seed: Seed = 7,
+    workload: Workload = None,
+    changes: Changes = None,
 ) -> None:
-    """Write the synthetic workload as Parquet; the same seed gives the same file."""
+    """Write a synthetic workload as Parquet; the same seed gives the same file."""
     from sageserve_lib.workload import generate
 
-    problems = [*_problems_of(_check_target, target), *_workload_problems(scale, days, None, seed)]
+    problems = [*_problems_of(_check_target, target), *_workload_problems(scale, days, None, seed, workload, changes)]
     if problems:
         raise InputError(problems)
-    generate(_spec(scale, days, None, seed), target)
+    generate(_spec(scale, days, None, seed, workload, changes), target)
     _describe(_open(str(target)))
 
 
@@ -221,14 +242,32 @@ def _synthetic(spec: "WorkloadSpec") -> "Trace":
     return replace(_open(str(cached_trace(spec))), name="synthetic")
 
 
-def _spec(scale: float | None, days: float | None, history_days: float | None, seed: int) -> "WorkloadSpec":
-    from sageserve_lib.workload import WorkloadSpec
+def _spec(
+    scale: float | None,
+    days: float | None,
+    history_days: float | None,
+    seed: int,
+    workload: str | None,
+    changes: list[str] | None,
+) -> "WorkloadSpec":
+    from sageserve_lib.workload import DEFAULT_WORKLOAD, WorkloadSpec, load_workload
 
+    definition = load_workload(workload or DEFAULT_WORKLOAD, changes or ())
     given: dict[str, Any] = {"scale": scale, "days": days, "history_days": history_days}
-    return WorkloadSpec(seed=seed, **{key: value for key, value in given.items() if value is not None})
+    given = {key: value for key, value in given.items() if value is not None}
+    return WorkloadSpec(seed=seed, workload=definition, **given)
 
 
-def _workload_problems(scale: float | None, days: float | None, history_days: float | None, seed: int) -> list[str]:
+def _workload_problems(
+    scale: float | None,
+    days: float | None,
+    history_days: float | None,
+    seed: int,
+    workload: str | None,
+    changes: list[str] | None,
+) -> list[str]:
+    from sageserve_lib.workload import DEFAULT_WORKLOAD, load_workload
+
     problems = []
     for option, value in (("--scale", scale), ("--days", days)):
         if value is not None and not (math.isfinite(value) and value > 0):
@@ -237,7 +276,7 @@ def _workload_problems(scale: float | None, days: float | None, history_days: fl
         problems.append(f"--history-days {history_days}: expected 0 or more")
     if seed < 0:
         problems.append(f"--seed {seed}: expected 0 or more")
-    return problems
+    return problems + _problems_of(lambda name: load_workload(name, changes or ()), workload or DEFAULT_WORKLOAD)
 
 
 def _policy_problems(policies: str) -> list[str]:

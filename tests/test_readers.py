@@ -281,8 +281,7 @@ def test_start_is_assumed_and_said_where_it_is_not_told(tmp_path: Path) -> None:
 def test_parquet_is_streamed_in_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sageserve_lib.canonical.ROWS", 5000)
     write_parquet((rows_of(2000).assign(arrival_s=float(k)) for k in range(100)), tmp_path / "t.parquet", START)
-    # Whole frames, as many as fit.
-    assert pq.ParquetFile(tmp_path / "t.parquet").num_row_groups == 50
+    assert pq.ParquetFile(tmp_path / "t.parquet").num_row_groups == 40
     trace = open_trace(tmp_path / "t.parquet")
     tracemalloc.start()
     seen = sum(len(chunk) for chunk in trace.chunks(1000))

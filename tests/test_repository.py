@@ -17,8 +17,8 @@ COMMON = ("trace", "scenario", "run_dir", "seed", "scale", "days", "history_days
 
 #: From the bottom up; a module may import from its own layer and those before it.
 LAYERS = (
-    {"errors", "paths", "tables", "status", "__init__"},
-    {"performance", "catalogue", "validation", "readers", "trace"},
+    {"errors", "paths", "datafile", "tables", "status", "__init__"},
+    {"performance", "catalogue", "validation", "readers", "canonical", "trace"},
     {"workload", "characterize", "forecast", "policies"},
     {"simulation"},
     {"allocation"},

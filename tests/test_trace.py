@@ -72,6 +72,28 @@ def test_same_requests_give_the_same_bytes(tmp_path: Path) -> None:
     assert open_trace(tmp_path / "a").sha256 == hashlib.sha256((tmp_path / "a").read_bytes()).hexdigest()
 
 
+def test_frames_of_any_length_give_the_same_bytes_and_full_row_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sageserve_lib.canonical.ROWS", 40)
+    rows = [(float(k), f"r{k % 7}", f"m{k // 50}", TIERS[k % 3], k + 1, 1) for k in range(100)]
+    frame = frame_of(rows).assign(app=["x", "", "y", "x"] * 25)
+    categorical = frame.astype({"region": "category", "model": "category", "app": "category"})
+    # Of pieces' own categories, some text and some not, more or less than a row group at a time.
+    cuts = {
+        "whole": [frame],
+        "categories": [categorical],
+        "ones": [frame.iloc[k : k + 1] for k in range(100)],
+        "mixed": [categorical.iloc[:45], frame.iloc[45:50].astype({"region": "category"}), frame.iloc[50:]],
+    }
+    for name, frames in cuts.items():
+        write_parquet(frames, tmp_path / name, START)
+        assert (tmp_path / name).read_bytes() == (tmp_path / "whole").read_bytes(), name
+    meta = pq.ParquetFile(tmp_path / "whole").metadata
+    assert [meta.row_group(k).num_rows for k in range(meta.num_row_groups)] == [40, 40, 20]
+    assert_same(open_trace(tmp_path / "whole").frame()[list(COLUMNS)], frame_of(rows))
+
+
 def test_parquet_is_whole_or_not_there(tmp_path: Path) -> None:
     def frames():
         yield frame_of([(0.0, "r", "m", "IW-F", 1, 1)])
