@@ -21,6 +21,8 @@ from sageserve_lib.validation import COLUMNS, OPTIONAL, TEXT
 ROWS = 500_000
 #: Sorted at once, where a file is not in order of time.
 _SORTED_ROWS = 2_000_000
+#: One in so many times of a file says how to cut it into equal parts.
+_SAMPLED = 1000
 
 
 def write_parquet(
@@ -148,8 +150,9 @@ def in_order(path: Path, shift_s: float) -> Iterator[pd.DataFrame]:
     A part of the time at a time, so in bounded memory: some two million requests, unless more came at one moment.
     """
     data = ds.dataset(path, format="parquet")
-    # Every thousandth time is enough to cut the file into equal parts.
-    sample = np.concatenate([batch["arrival_s"].to_numpy()[::1000] for batch in data.to_batches(columns=["arrival_s"])])
+    sample = np.concatenate(
+        [batch["arrival_s"].to_numpy()[::_SAMPLED] for batch in data.to_batches(columns=["arrival_s"])]
+    )
     parts = max(-(-data.count_rows() // _SORTED_ROWS), 1)
     edges = np.unique(np.quantile(sample, np.linspace(0, 1, parts + 1)[1:-1]))
     time = pc.field("arrival_s")
