@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from sageserve_lib import __version__, paths
+from sageserve_lib.cli_fetch import add_fetch_commands
 from sageserve_lib.errors import InputError, SageServeError
 
 if TYPE_CHECKING:
@@ -64,8 +65,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Demand, forecast, GPU plan and the cost of autoscaling policies for an LLM serving fleet.",
 )
-trace_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check, convert and generate request traces.")
+trace_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Check, convert, generate and fetch request traces."
+)
 app.add_typer(trace_app, name="trace")
+add_fetch_commands(trace_app)
 
 DefaultRegion = Annotated[str, typer.Option(help="Region of every request, for a trace without that column.")]
 DefaultModel = Annotated[str, typer.Option(help="Model of every request, for a trace without that column.")]
