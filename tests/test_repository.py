@@ -19,7 +19,7 @@ COMMON = ("trace", "scenario", "run_dir", "seed", "scale", "days", "history_days
 LAYERS = (
     {"errors", "paths", "tables", "status", "yaml_data", "__init__"},
     {"performance", "catalogue", "validation", "readers", "trace", "sources"},
-    {"workload", "servegen", "fetch", "characterize", "forecast", "policies"},
+    {"workload", "servegen", "servegen_files", "fetch", "characterize", "forecast", "policies"},
     {"simulation"},
     {"allocation"},
     {"costs", "scorecard", "figures", "published"},
