@@ -192,7 +192,10 @@ def _text(file: Path, largest_bytes: int) -> str:
 
 def _windows(file: Path, first: pd.DataFrame | None) -> pd.DataFrame:
     """Checked rows of a client's trace file: start_s, rate_per_s, shape, weibull."""
-    rows = list(csv.reader(_text(file, _LARGEST_CSV_BYTES).splitlines()))
+    try:
+        rows = list(csv.reader(_text(file, _LARGEST_CSV_BYTES).splitlines()))
+    except csv.Error as error:
+        raise InputError(f"{file.name} is not CSV: {error}") from error
     if not rows:
         raise InputError(f"{file.name} is empty; expected rows of {', '.join(COLUMNS)}")
     odd = [number for number, row in enumerate(rows, 1) if len(row) != len(COLUMNS)]

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import io
 import os
 import re
 import shutil
@@ -44,10 +45,12 @@ class Site:
     hang_ups: list[int] = field(default_factory=list)
     redirects: list[str] = field(default_factory=list)
     asked: list[tuple[str, str | None, str | None]] = field(default_factory=list)
+    encodings: set[str | None] = field(default_factory=set)
 
     def respond(self, handler: BaseHTTPRequestHandler) -> None:
         asked, condition = handler.headers["Range"], handler.headers["If-Range"]
         self.asked.append((handler.path, asked, condition))
+        self.encodings.add(handler.headers["Accept-Encoding"])
         if self.redirects:
             handler.send_response(302)
             handler.send_header("Location", self.redirects.pop(0))
@@ -201,8 +204,8 @@ def test_fetch_stopped_after_the_last_byte_downloads_nothing(site: Site, tmp_pat
 
 def test_file_that_changed_meanwhile_starts_anew(site: Site, tmp_path: Path) -> None:
     interrupted(site, tmp_path, 300_000, sha256=None, size_bytes=None)
-    site.content, site.headers = OTHER[:-5], {"ETag": '"2"'}
-    assert get(site, tmp_path, sha256=None, size_bytes=None).path.read_bytes() == OTHER[:-5]
+    site.content, site.headers = OTHER[:200_000], {"ETag": '"2"'}
+    assert get(site, tmp_path, sha256=None, size_bytes=None).path.read_bytes() == OTHER[:200_000]
     assert ranges(site) == ["bytes=300000-"]
 
 
@@ -345,7 +348,8 @@ def test_another_length_than_published_is_refused_before_it_is_downloaded(site: 
 def test_file_beyond_the_limit_is_refused(site: Site, tmp_path: Path, tells_length: bool) -> None:
     site.tells_length = tells_length
     message = fails(site, tmp_path, size_bytes=None, limit=len(CONTENT) - 1)
-    assert f"{len(CONTENT) - 1:,}" in message
+    told = f"has {len(CONTENT):,} bytes, more than the" if tells_length else "sends more than"
+    assert f"{told} {len(CONTENT) - 1:,}" in message
     assert names(tmp_path) == set()
     assert get(site, tmp_path, size_bytes=None, limit=len(CONTENT)).path.read_bytes() == CONTENT
 
@@ -367,6 +371,7 @@ def test_less_than_published_is_incomplete_though_no_length_is_told(site: Site, 
 def test_compressed_answer_is_refused(site: Site, tmp_path: Path) -> None:
     site.headers["Content-Encoding"] = "gzip"
     assert "compressing" in fails(site, tmp_path)
+    assert site.encodings == {"identity"}
     assert names(tmp_path) == set()
 
 
@@ -474,6 +479,18 @@ def test_two_fetches_at_once_do_not_mix(site: Site, tmp_path: Path) -> None:
     with fetching._partial(tmp_path / PARTIAL, "t"):
         assert "by another process" in fails(site, tmp_path, InputError)
     assert get(site, tmp_path).path.read_bytes() == CONTENT
+
+
+def test_file_that_another_fetch_just_finished_is_not_written_to(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def finish(stream: Any, operation: int) -> None:
+        (tmp_path / PARTIAL).replace(tmp_path / "t.csv")
+        (tmp_path / PARTIAL).touch()
+
+    monkeypatch.setattr(fetching.fcntl, "flock", finish)
+    assert "by another process" in fails(site, tmp_path, InputError)
+    assert (tmp_path / "t.csv").read_bytes() == b""
 
 
 def test_folder_that_is_none_is_refused(site: Site, tmp_path: Path) -> None:
@@ -593,6 +610,20 @@ def test_interrupted_command_says_that_it_can_go_on(commands: CliRunner, monkeyp
     assert done.exit_code == 128 + 15
     assert "goes on from there" in done.stderr
     assert "nothing was kept" not in done.stderr
+
+
+def test_progress_on_a_terminal_names_the_trace_and_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(cli_fetch.sys, "stderr", screen := Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    with cli_fetch._progress("t", source("http://x/t")) as progress:
+        progress(5_000, 10_000)
+    assert "t " in screen.getvalue()
+    assert "5.0/10.0 kB" in screen.getvalue()
 
 
 def test_sources_are_listed(commands: CliRunner) -> None:

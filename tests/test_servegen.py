@@ -219,6 +219,12 @@ def test_same_seed_gives_the_same_and_another_gives_others(tmp_path: Path) -> No
     assert drawn(clients, seed=1)["arrival_s"].tolist() != drawn(clients, seed=2)["arrival_s"].tolist()
 
 
+def test_windows_alike_differ(tmp_path: Path) -> None:
+    first, second = requests(clients_of(tmp_path, [STEADY, STEADY]))
+    assert not np.isin(first["arrival_s"], second["arrival_s"] - 600).any()
+    assert abs(first["arrival_s"].iloc[0] - (second["arrival_s"].iloc[0] - 600)) > 1e-6
+
+
 @given(cuts=st.lists(st.floats(0, 3000, exclude_min=True, exclude_max=True), max_size=4, unique=True))
 def test_parts_make_up_the_whole(cuts: list[float]) -> None:
     clients = Clients(
@@ -295,6 +301,7 @@ BAD_ROWS = {
     "Weibull shape": (["0,1,1,Weibull,0.01,1"], ["row 1, column shape: '0.01'", "for Weibull, from 0.05"]),
     "fields": (["0,1,1,Gamma,1,1", "600,1,1,Gamma,1"], ["row 2: it has 5 fields; expected 6"]),
     "empty": ([], ["is empty"]),
+    "endless field": (["0" * 200_000], ["is not CSV"]),
 }
 
 
