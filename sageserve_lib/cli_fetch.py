@@ -74,7 +74,7 @@ def _progress(name: str, source: "Source") -> Iterator["Progress"]:
     """A bar on a terminal, else nothing but a line at the start."""
     if not sys.stderr.isatty():
         if source.file:
-            print(f"Fetching {name} ({_size(source)}) ...", file=sys.stderr, flush=True)
+            print(f"Fetching {name} (size {_size(source)}) ...", file=sys.stderr, flush=True)
         yield lambda done, total: None
         return
     from rich.console import Console
