@@ -19,13 +19,13 @@ COMMON = ("trace", "scenario", "run_dir", "seed", "scale", "days", "history_days
 LAYERS = (
     {"errors", "paths", "datafile", "tables", "status", "__init__"},
     {"performance", "catalogue", "validation", "readers", "canonical", "trace"},
-    {"workload", "characterize", "forecast", "policies"},
+    {"workload", "servegen", "fetch", "characterize", "forecast", "policies"},
     {"simulation"},
     {"allocation"},
     {"costs", "scorecard", "figures", "published"},
     {"sanitize", "html", "index", "progress", "notebooks", "run"},
     {"workbook", "report", "bench"},
-    {"cli"},
+    {"cli", "cli_fetch"},
 )
 
 
