@@ -191,6 +191,7 @@ def test_single_values_are_changed() -> None:
     assert workload.bursts.models is None
     assert load_workload("week", ["events.collapse=null"]).events == {}
     assert load_workload("week", []) == load_workload()
+    assert load_workload("week", "niw_share=0.5") == load_workload("week", ["niw_share=0.5"])
 
 
 @pytest.mark.parametrize(
