@@ -14,7 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import typer
 from rich.console import Console
@@ -27,7 +31,7 @@ from sageserve_lib.catalogue import load_scenario
 from sageserve_lib.forecast import forecast_week
 from sageserve_lib.policies import REGISTRY
 from sageserve_lib.simulation import Simulation
-from sageserve_lib.trace import open_trace
+from sageserve_lib.trace import convert, open_trace
 from sageserve_lib.workbook import DEFAULT_POLICIES, Workbook
 from sageserve_lib.workload import WorkloadSpec, cached_trace, generate, history_demand, load_workload
 
@@ -35,6 +39,8 @@ from sageserve_lib.workload import WorkloadSpec, cached_trace, generate, history
 PUBLISHED_REQUESTS_PER_S = 152_076 / 238
 GENERATED_REQUESTS = 10_000_000
 LARGE_REQUESTS = 20_000_000
+#: Requests in a week of Azure's traces of 2024.
+CSV_REQUESTS = 44_000_000
 _SOLVES = 20
 
 
@@ -102,25 +108,52 @@ def write(requests: int, file: str) -> None:
 def generator() -> list[dict]:
     """Wall seconds to write 10 million requests as Parquet."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [
-            sys.executable,
-            "-m",
-            "sageserve_lib.bench",
-            "write",
-            str(GENERATED_REQUESTS),
-            f"{folder}/trace.parquet",
-        ]
-        run = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    return [
-        {
-            "what": f"generate {run['requests'] / 1e6:.1f} M requests",
-            "value": run["wall_s"],
-            "unit": "s",
-            "target": 20,
-            "more_is_better": False,
-            "note": f"streamed to Parquet; peak memory {run['peak_mib']:.0f} MiB, the whole process",
-        }
-    ]
+        run = _apart("write", str(GENERATED_REQUESTS), f"{folder}/trace.parquet")
+    return [_row_of_seconds(f"generate {run['requests'] / 1e6:.1f} M requests", run, 20)]
+
+
+def convert_csv(file: str, target: str) -> None:
+    """Convert a trace and print requests, wall seconds and peak MiB as JSON."""
+    before = time.perf_counter()
+    requests = convert(file, Path(target))
+    print(json.dumps({"requests": requests, "wall_s": time.perf_counter() - before, "peak_mib": _peak_mib()}))
+
+
+def importer() -> list[dict]:
+    """Wall seconds to convert a CSV file of 44 million requests in Azure's format, a week of 2024's size."""
+    with tempfile.TemporaryDirectory() as folder:
+        _write_azure_csv(Path(folder, "azure.csv"), CSV_REQUESTS)
+        run = _apart("convert-csv", f"{folder}/azure.csv", f"{folder}/trace.parquet")
+    return [_row_of_seconds(f"convert {run['requests'] / 1e6:.0f} M requests of Azure's CSV", run, 60)]
+
+
+def _write_azure_csv(file: Path, requests: int, chunk: int = 2_000_000) -> None:
+    """Requests a few milliseconds apart in the format of AzurePublicDataset's traces of 2024."""
+    rng = np.random.default_rng(1)
+    last_us = pd.Timestamp("2024-05-10").value / 1e3
+    with file.open("wb") as stream:
+        stream.write(b"TIMESTAMP,ContextTokens,GeneratedTokens\n")
+        for first in range(0, requests, chunk):
+            size = min(chunk, requests - first)
+            times_us = last_us + np.cumsum(rng.exponential(604_800e6 / requests, size))
+            last_us = times_us[-1]
+            stamps = pc.cast(pa.array(times_us.astype(np.int64)).cast(pa.timestamp("us", "UTC")), pa.string())
+            tokens = (pa.array(rng.integers(1, highest, size)) for highest in (8000, 800))
+            table = pa.Table.from_arrays([pc.replace_substring(stamps, "Z", "+00:00"), *tokens], ["t", "i", "o"])
+            pacsv.write_csv(table, stream, pacsv.WriteOptions(include_header=False, quoting_style="none"))
+
+
+def _apart(*command: str) -> dict[str, Any]:
+    """What a command of this module prints, run in a process of its own."""
+    call = [sys.executable, "-m", "sageserve_lib.bench", *command]
+    return dict(json.loads(subprocess.run(call, check=True, capture_output=True).stdout))
+
+
+def _row_of_seconds(what: str, run: dict[str, Any], target_s: float) -> dict:
+    note = f"streamed to Parquet; peak memory {run['peak_mib']:.0f} MiB, the whole process"
+    return {
+        "what": what, "value": run["wall_s"], "unit": "s", "target": target_s, "more_is_better": False, "note": note
+    }  # fmt: skip
 
 
 def _spec_of(requests: int) -> WorkloadSpec:
@@ -139,8 +172,7 @@ def growth() -> list[dict]:
         for requests in (1_000_000, LARGE_REQUESTS):
             file = Path(folder, f"{requests}.parquet")
             generate(_spec_of(requests), file)
-            command = [sys.executable, "-m", "sageserve_lib.bench", "stream", str(file)]
-            runs = [json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(2)]
+            runs = [_apart("stream", str(file)) for _ in range(2)]
             measured.append(min(runs, key=lambda run: run["cpu_s"]))
             file.unlink()
     small, large = (run["cpu_s"] / run["requests"] for run in measured)
@@ -232,19 +264,20 @@ def show(rows: list[dict]) -> None:
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.command("stream", hidden=True)(stream)
 app.command("write", hidden=True)(write)
+app.command("convert-csv", hidden=True)(convert_csv)
 
 
 @app.callback(invoke_without_command=True)
 def main(
     context: typer.Context,
     scale: float = typer.Option(1.0, help="Scale of the default week, for a quick look."),
-    quick: bool = typer.Option(False, "--quick", help="Leave out the 20-million-request run."),
+    quick: bool = typer.Option(False, "--quick", help="Leave out the runs of 20 and 44 million requests."),
 ) -> None:
     """Measure and print."""
     if context.invoked_subcommand:
         return
     rows = []
-    for part in (lambda: simulator(scale), solvers, forecasts, generator, *(() if quick else (growth,))):
+    for part in (lambda: simulator(scale), solvers, forecasts, generator, *(() if quick else (importer, growth))):
         rows += part()
     for row in rows:
         if row["target"] is not None:

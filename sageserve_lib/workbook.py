@@ -25,7 +25,7 @@ from sageserve_lib.policies import REGISTRY, Policy
 from sageserve_lib.scorecard import scorecard
 from sageserve_lib.simulation import RequestFile, SimulationResult, fleet_models, fleet_regions, horizon_s, simulate
 from sageserve_lib.status import StatusLine
-from sageserve_lib.trace import Defaults, Trace, open_trace
+from sageserve_lib.trace import Reading, Trace, open_trace
 from sageserve_lib.workload import DEFAULT_WORKLOAD, WorkloadSpec, cached_trace, history_demand, load_workload
 
 #: Policies of the default report, the baseline first.
@@ -50,8 +50,8 @@ class Workbook:
         Name of a synthetic workload or a YAML file.
     workload_changes : iterable of str
         Changes to it, ``path=value`` each (see ``workload.load_workload``).
-    defaults : mapping
-        region, model and tier for a trace without these columns; empty text for the built-in ones.
+    reading : mapping
+        How to read the trace, where its file does not say it: fields of ``Reading``.
     policies : iterable of str
         Policies to simulate.
     per_request : bool
@@ -72,7 +72,7 @@ class Workbook:
         scale: float = 1.0,
         days: float = 7.0,
         history_days: float = 14.0,
-        defaults: Mapping[str, str] | None = None,
+        reading: Mapping[str, str] | None = None,
         policies: Iterable[str] = DEFAULT_POLICIES,
         per_request: bool = False,
         workload: str = DEFAULT_WORKLOAD,
@@ -88,7 +88,7 @@ class Workbook:
             raise InputError(f"Unknown policies {', '.join(unknown)}; there are {', '.join(sorted(REGISTRY))}.")
         self.spec = None
         if trace:
-            self.trace: Trace = open_trace(trace, Defaults(**(defaults or {})))
+            self.trace: Trace = open_trace(trace, Reading(**(reading or {})))
         else:
             definition = load_workload(workload, workload_changes)
             self.spec = WorkloadSpec(scale, days, history_days, seed, workload=definition)

@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 
 from sageserve_lib import __version__, cli
 
+pytestmark = pytest.mark.usefixtures("generated")
+
 HEADER = "arrival_s,region,model,tier,prompt_tokens,output_tokens"
 GOOD = f"""{HEADER}
 0.0,eastus,Llama-2-70B,IW-F,100,10
@@ -256,7 +258,7 @@ def test_unexpected_error_is_one_paragraph_and_a_log(sageserve: Run, monkeypatch
         msg = "surprise"
         raise KeyError(msg)
 
-    monkeypatch.setattr(cli, "_open", broken)
+    monkeypatch.setattr("sageserve_lib.trace.open_trace", broken)
     done = sageserve("trace", "validate", "x.csv")
     assert done.status == 1
     assert done.err.startswith("error: KeyError: 'surprise'\nThe details are in ")

@@ -43,7 +43,7 @@ def test_same_seed_same_bytes_other_seed_other_requests(tmp_path) -> None:
 
 @pytest.mark.parametrize("chunk_min", [15, 45, 360, 1440])
 def test_the_bytes_do_not_depend_on_how_much_is_made_at_once(tmp_path, monkeypatch, chunk_min: int) -> None:
-    monkeypatch.setattr("sageserve_lib.trace.ROWS", 3000)
+    monkeypatch.setattr("sageserve_lib.canonical.ROWS", 3000)
     spec = WorkloadSpec(scale=0.02, days=0.71, seed=3)
     generate(spec, tmp_path / "hours")
     generate(spec, tmp_path / "other", chunk_min)
@@ -60,7 +60,7 @@ def test_a_chunk_is_made_of_quarters_of_an_hour(chunk_min: int) -> None:
 
 
 def test_memory_does_not_grow_with_the_trace(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("sageserve_lib.trace.ROWS", 20_000)
+    monkeypatch.setattr("sageserve_lib.canonical.ROWS", 20_000)
     peaks = []
     for days in (1, 6):
         tracemalloc.start()
