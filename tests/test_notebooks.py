@@ -145,6 +145,16 @@ def test_times_of_every_request_are_written_on_demand(tmp_path: Path) -> None:
     assert list((tmp_path / "tables").glob(".*")) == []
 
 
+def test_workbook_takes_a_workload_and_changes_to_it() -> None:
+    wb = Workbook(workload="iw-niw-1-1", workload_changes=["iwf_share=1"], **SMALL)
+    demand = wb.demand()
+    assert set(demand.loc[demand["requests"] > 0, "tier"]) == {"IW-F", "NIW"}
+    assert demand["time"].min() == wb.start - pd.Timedelta(days=3)
+    assert "workload iw-niw-1-1" in wb.trace_notes[0]
+    with pytest.raises(InputError, match="did you mean 'niw_share'"):
+        Workbook(workload_changes=["niw_shar=1"], **SMALL)
+
+
 def test_unknown_policy_is_refused_by_name() -> None:
     with pytest.raises(InputError, match=r"Unknown policies best; there are .*lt-i"):
         Workbook(policies=["best"], **SMALL)

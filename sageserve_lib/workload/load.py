@@ -20,7 +20,7 @@ def workload_names() -> list[str]:
     return sorted(file.stem for file in paths.WORKLOADS.glob("*.yaml"))
 
 
-def load_workload(name_or_file: str | Path = DEFAULT_WORKLOAD, changes: Iterable[str] = ()) -> Workload:
+def load_workload(name_or_file: str | Path = DEFAULT_WORKLOAD, changes: str | Iterable[str] = ()) -> Workload:
     """A workload by name (``data/workloads/<name>.yaml``) or from a YAML file.
 
     Parameters
@@ -28,7 +28,7 @@ def load_workload(name_or_file: str | Path = DEFAULT_WORKLOAD, changes: Iterable
     name_or_file : str or Path
         A file may say ``based_on`` (a name, or a file beside it) and then hold only what differs: mappings are
         merged entry by entry, anything else replaces, and null takes an entry out.
-    changes : iterable of str
+    changes : iterable of str, or one
         ``path=value`` each: a dotted path to something there is, and YAML. ``niw_share=0.5``, ``bursts.level=[8, 8]``,
         ``models.Llama-2-70B.tokens.output.0.median_tokens=20``, ``events.collapse=null``.
 
@@ -44,7 +44,7 @@ def load_workload(name_or_file: str | Path = DEFAULT_WORKLOAD, changes: Iterable
         )
     origin = str(file)
     workload = _checked(_raw(file, ()), origin)
-    if changes := list(changes):
+    if changes := [changes] if isinstance(changes, str) else list(changes):
         raw = workload.model_dump(mode="json")
         problems = list(_changed(raw, changes, workload.name))
         if problems:
