@@ -81,7 +81,10 @@ def assert_contract(folder: Path, requests: int) -> None:
     assert list((folder / "figures").glob("*.svg"))
 
 
-@pytest.mark.parametrize(("name", "requests"), [("azure_2023_conv.csv", 19_366), ("azure_2023_code.csv", 8_819), ("mooncake_conversation.jsonl", 12_031)])
+@pytest.mark.parametrize(
+    ("name", "requests"),
+    [("azure_2023_conv.csv", 19_366), ("azure_2023_code.csv", 8_819), ("mooncake_conversation.jsonl", 12_031)],
+)
 def test_report_on_a_real_hour(name: str, requests: int, tmp_path: Path) -> None:
     folder = report(tmp_path, "--trace", str(shared(f"traces/{name}")))
     assert_contract(folder, requests)
