@@ -130,14 +130,14 @@ class Workbook:
         *frames: pd.DataFrame | dict | pd.Timestamp,
         see: str,
     ) -> None:
-        """Show the figure that ``draw`` makes of ``frames`` under a finding, or note why there is nothing to be found."""
-        if finding.told:
+        """Show the figure that ``draw`` makes of ``frames`` under a finding, or what is to be said instead."""
+        if finding.drawn:
             self.figure(draw(*frames), name, finding.text, see)
         else:
-            self.note(finding.text)
+            self.tell(finding)
 
     def tell(self, finding: Finding) -> None:
-        """Show a finding as a sentence, or note why there is nothing to be found."""
+        """Show a finding as a sentence, or note why nothing can be found."""
         if finding.told:
             self.say(f"**{finding.text}.**")
         else:

@@ -14,14 +14,19 @@ _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday",
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence; ``told`` is False when it says why nothing can be found."""
+    """A sentence. ``told`` is False when it says why nothing can be found, ``drawn`` when there is nothing to draw."""
 
     text: str
     told: bool = True
+    drawn: bool = True
 
 
 def _not(text: str) -> Finding:
-    return Finding(text, told=False)
+    return Finding(text, told=False, drawn=False)
+
+
+def _nothing(text: str) -> Finding:
+    return Finding(text, drawn=False)
 
 
 def amount(value: float) -> str:
@@ -115,7 +120,7 @@ def seasons(strength: pd.DataFrame) -> Finding:
     return Finding(f"{text}; a week's needs two weeks of demand")
 
 
-def weekend(levels: pd.DataFrame, tier: str = "IW-F") -> Finding:
+def weekend(levels: pd.DataFrame) -> Finding:
     """What is left at the weekend, from `weekday_weekend` by tier."""
     seen = levels[np.isfinite(levels["ratio"])]
     if seen.empty:
@@ -135,9 +140,13 @@ def change(growth: pd.DataFrame) -> Finding:
     most = seen.loc[seen["growth_pct"].abs().idxmax()]
     name = most.iloc[0]
     return Finding(
-        f"The last seven days have {total:+.0f} % requests against the seven before; most changed is {name} "
-        f"({most['growth_pct']:+.0f} %)"
+        f"The last seven days have {_signed(total)} % requests against the seven before; most changed is {name} "
+        f"({_signed(most['growth_pct'])} %)"
     )
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.0f}".replace("-", "−")
 
 
 def phase(phases: pd.DataFrame) -> Finding:
@@ -180,7 +189,7 @@ def burstiness(windows: pd.DataFrame) -> Finding:
         return _not("Too few requests to say how their number varies from second to second.")
     longest = told["window_s"].max()
     over = told.loc[told["window_s"] == longest, "dispersion"].median()
-    text = f"over {span(longest)} their number varies {amount(over)} times as much as chance alone"
+    text = f"over {span(longest)} their number has {amount(over)} times the variance of chance alone"
     local = told[(told["window_s"] == 60) & told["dispersion_local"].notna()]["dispersion_local"]
     if local.empty:
         return Finding(f"Requests in windows: {text}")
@@ -203,7 +212,7 @@ def burst_list(bursts: pd.DataFrame, minutes: int) -> Finding:
     if minutes < 30:
         return _not("Under half an hour of requests: there is no level that a burst could stand out from.")
     if bursts.empty:
-        return _not("No bursts: no model's interactive requests doubled for minutes at a time in any region.")
+        return _nothing("No bursts: no model's interactive requests doubled for minutes at a time in any region")
     row = bursts.iloc[0]
     many = "One burst" if len(bursts) == 1 else f"{len(bursts)} bursts, the largest"
     return Finding(
@@ -291,19 +300,25 @@ def deserving(verdicts: pd.DataFrame) -> Finding:
     )
 
 
-def shifts(level_shifts: pd.DataFrame) -> Finding:
-    """The largest level shift, from `level_shifts`."""
+def shifts(level_shifts: pd.DataFrame, hours: int) -> Finding:
+    """The largest level shift, from `level_shifts`; ``hours`` is the number of whole hours looked at."""
+    if hours < 48:
+        return _not("Under two days of whole hours: whether a level shifts cannot be told from the day's rhythm.")
     if level_shifts.empty:
-        return _not("No interactive series changes its level for good, beyond day and week.")
+        return _nothing("No interactive series changes its level for good, beyond day and week")
     row = level_shifts.iloc[0]
-    return Finding(
-        f"{row['model']} in {row['region']} goes to {100 * row['ratio']:.0f} % of its level at {row['time']:%Y-%m-%d %H:%M}"
-    )
+    together = level_shifts[level_shifts["model"] == row["model"]]
+    together = together[(together["time"] - row["time"]).abs() <= pd.Timedelta(hours=3)]
+    regions = sorted(map(str, together["region"].unique()))
+    where = f"in {len(regions)} regions" if len(regions) > 2 else f"in {' and '.join(regions)}"
+    percents = sorted({round(100 * ratio) for ratio in together["ratio"]})
+    to = f"{percents[0]}" if len(percents) == 1 else f"{percents[0]} to {percents[-1]}"
+    return Finding(f"{row['model']} goes to {to} % of its level at {row['time']:%Y-%m-%d %H:%M}, {where}")
 
 
 def odd(oddities: pd.DataFrame) -> Finding:
     """How many oddities of which kinds, from `oddities`."""
     if oddities.empty:
-        return _not("Nothing odd was found: no silences, level shifts, clock jumps or numbers that repeat.")
+        return _nothing("Nothing odd was found: no silences, level shifts, clock jumps or numbers that repeat")
     counts = oddities["what"].value_counts(sort=False)
     return Finding(f"Odd in this trace: {', '.join(f'{what} ({n})' for what, n in counts.items())}")

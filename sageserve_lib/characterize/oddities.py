@@ -34,12 +34,10 @@ def oddities(profile: Profile, demand: pd.DataFrame) -> pd.DataFrame:
         if row.share_pct >= CONSTANT_PCT:
             text = f"{row.share_pct:.0f} % of requests have exactly {row.tokens:,} {row.kind} tokens"
             rows.append(("constant tokens", row.model, pd.NaT, text))
-    for row in caps(profile).itertuples():
-        if row.cut:
-            text = (
-                f"{row.requests:,} requests have the largest {row.kind}, {row.tokens:,} tokens: a limit cuts them off"
-            )
-            rows.append(("limit", row.model, pd.NaT, text))
+    limits = caps(profile)
+    for (kind, tokens), part in limits[limits["cut"]].groupby(["kind", "tokens"], sort=True):
+        text = f"{part['requests'].sum():,} requests have the largest {kind}, {tokens:,} tokens: a limit cuts them off"
+        rows.append(("limit", ", ".join(part["model"]), pd.NaT, text))
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     frame["when"] = pd.to_datetime(frame["when"], utc=True)
     return frame

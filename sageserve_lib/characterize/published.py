@@ -94,7 +94,11 @@ def as_text(beside: pd.DataFrame) -> pd.DataFrame:
 def _range(low: float, high: float) -> str:
     if not np.isfinite(low):
         return "–"
-    ends = list(dict.fromkeys(f"{end:,.0f}" if abs(end) >= 100 else f"{end:.3g}" for end in (low, high)))
+    ends = list(
+        dict.fromkeys(
+            f"{end:,.0f}" if abs(end) >= 100 else f"{end:.3g}" if abs(end) >= 1 else f"{end:.2f}" for end in (low, high)
+        )
+    )
     return " to ".join(ends)
 
 
