@@ -14,6 +14,9 @@ from sageserve_lib.validation import INTERACTIVE_TIERS
 WINDOWS_S = (1, 10, 60, 600, 3600)
 LOCAL_BLOCK_S = 600
 _MINUTE_S = 60
+_WINDOW_COLUMNS = (
+    "region", "model", "tier", "window_s", "windows", "mean_requests", "dispersion", "dispersion_local",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,7 @@ class _Counted:
         windows = [
             pd.concat([names, self._windows.frame(window_s)], axis=1)[occurs] for window_s in self._windows.scales_s
         ]
-        return arrivals[occurs], pd.concat(windows) if windows else pd.DataFrame()
+        return arrivals[occurs], pd.concat(windows) if windows else pd.DataFrame(columns=list(_WINDOW_COLUMNS))
 
 
 def _names(trace: Trace) -> pd.DataFrame:

@@ -44,8 +44,8 @@ def seasonal_strength(y: np.ndarray, period: int) -> float:
 
     S and R are seasonal part and remainder of a robust STL of the square roots, which make swings at high and low level
     comparable (Wang, Smith and Hyndman 2006; Hyndman and Athanasopoulos, Forecasting, 4.3). The season is the same in
-    every period, and Var(R) is divided by the degrees of freedom that this leaves, so that noise has no strength however
-    few periods there are. Variances leave out the tenth of the values farthest from the median: outages and bursts. NaN
+    every period, and Var(R) is divided by the degrees of freedom that this leaves, so that noise has hardly any strength
+    however few periods there are. Variances leave out the tenth of the values farthest from the median: outages and bursts. NaN
     with fewer than two periods, or when the series does not vary.
     """
     periods = len(y) // period
