@@ -6,34 +6,20 @@ whether it was measured, calibrated (fitted to measurements) or modelled, and wh
 
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from sageserve_lib import paths
+from sageserve_lib.datafile import Data, load
 from sageserve_lib.errors import InputError
 from sageserve_lib.performance import DecodeTime, InstanceTimes, ModelShape, PrefillTime
 
 Label = Literal["measured", "calibrated", "modelled"]
 Share = Annotated[float, Field(ge=0, le=1)]
-M = TypeVar("M", bound=BaseModel)
 
 
-class _Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Gpu(_Data):
+class Gpu(Data):
     """One rentable VM type: its GPUs, memory and price."""
 
     gpus_per_vm: PositiveInt = 8
@@ -50,7 +36,7 @@ class Gpu(_Data):
         return self.gpus_per_vm * self.memory_gb * 1e9
 
 
-class FitError(_Data):
+class FitError(Data):
     """Relative errors of a fit over the measured rows, absolute values in per cent."""
 
     prefill_median_pct: NonNegativeFloat
@@ -60,7 +46,7 @@ class FitError(_Data):
     rows: PositiveInt
 
 
-class Performance(_Data):
+class Performance(Data):
     """Prefill and decode time of one model on one GPU type."""
 
     model: str
@@ -73,7 +59,7 @@ class Performance(_Data):
     fit_error: FitError | None = Field(default=None, description="None where nothing was measured to fit to")
 
 
-class Catalogue(_Data):
+class Catalogue(Data):
     """Everything that can be chosen from."""
 
     regions: tuple[str, ...]
@@ -105,7 +91,7 @@ class Catalogue(_Data):
         return (self.gpus[gpu].memory_bytes - shape.weights_bytes) / shape.kv_bytes_per_token
 
 
-class Acquisition(_Data):
+class Acquisition(Data):
     """Seconds until an acquired instance serves, by how it was got."""
 
     reclaim_s: NonNegativeFloat = 60.0
@@ -113,7 +99,7 @@ class Acquisition(_Data):
     cold_s: NonNegativeFloat = 7200.0
 
 
-class Sla(_Data):
+class Sla(Data):
     """What each tier is promised."""
 
     iwf_ttft_s: PositiveFloat = 1.0
@@ -121,7 +107,7 @@ class Sla(_Data):
     niw_e2e_s: PositiveFloat = 86_400.0
 
 
-class Scaling(_Data):
+class Scaling(Data):
     """The control loop, and the thresholds of the utilization policies."""
 
     interval_s: PositiveFloat = 15.0
@@ -135,14 +121,14 @@ class Scaling(_Data):
     load_window_s: PositiveFloat = 120.0
 
 
-class Routing(_Data):
+class Routing(Data):
     """Choice of region: the first below the threshold, else the least utilized (effective memory utilization)."""
 
     threshold: PositiveFloat = 0.7
     delay_s: NonNegativeFloat = 0.0
 
 
-class NiwQueue(_Data):
+class NiwQueue(Data):
     """Feeding of batch requests to endpoints."""
 
     feed_one_below: NonNegativeFloat = 0.6
@@ -150,7 +136,7 @@ class NiwQueue(_Data):
     promote_after_s: PositiveFloat = 36_000.0
 
 
-class Batching(_Data):
+class Batching(Data):
     """Limits of one instance's batch."""
 
     max_requests: PositiveInt = 256
@@ -168,14 +154,14 @@ class Batching(_Data):
         return self
 
 
-class Dpa(_Data):
+class Dpa(Data):
     """The deadline- and priority-aware scheduler's τ_n and τ_p."""
 
     urgent_s: PositiveFloat = Field(default=5.0, description="τ_n: a deadline this near is urgent")
     severe_s: NonNegativeFloat = Field(default=60.0, description="τ_p: a deadline missed by more than this is severe")
 
 
-class Planning(_Data):
+class Planning(Data):
     """The hourly plan: what the allocation model is given besides the forecast."""
 
     interval_s: PositiveFloat = 3600.0
@@ -186,7 +172,7 @@ class Planning(_Data):
     solver_gap: NonNegativeFloat = 1e-3
 
 
-class TimeTable(_Data):
+class TimeTable(Data):
     """A model's iteration times and memory given outright, in place of the catalogue's."""
 
     batch_tokens: tuple[PositiveFloat, ...]
@@ -222,7 +208,7 @@ class TimeTable(_Data):
         )
 
 
-class Scenario(_Data):
+class Scenario(Data):
     """A fleet and the rules it is run by."""
 
     name: str
@@ -245,25 +231,6 @@ class Scenario(_Data):
     time_tables: dict[str, TimeTable] = Field(default={}, description="by model, in place of the catalogue's times")
 
 
-def _load(kind: type[M], file: Path) -> M:
-    try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} is not YAML: {error}") from error
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}") from error
-    try:
-        return kind.model_validate(raw)
-    except ValidationError as error:
-        raise InputError(
-            [
-                f"{file}: {'.'.join(str(part) for part in problem['loc']) or 'the file'}: "
-                f"{problem['msg']} (value {str(problem['input'])[:80]!r})"
-                for problem in error.errors()
-            ]
-        ) from error
-
-
 def instance_times(scenario: Scenario, model: str) -> InstanceTimes:
     """Iteration times of ``model`` in a scenario: its own table, else the catalogue's fit.
 
@@ -282,7 +249,7 @@ def instance_times(scenario: Scenario, model: str) -> InstanceTimes:
 @cache
 def load_catalogue() -> Catalogue:
     """The project's catalogue."""
-    return _load(Catalogue, paths.CATALOGUE)
+    return load(Catalogue, paths.CATALOGUE)
 
 
 def scenario_names() -> list[str]:
@@ -303,7 +270,7 @@ def load_scenario(name_or_file: str | Path) -> Scenario:
         raise InputError(
             f"Unknown scenario {str(name_or_file)!r}: it is neither a file nor one of {', '.join(scenario_names())}."
         )
-    scenario = _load(Scenario, file)
+    scenario = load(Scenario, file)
     catalogue = load_catalogue()
     problems = []
     if scenario.gpu not in catalogue.gpus:

@@ -27,7 +27,7 @@ from sageserve_lib import paths
 from sageserve_lib.errors import InputError, SageServeError
 from sageserve_lib.status import STATUS_KEY
 
-Parameters = Mapping[str, str | int | float | bool]
+Parameters = Mapping[str, str | int | float | bool | list[str]]
 
 #: Tag of the cell that papermill adds with the parameters of the run, and of the cells it adds around an error.
 INJECTED_TAG = "injected-parameters"
@@ -207,7 +207,7 @@ def parameters_of(notebook: Path) -> tuple[str, ...]:
 
 def select_parameters(
     notebooks: Sequence[Path], common: Parameters, extra: Parameters | None = None
-) -> dict[Path, dict[str, str | int | float | bool]]:
+) -> dict[Path, Parameters]:
     """The parameters each notebook gets: those of ``common`` and ``extra`` that it declares.
 
     Raises
@@ -220,7 +220,7 @@ def select_parameters(
     problems = [_unknown(name, valid) for name in extra or {} if name not in valid]
     if problems:
         raise InputError(problems)
-    given = {**common, **(extra or {})}
+    given: Parameters = {**common, **(extra or {})}
     return {notebook: {name: given[name] for name in names if name in given} for notebook, names in declared.items()}
 
 

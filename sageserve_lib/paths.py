@@ -7,8 +7,12 @@ NOTEBOOKS = ROOT / "notebooks"
 DATA = ROOT / "data"
 CATALOGUE = DATA / "catalogue.yaml"
 SCENARIOS = DATA / "scenarios"
+WORKLOADS = DATA / "workloads"
 #: Generated traces and probed capacities: made on first use, keyed by content, safe to delete.
 GENERATED = DATA / "generated"
+#: Public traces: what they may be fetched from, and where they land.
+SOURCES = DATA / "sources.yaml"
+RAW = DATA / "raw"
 REPORTS = ROOT / "reports"
 
 NOTEBOOK_NAMES = (

@@ -1,24 +1,32 @@
-"""Request traces: the schema, opening a file as one, and writing the canonical Parquet form."""
+"""Request traces: opening any file as one.
+
+Canonical Parquet is used in place. Anything else is imported once: written in the canonical form to
+``data/generated``, under a name that says what it was made from, and every later pass reads that.
+"""
 
 import hashlib
-import os
-import uuid
+import json
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from sageserve_lib import readers
-from sageserve_lib.validation import COLUMNS, OPTIONAL, TEXT, TIERS, Check, Defaults, factorized
+from sageserve_lib import canonical, paths, readers
+from sageserve_lib.canonical import ROWS, write_parquet
+from sageserve_lib.errors import InputError
+from sageserve_lib.readers import Reading, Source
+from sageserve_lib.validation import COLUMNS, OPTIONAL, TEXT, TIERS, Check
 
-__all__ = ["COLUMNS", "OPTIONAL", "TIERS", "Defaults", "Trace", "open_trace", "summary", "write_parquet"]
+__all__ = ["COLUMNS", "OPTIONAL", "TIERS", "Reading", "Trace", "convert", "open_trace", "summary", "write_parquet"]
 
-ROWS = 500_000
+#: Part of an imported trace's key: raise it when the same file gives other requests or notes.
+_READERS_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -74,66 +82,70 @@ class Trace:
         return pd.concat(self.chunks(), ignore_index=True)
 
 
-def open_trace(path: str | Path, defaults: Defaults | None = None) -> Trace:
+@dataclass(frozen=True)
+class _Facts:
+    """What is known of a trace once all its rows are checked; ``labels`` of each text column."""
+
+    start: str
+    requests: int
+    duration_s: float
+    labels: dict[str, list[str]]
+    notes: list[str]
+
+
+def open_trace(path: str | Path, reading: Reading | None = None) -> Trace:
     """Open and check a trace.
 
     Parameters
     ----------
     path : str or Path
-        CSV or Parquet with the canonical columns, or Azure's public CSV format.
-    defaults : Defaults, optional
-        Region, model and tier for a trace without these columns.
+        CSV, JSON lines or Parquet, in the canonical or a public format, or with columns that ``reading`` names.
+    reading : Reading, optional
+        What the file does not say itself.
 
     Raises
     ------
     InputError
         With every problem found, up to 20.
     """
-    path = Path(path)
-    source = readers.open_source(path, defaults or Defaults())
-    check = Check(path.name, source.lines, source.problems)
-    for chunk in source.chunks(ROWS):
-        check.chunk(chunk)
-    check.done()
-    categories = {name: tuple(sorted(values)) for name, values in check.labels.items()}
-    categories |= {name: (value,) for name, value in source.defaults.items()}
-    chunks: Callable[[int], Iterator[pd.DataFrame]] = partial(_typed, source, categories)
-    if source.in_memory:
-        # Text is dropped for numbers here, which is smaller and need not be parsed at every pass.
-        chunks = readers.in_memory(pd.concat(chunks(ROWS), ignore_index=True))
+    path, reading = Path(path), reading or Reading()
+    source = readers.open_source(path, reading)
     with path.open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    file, filled = path, source.filled
+    if source.is_canonical:
+        facts = _checked(source)
+    else:
+        key = json.dumps([path.name, sha256, astuple(reading), _READERS_VERSION])
+        file, filled = paths.GENERATED / f"trace-{hashlib.sha256(key.encode()).hexdigest()[:16]}.parquet", {}
+        if not file.exists():
+            _import(source, file, keep_facts=True)
+        facts = _Facts(**json.loads(canonical.metadata_of(file)["trace_facts"]))
+    labels = {name: tuple(values) for name, values in facts.labels.items()}
     return Trace(
         name=path.name,
         path=path,
         sha256=sha256,
-        start=source.start,
-        requests=check.rows,
-        duration_s=check.last_arrival_s,
-        regions=categories["region"],
-        models=categories["model"],
-        tiers=tuple(tier for tier in TIERS if tier in categories["tier"]),
-        notes=source.notes,
-        _chunks=chunks,
+        start=pd.Timestamp(facts.start),
+        requests=facts.requests,
+        duration_s=facts.duration_s,
+        regions=labels["region"],
+        models=labels["model"],
+        tiers=tuple(tier for tier in TIERS if tier in labels["tier"]),
+        notes=tuple(facts.notes),
+        _chunks=partial(canonical.chunks, file, labels, filled),
     )
 
 
-def _typed(source: readers.Source, categories: dict[str, tuple[str, ...]], rows: int) -> Iterator[pd.DataFrame]:
-    """Checked chunks with the schema's columns and types."""
-    for raw in source.chunks(rows):
-        data: dict[str, object] = {}
-        for name in (*COLUMNS, *OPTIONAL):
-            if name in source.defaults:
-                data[name] = pd.Categorical.from_codes(np.zeros(len(raw), dtype=np.int8), list(categories[name]))
-            elif name in TEXT and name in raw.columns:
-                codes, labels = factorized(raw[name])
-                # One more at the end, where code -1 (nothing) finds it.
-                places = pd.Index(categories[name], dtype=object).get_indexer([*labels, ""])
-                data[name] = pd.Categorical.from_codes(places[codes], list(categories[name]))
-            elif name in raw.columns:
-                dtype = np.float64 if name == "arrival_s" else np.int32
-                data[name] = pd.to_numeric(raw[name]).to_numpy(dtype)
-        yield pd.DataFrame(data)
+def convert(source: str | Path, target: Path, reading: Reading | None = None) -> int:
+    """Write a trace in the canonical form to ``target``, which appears when it is complete; the number of requests.
+
+    Raises
+    ------
+    InputError
+        With every problem found, up to 20.
+    """
+    return _import(readers.open_source(Path(source), reading or Reading()), target, keep_facts=False).requests
 
 
 def summary(trace: Trace) -> pd.DataFrame:
@@ -148,68 +160,83 @@ def summary(trace: Trace) -> pd.DataFrame:
     return pd.concat(parts).groupby(keys, observed=True).sum().reset_index()
 
 
-def write_parquet(frames: Iterable[pd.DataFrame], path: Path, start: pd.Timestamp) -> None:
-    """Write requests in the canonical form; ``path`` appears when it is complete.
+class _Seen:
+    """Passes frames on, and gathers what has to be known of all of them."""
 
-    Parameters
-    ----------
-    frames : iterable of DataFrame
-        In order of arrival. A row group holds whole frames, as many as fit into 500 000 rows, since readers take a
-        row group at a time; or a part of a larger frame.
-    path : Path
-    start : Timestamp
-        Moment of ``arrival_s`` zero, with time zone.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writer = None
-    try:
-        for table in _row_groups(frames, start):
-            if writer is None:
-                writer = pq.ParquetWriter(partial, table.schema, compression="zstd")
-            writer.write_table(table, row_group_size=ROWS)
-        if writer is None:
-            msg = "there are no requests to write"
-            raise ValueError(msg)
-        writer.close()
-        writer = None
-        partial.replace(path)
-    finally:
-        if writer is not None:
-            writer.close()
-        partial.unlink(missing_ok=True)
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.requests = self.backwards = 0
+        self.first_s, self.last_s, self._previous_s = np.inf, -np.inf, -np.inf
+        self.labels: dict[str, set[str]] = {}
 
+    def each(self, frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        """The frames as they are."""
+        for frame in frames:
+            seconds = frame["arrival_s"].to_numpy()
+            self.backwards += int((np.diff(seconds, prepend=self._previous_s) < 0).sum())
+            self._previous_s = seconds[-1]
+            self.requests += len(frame)
+            self.first_s, self.last_s = min(self.first_s, seconds.min()), max(self.last_s, seconds.max())
+            for name in TEXT:
+                if name in frame.columns:
+                    found = np.unique(frame[name].cat.codes)
+                    self.labels.setdefault(name, set()).update(frame[name].cat.categories[found])
+            yield frame
 
-def _row_groups(frames: Iterable[pd.DataFrame], start: pd.Timestamp) -> Iterator[pa.Table]:
-    """Requests as tables of the canonical schema; whole frames up to ROWS rows together."""
-    tables: list[pa.Table] = []
-    schema = None
-    for frame in frames:
-        if frame.empty:
-            continue
-        if schema is None:
-            schema = _schema([*COLUMNS, *(name for name in OPTIONAL if name in frame.columns)], start)
-        if tables and sum(map(len, tables)) + len(frame) > ROWS:
-            yield pa.concat_tables(tables)
-            tables = []
-        tables.append(_plain(pa.Table.from_pandas(frame[schema.names], preserve_index=False), schema))
-    if tables:
-        yield pa.concat_tables(tables)
+    def settled(self) -> tuple[float, pd.Timestamp]:
+        """Seconds to add to every arrival, and the moment of zero then."""
+        return self._source.format.clock.settle(float(self.first_s))
+
+    def facts(self, start: pd.Timestamp, shift_s: float = 0.0) -> _Facts:
+        """All of it."""
+        notes = list(self._source.notes())
+        if self.backwards:
+            notes.append(
+                f"Requests out of order of time are sorted: {self.backwards:,} came before the one above them."
+            )
+        labels = {name: sorted(values) for name, values in self.labels.items()}
+        return _Facts(start.isoformat(), self.requests, float(self.last_s + shift_s), labels, notes)
 
 
-def _schema(columns: list[str], start: pd.Timestamp) -> pa.Schema:
-    text = pa.dictionary(pa.int32(), pa.string())
-    kinds = {"arrival_s": pa.float64(), "prompt_tokens": pa.int32(), "output_tokens": pa.int32()}
-    fields = [pa.field(name, kinds.get(name, text)) for name in columns]
-    return pa.schema(fields, metadata={"trace_start": start.isoformat()})
+def _checked(source: Source) -> _Facts:
+    """Check a canonical Parquet file."""
+    check, seen = Check(source.name, source.problems), _Seen(source)
+    for _ in seen.each(source.frames(check)):
+        pass
+    check.done(source.file.lines)
+    return seen.facts(seen.settled()[1])
 
 
-def _plain(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Bring columns to the schema's types, whatever kind of text they were."""
-    columns = []
-    for kind in schema:
-        column = table[kind.name]
-        if pa.types.is_dictionary(kind.type):
-            column = column.cast(pa.string()).dictionary_encode()
-        columns.append(column.cast(kind.type))
-    return pa.Table.from_arrays(columns, schema=schema)
+def _import(source: Source, target: Path, keep_facts: bool) -> _Facts:
+    """Check a file's requests and write them to ``target`` in the canonical form, in order of time."""
+    check, seen = Check(source.name, source.problems), _Seen(source)
+
+    def metadata() -> dict[str, str]:
+        check.done(source.file.lines)
+        if not seen.requests:
+            raise InputError(f"{source.name} has no request that can be used; expected at least one")
+        shift_s, start = seen.settled()
+        facts = {"trace_facts": json.dumps(asdict(seen.facts(start, shift_s)))} if keep_facts else {}
+        return {"trace_start": start.isoformat(), **facts}
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with (
+        canonical.partial_file(target) as first,
+        Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress,
+    ):
+        task = progress.add_task(f"Reading {source.name}")
+        shown = seen.each(source.frames(check))
+
+        def counted() -> Iterator[pd.DataFrame]:
+            for frame in shown:
+                progress.update(task, description=f"Reading {source.name}: {seen.requests:,} requests")
+                yield frame
+
+        write_parquet(counted(), first, metadata=metadata)
+        shift_s, start = seen.settled()
+        if seen.backwards or shift_s:
+            progress.update(task, description=f"Sorting {seen.requests:,} requests of {source.name}")
+            write_parquet(canonical.in_order(first, shift_s), target, metadata=metadata)
+        else:
+            first.replace(target)
+    return seen.facts(start, shift_s)

@@ -16,7 +16,7 @@ import pandas as pd
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
-from sageserve_lib import characterize, costs, tables, workload
+from sageserve_lib import characterize, costs, tables
 from sageserve_lib.allocation import AllocationPlanner, choose_solver, planned_demand, theta_tps
 from sageserve_lib.catalogue import Scenario, load_scenario
 from sageserve_lib.characterize.findings import Finding
@@ -26,7 +26,8 @@ from sageserve_lib.policies import REGISTRY, Policy
 from sageserve_lib.scorecard import scorecard
 from sageserve_lib.simulation import RequestFile, SimulationResult, fleet_models, fleet_regions, horizon_s, simulate
 from sageserve_lib.status import StatusLine
-from sageserve_lib.trace import Defaults, Trace, open_trace
+from sageserve_lib.trace import Reading, Trace, open_trace
+from sageserve_lib.workload import DEFAULT_WORKLOAD, WorkloadSpec, cached_trace, history_demand, load_workload
 
 #: Policies of the default report, the baseline first.
 DEFAULT_POLICIES = ("siloed", "reactive", "lt-i", "lt-u", "lt-ua", "chiron", "static-peak", "oracle")
@@ -46,8 +47,12 @@ class Workbook:
         Where tables, figures and notes are written, and read back; empty to keep them in the notebook.
     seed, scale, days, history_days
         Of the synthetic workload; the seed also of probing.
-    defaults : mapping
-        region, model and tier for a trace without these columns; empty text for the built-in ones.
+    workload : str
+        Name of a synthetic workload or a YAML file.
+    workload_changes : iterable of str
+        Changes to it, ``path=value`` each (see ``workload.load_workload``).
+    reading : mapping
+        How to read the trace, where its file does not say it: fields of ``Reading``.
     policies : iterable of str
         Policies to simulate.
     per_request : bool
@@ -56,7 +61,7 @@ class Workbook:
     Raises
     ------
     InputError
-        If the trace, the scenario or a policy's name is bad.
+        If the trace, the scenario, the workload or a policy's name is bad.
     """
 
     def __init__(
@@ -68,9 +73,11 @@ class Workbook:
         scale: float = 1.0,
         days: float = 7.0,
         history_days: float = 14.0,
-        defaults: Mapping[str, str] | None = None,
+        reading: Mapping[str, str] | None = None,
         policies: Iterable[str] = DEFAULT_POLICIES,
         per_request: bool = False,
+        workload: str = DEFAULT_WORKLOAD,
+        workload_changes: Iterable[str] = (),
     ) -> None:
         self.scenario: Scenario = load_scenario(scenario)
         self.folder = Path(run_dir) if run_dir else None
@@ -82,10 +89,11 @@ class Workbook:
             raise InputError(f"Unknown policies {', '.join(unknown)}; there are {', '.join(sorted(REGISTRY))}.")
         self.spec = None
         if trace:
-            self.trace: Trace = open_trace(trace, Defaults(**(defaults or {})))
+            self.trace: Trace = open_trace(trace, Reading(**(reading or {})))
         else:
-            self.spec = workload.WorkloadSpec(scale=scale, days=days, history_days=history_days, seed=seed)
-            self.trace = open_trace(workload.cached_trace(self.spec))
+            definition = load_workload(workload, workload_changes)
+            self.spec = WorkloadSpec(scale, days, history_days, seed, workload=definition)
+            self.trace = open_trace(cached_trace(self.spec))
         self.regions = fleet_regions(self.trace, self.scenario)
         self.models = fleet_models(self.trace, self.scenario)
         self._results: dict[str, SimulationResult] = {}
@@ -202,7 +210,10 @@ class Workbook:
         """What had to be assumed about the trace, and parts of the scenario it does not use."""
         notes = list(self.trace.notes)
         if self.spec is not None:
-            notes.insert(0, f"The trace is synthetic, shaped after the week SageServe describes (seed {self.seed}).")
+            definition = self.spec.workload
+            notes.insert(
+                0, f"The trace is synthetic (workload {definition.name}, seed {self.seed}). {definition.description}"
+            )
         for what, used, all_of in (
             ("regions", self.regions, self.scenario.regions),
             ("models", self.models, self.scenario.models),
@@ -273,7 +284,7 @@ class Workbook:
     def _demand(self) -> pd.DataFrame:
         if self.spec is None or not self.spec.history_days:
             return characterize.demand_table(self.trace, interval_for(self.trace.duration_s))
-        return pd.concat([workload.history_demand(self.spec), characterize.demand_table(self.trace)], ignore_index=True)
+        return pd.concat([history_demand(self.spec), characterize.demand_table(self.trace)], ignore_index=True)
 
     def _forecast(self) -> pd.DataFrame:
         result = forecast_week(self.demand(), self.start, self.start + pd.Timedelta(seconds=self.trace.duration_s))

@@ -26,7 +26,8 @@ def shared(name: str):
 
 
 @pytest.fixture
-def generated(tmp_path, monkeypatch):
+def generated(tmp_path_factory, monkeypatch):
     """A folder of its own for generated data."""
-    monkeypatch.setattr(paths, "GENERATED", tmp_path / "generated")
-    return tmp_path / "generated"
+    folder = tmp_path_factory.mktemp("generated")
+    monkeypatch.setattr(paths, "GENERATED", folder)
+    return folder

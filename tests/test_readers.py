@@ -13,7 +13,12 @@ from hypothesis import strategies as st
 
 from sageserve_lib import readers, validation
 from sageserve_lib.errors import InputError
-from sageserve_lib.trace import COLUMNS, OPTIONAL, TIERS, Defaults, open_trace, summary, write_parquet
+from sageserve_lib.readers import formats
+from sageserve_lib.readers.clocks import Numbers
+from sageserve_lib.readers.columns import Columns
+from sageserve_lib.trace import COLUMNS, OPTIONAL, TIERS, Reading, open_trace, summary, write_parquet
+
+pytestmark = pytest.mark.usefixtures("generated")
 
 HEADER = ",".join(COLUMNS)
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens"
@@ -26,7 +31,7 @@ def csv_file(folder: Path, content: str | bytes, name: str = "t.csv") -> Path:
     return file
 
 
-def problems_of(file: Path, defaults: Defaults | None = None) -> tuple[str, ...]:
+def problems_of(file: Path, defaults: Reading | None = None) -> tuple[str, ...]:
     before = sorted(file.parent.iterdir()) if file.parent.is_dir() else []
     with pytest.raises(InputError) as refused:
         open_trace(file, defaults)
@@ -49,15 +54,15 @@ def rows_of(count: int) -> pd.DataFrame:
 
 
 def test_row_and_line_are_right_with_blank_lines(tmp_path: Path) -> None:
-    file = csv_file(tmp_path, f"\n{HEADER}\r\n\r\n0,a,b,IW-F,5,3\r\n   \r\n\r\n1,a,b,IW-F,0,3\r\n\r\n")
+    file = csv_file(tmp_path, f"\n{HEADER}\r\n\r\n0,a,b,IW-F,5,3\r\n\r\n\r\n1,a,b,IW-F,0,3\r\n\r\n")
     (problem,) = problems_of(file)
     assert "row 2 (line 7), column prompt_tokens: '0'" in problem
 
 
-def test_no_line_is_claimed_where_values_hold_line_breaks(tmp_path: Path) -> None:
+def test_rows_whose_values_hold_line_breaks_are_found_by_the_line_they_begin_on(tmp_path: Path) -> None:
     file = csv_file(tmp_path, f'{HEADER},prompt\n0,a,b,IW-F,5,3,"two\nlines"\n1,a,b,IW-F,0,3,x\n')
     (problem,) = problems_of(file)
-    assert "t.csv, row 2, column prompt_tokens: '0'" in problem
+    assert "t.csv, row 2 (line 4), column prompt_tokens: '0'" in problem
 
 
 def test_blank_lines_byte_order_mark_and_padding_are_no_problem(tmp_path: Path) -> None:
@@ -70,12 +75,16 @@ def test_blank_lines_byte_order_mark_and_padding_are_no_problem(tmp_path: Path) 
 @pytest.mark.parametrize("field", ["9", ""])
 def test_first_row_longer_than_the_header_does_not_shift_columns(tmp_path: Path, field: str) -> None:
     (problem,) = problems_of(csv_file(tmp_path, f"{HEADER}\n0,a,b,IW-F,5,3,{field}\n1,a,b,IW-F,5,3,{field}\n"))
-    assert "row 1 (line 2)" in problem and "more fields than the header" in problem
+    assert problem == "t.csv, row 1 (line 2): it has 7 fields; expected 6, as the header has"
 
 
-def test_short_row_names_the_column_that_is_missing(tmp_path: Path) -> None:
-    (problem,) = problems_of(csv_file(tmp_path, f"{HEADER}\n0,a,b,IW-F,5\n"))
-    assert "row 1 (line 2), column output_tokens: ''" in problem
+def test_a_short_row_is_told_with_what_is_wrong_before_it(tmp_path: Path) -> None:
+    rows = "".join(f"{k},a,b,IW-F,5,3\n" for k in range(400_000))
+    problems = problems_of(csv_file(tmp_path, f"{HEADER}\n0,a,b,IW-F,0,3\n{rows}0,a,b,IW-F,5\n"))
+    assert [text.partition(";")[0] for text in problems] == [
+        "t.csv, row 1 (line 2), column prompt_tokens: '0'",
+        "t.csv, row 400,002 (line 400,003): it has 5 fields",
+    ]
 
 
 def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
@@ -89,14 +98,13 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     assert "'region' is there 2 times" in problems_of(tmp_path / "t.parquet")[0]
 
 
-def test_missing_columns_bad_values_and_bad_defaults_are_told_together(tmp_path: Path) -> None:
+def test_missing_columns_and_bad_defaults_are_told_together(tmp_path: Path) -> None:
     file = csv_file(tmp_path, "arrival_s,prompt_tokens\n-1,5\n")
-    told = "\n".join(problems_of(file, Defaults(tier="GOLD", model="\x1b[31m")))
+    told = "\n".join(problems_of(file, Reading(tier="GOLD", model="\x1b[31m")))
     for text in [
         "no column 'output_tokens'; it has 'arrival_s', 'prompt_tokens'",
         "--default-tier: 'GOLD'; expected one of IW-F, IW-N, NIW",
         "--default-model: '\\x1b[31m'; expected printable text",
-        "column arrival_s: '-1'",
     ]:
         assert text in told
 
@@ -104,15 +112,19 @@ def test_missing_columns_bad_values_and_bad_defaults_are_told_together(tmp_path:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (HEADER.encode() + b"\n" + b"0,a,b,IW-F,5,3\n" * 9000 + b"1,a\x00,b,IW-F,5,3\n", "line 9,002 has a NUL byte"),
+        (
+            HEADER.encode() + b"\n" + b"0,a,b,IW-F,5,3\n" * 9000 + b"1,a\x00,b,IW-F,5,3\n",
+            "row 9,001 (line 9,002), column region: 'a\\x00'",
+        ),
         (HEADER.encode() + b"\n0,a,b,IW-F,5,3\n1,caf\xe9,b,IW-F,5,3\n", "line 3 is not UTF-8 text (byte 0xe9)"),
         (f"{HEADER}\n0,a,b,IW-F,5,3\n".encode("utf-16"), "UTF-16"),
         (b"\n \n\n", "is empty"),
         (b"\xef\xbb\xbf", "is empty"),
-        (f"{HEADER}\n".replace(",", ";").encode(), "no column 'arrival_s'"),
+        (f"{HEADER}\n".replace(",", "|").encode(), "no column 'arrival_s'"),
         (b'{"timestamp": 0, "input_length": 6758}\n{"timestamp": 1, "input_length": 7}\n', "no column 'arrival_s'"),
-        (f'{HEADER}\n0,a,b,IW-F,5,"3\n'.encode(), "not CSV"),
-        (b"\x1f\x8b\x08\x00compressed", "is binary"),
+        (f'{HEADER}\n0,a,b,IW-F,5,"3\n'.encode(), "a quoted value does not end"),
+        (b"\x1f\x8b\x08\x00compressed", "cannot be read: Truncated compressed stream"),
+        (b'{"timestamp": 0, "input_length": \n', "line 1 is not JSON"),
     ],
 )
 def test_what_is_no_csv_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
@@ -214,7 +226,7 @@ def test_parquet_cut_short_is_refused(tmp_path: Path) -> None:
         ("tier", pa.array([True, False]), "its type is bool; expected text"),
         ("arrival_s", pa.array([0, 1], pa.timestamp("us")), "its type is timestamp[us]; expected numbers"),
         ("prompt_tokens", pa.array(["1", "2"]), "its type is string; expected numbers"),
-        ("prompt_tokens", pa.array([1, None]), "row 2, column prompt_tokens: nan; expected a whole number"),
+        ("prompt_tokens", pa.array([1, None]), "row 2, column prompt_tokens: nothing; expected a whole number"),
         ("output_tokens", pa.array([1, 2**40]), "row 2, column output_tokens: 1099511627776"),
         ("arrival_s", pa.array([0.0, float("nan")]), "row 2, column arrival_s: nan; expected a finite number"),
         ("model", pa.array(["a", None]), "row 2, column model: nothing; expected some text"),
@@ -267,10 +279,9 @@ def test_start_is_assumed_and_said_where_it_is_not_told(tmp_path: Path) -> None:
 
 
 def test_parquet_is_streamed_in_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sageserve_lib.trace.ROWS", 5000)
+    monkeypatch.setattr("sageserve_lib.canonical.ROWS", 5000)
     write_parquet((rows_of(2000).assign(arrival_s=float(k)) for k in range(100)), tmp_path / "t.parquet", START)
-    # Whole frames, as many as fit.
-    assert pq.ParquetFile(tmp_path / "t.parquet").num_row_groups == 50
+    assert pq.ParquetFile(tmp_path / "t.parquet").num_row_groups == 40
     trace = open_trace(tmp_path / "t.parquet")
     tracemalloc.start()
     seen = sum(len(chunk) for chunk in trace.chunks(1000))
@@ -329,7 +340,7 @@ def test_azure_years_out_of_reach_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["azure_2023_conv.csv", "azure_2023_code.csv"])
 def test_azure_traces_keep_every_request_and_token(name: str) -> None:
     raw = pd.read_csv(shared(f"traces/{name}"))
-    trace = open_trace(shared(f"traces/{name}"), Defaults(region="westus"))
+    trace = open_trace(shared(f"traces/{name}"), Reading(region="westus"))
     frame = trace.frame()
     assert len(frame) == trace.requests == len(raw)
     assert frame["prompt_tokens"].sum() == raw["ContextTokens"].clip(lower=1).sum()
@@ -342,18 +353,20 @@ def test_azure_traces_keep_every_request_and_token(name: str) -> None:
         assert told in trace.notes
 
 
-def test_a_new_public_format_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def convert(file: str, raw: pd.DataFrame, check: validation.Check) -> tuple[pd.DataFrame, pd.Timestamp, list[str]]:
-        check.tokens(raw["in"])
-        frame = pd.DataFrame({"arrival_s": raw["ms"].astype(float) / 1000, "prompt_tokens": raw["in"]})
-        return frame.assign(output_tokens=raw["out"]), START, [f"{file} is in another format."]
+def test_a_new_format_is_one_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Other(formats.Canonical):
+        name, title, columns = "other", "another format", ("ms", "in", "out")
 
-    known = readers.PublicFormat("Other", ("ms", "in", "out"), convert)
-    monkeypatch.setattr(readers, "PUBLIC_FORMATS", (*readers.PUBLIC_FORMATS, known))
+        def requests(self, columns: Columns, check: validation.Check) -> formats.Requests:
+            seconds, good = Numbers(per_s=1000).arrivals(columns, "ms", check)
+            (prompt, right, _), (output, _, _) = columns.tokens("in"), columns.tokens("out")
+            return formats.Requests(seconds, prompt, output, good & right)
+
+    monkeypatch.setattr(readers, "FORMATS", (*readers.FORMATS, Other))
     trace = open_trace(csv_file(tmp_path, "ms,in,out\n0,5,6\n1500,7,8\n"))
-    assert trace.duration_s == 1.5 and trace.start == START
+    assert trace.duration_s == 1.5 and trace.start == readers.ASSUMED_START
     assert "row 1 (line 2), column in: '0'" in problems_of(csv_file(tmp_path, "ms,in,out\n0,0,6\n"))[0]
-    assert "or Other's ms, in, out" in problems_of(csv_file(tmp_path, "ms,in\n0,0\n"))[0]
+    assert "or ms, in, out (another format)" in problems_of(csv_file(tmp_path, "ms,in\n0,0\n"))[0]
 
 
 def test_written_row_groups_are_bounded_and_carry_only_the_schema(tmp_path: Path) -> None:
@@ -399,7 +412,7 @@ def test_azure_rows_keep_the_canonical_text_columns_they_have(tmp_path: Path) ->
 def test_azure_times_without_zone_are_counted_where_others_have_one(tmp_path: Path) -> None:
     rows = "2023-11-16 18:00:09+00:00,1,1\n2023-11-16 18:00:10,1,1\n"
     trace = open_trace(csv_file(tmp_path, f"{AZURE}\n{rows}"))
-    assert "; 1 of its times name no zone and are taken as UTC." in trace.notes[0]
+    assert "1 of its times name no zone and are taken as UTC." in trace.notes
 
 
 def test_an_optional_parquet_column_without_any_value_is_read(tmp_path: Path) -> None:

@@ -17,15 +17,15 @@ COMMON = ("trace", "scenario", "run_dir", "seed", "scale", "days", "history_days
 
 #: From the bottom up; a module may import from its own layer and those before it.
 LAYERS = (
-    {"errors", "paths", "tables", "status", "__init__"},
-    {"performance", "catalogue", "validation", "readers", "trace"},
-    {"workload", "characterize", "forecast", "policies"},
+    {"errors", "paths", "datafile", "tables", "status", "__init__"},
+    {"performance", "catalogue", "validation", "readers", "canonical", "trace"},
+    {"workload", "servegen", "fetch", "characterize", "forecast", "policies"},
     {"simulation"},
     {"allocation"},
     {"costs", "scorecard", "figures", "published"},
     {"sanitize", "html", "index", "progress", "notebooks", "run"},
     {"workbook", "report", "bench"},
-    {"cli"},
+    {"cli", "cli_fetch"},
 )
 
 

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sageserve_lib.errors import InputError
-from sageserve_lib.trace import COLUMNS, TIERS, Defaults, open_trace, write_parquet
+from sageserve_lib.trace import COLUMNS, TIERS, Reading, open_trace, write_parquet
+
+pytestmark = pytest.mark.usefixtures("generated")
 
 HEADER = ",".join(COLUMNS)
 START = pd.Timestamp("2026-03-02T10:30:00+01:00")
@@ -70,6 +72,28 @@ def test_same_requests_give_the_same_bytes(tmp_path: Path) -> None:
     assert open_trace(tmp_path / "a").sha256 == hashlib.sha256((tmp_path / "a").read_bytes()).hexdigest()
 
 
+def test_frames_of_any_length_give_the_same_bytes_and_full_row_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sageserve_lib.canonical.ROWS", 40)
+    rows = [(float(k), f"r{k % 7}", f"m{k // 50}", TIERS[k % 3], k + 1, 1) for k in range(100)]
+    frame = frame_of(rows).assign(app=["x", "", "y", "x"] * 25)
+    categorical = frame.astype({"region": "category", "model": "category", "app": "category"})
+    # Of pieces' own categories, some text and some not, more or less than a row group at a time.
+    cuts = {
+        "whole": [frame],
+        "categories": [categorical],
+        "ones": [frame.iloc[k : k + 1] for k in range(100)],
+        "mixed": [categorical.iloc[:45], frame.iloc[45:50].astype({"region": "category"}), frame.iloc[50:]],
+    }
+    for name, frames in cuts.items():
+        write_parquet(frames, tmp_path / name, START)
+        assert (tmp_path / name).read_bytes() == (tmp_path / "whole").read_bytes(), name
+    meta = pq.ParquetFile(tmp_path / "whole").metadata
+    assert [meta.row_group(k).num_rows for k in range(meta.num_row_groups)] == [40, 40, 20]
+    assert_same(open_trace(tmp_path / "whole").frame()[list(COLUMNS)], frame_of(rows))
+
+
 def test_parquet_is_whole_or_not_there(tmp_path: Path) -> None:
     def frames():
         yield frame_of([(0.0, "r", "m", "IW-F", 1, 1)])
@@ -106,7 +130,7 @@ def test_parquet_is_whole_or_not_there(tmp_path: Path) -> None:
         (b"\x00\x01\x02\x03", ["is binary"]),
         (b"arrival_s,r\xe9gion\n", ["not UTF-8"]),
         (b"PAR1 and then nonsense PAR1", ["looks like Parquet"]),
-        (f"{HEADER}\n0,a,b,IW-F,5,3\n1,2,3,4,5,6,7,8\n", ["not CSV", "line 3"]),
+        (f"{HEADER}\n0,a,b,IW-F,5,3\n1,2,3,4,5,6,7,8\n", ["row 2 (line 3)", "it has 8 fields; expected 6"]),
     ],
 )
 def test_bad_files_are_refused_with_place_value_and_what_was_expected(
@@ -157,12 +181,12 @@ def test_parquet_with_wrong_types_is_refused(tmp_path: Path) -> None:
 
 def test_missing_columns_are_filled_from_options_and_said(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("arrival_s,prompt_tokens,output_tokens\n0,5,6\n")
-    trace = open_trace(tmp_path / "t.csv", Defaults(model="BLOOM-176B", tier="NIW"))
+    trace = open_trace(tmp_path / "t.csv", Reading(model="BLOOM-176B", tier="NIW"))
     row = trace.frame().iloc[0]
     assert (row["region"], row["model"], row["tier"]) == ("eastus", "BLOOM-176B", "NIW")
     assert sum("column: every request is taken as" in note for note in trace.notes) == 3
     with pytest.raises(InputError, match="--default-tier"):
-        open_trace(tmp_path / "t.csv", Defaults(tier="GOLD"))
+        open_trace(tmp_path / "t.csv", Reading(tier="GOLD"))
 
 
 def test_optional_columns_are_kept(tmp_path: Path) -> None:

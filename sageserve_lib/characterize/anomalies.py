@@ -7,13 +7,15 @@ import pandas as pd
 
 from sageserve_lib.characterize.bursts import _runs
 from sageserve_lib.characterize.profile import Profile
-from sageserve_lib.characterize.series import DAY_H, hourly_rates, interactive, wide_rates
+from sageserve_lib.characterize.series import DAY_H, hourly_rates, interactive, interval_seconds, wide_rates
 
 #: A level shift is at least so much, either way; a silence less likely by chance than this over the whole trace.
 SHIFT_RATIO = 1.4
 _SILENCE_CHANCE = 1e-3
 _SHIFT_WINDOWS_H = (DAY_H, 3 * DAY_H)
-_MOST_SHIFTS, _FEWEST_REQUESTS = 10, 50
+_MOST_SHIFTS = 10
+#: Requests of an interval that are many, so that none is a silence; and how far counts have to differ beyond chance.
+_MANY, _CHANCE_WIDTHS = 10, 4.0
 _WEEKEND_OFFSETS_H = range(-12, 13, 3)
 _AROUND = 60
 #: A value that so many requests share, and a largest value this many times as common as its neighbours.
@@ -38,29 +40,34 @@ def silences(counts: pd.DataFrame) -> pd.DataFrame:
 
     Notes
     -----
-    A run of empty intervals is a silence when exp(-expected / D) < 0.001 / intervals: for a Poisson process that is the
-    chance to see one like it anywhere in the series. ``expected`` is the run's length times the mean of the 60 intervals
-    before it or of the 60 after it, whichever is less, so that neither a night nor a fall to a lower level counts. D, at
+    With n requests in the W intervals before a run of L empty ones, a Poisson process is silent that long with probability
+    (1 + L / W)^-(n + 1), what it is known of its rate taken into account (the gamma-Poisson predictive distribution). W is 60,
+    or what there is, before the run and again after it; the side with fewer requests counts, so that neither a night nor
+    a fall to a lower level is a silence. One is where that probability, with n over D, is under 0.001 / intervals. D, at
     least 1, is the median index of dispersion of blocks of 30 intervals: traffic that comes in lumps is silent in between.
+    ``expected`` is L·n / W.
     """
     minutes = interval_minutes(pd.DatetimeIndex(counts.index))
     needed = -np.log(_SILENCE_CHANCE / max(len(counts), 1))
     rows = []
     for key, column in counts.items():
         count = column.to_numpy(dtype=float)
+        summed = np.concatenate([[0.0], count.cumsum()])
         lumps = _median_dispersion(count)
-        for first, end in _runs(count == 0):
-            sides = [
-                side.mean()
-                for side in (count[max(first - _AROUND, 0) : first], count[end : end + _AROUND])
-                if len(side)
-            ]
-            # What has not begun yet is not silent.
-            if not first or not sides:
-                continue
-            expected = (end - first) * min(sides)
-            if expected / lumps > needed:
-                rows.append((*key, counts.index[first], (end - first) * minutes, expected, end == len(count)))
+        # What has not begun yet is not silent.
+        runs = np.array([run for run in _runs(count == 0) if run[0]], dtype=np.int64).reshape(-1, 2)
+        first, end = runs.T
+        width, requests = np.stack([
+            (first - np.maximum(first - _AROUND, 0), summed[first] - summed[np.maximum(first - _AROUND, 0)]),
+            (np.minimum(end + _AROUND, len(count)) - end, summed[np.minimum(end + _AROUND, len(count))] - summed[end]),
+        ], axis=1)  # fmt: skip
+        rate = np.divide(requests, width, out=np.full(width.shape, np.inf), where=width > 0)
+        side = rate.argmin(axis=0), np.arange(len(first))
+        unlikely = (requests[side] / lumps + 1) * np.log1p((end - first) / width[side])
+        for k in np.flatnonzero(unlikely > needed):
+            length = end[k] - first[k]
+            expected = length * rate[side][k]
+            rows.append((*key, counts.index[first[k]], length * minutes, expected, bool(end[k] == len(count))))
     frame = pd.DataFrame(rows, columns=[*counts.columns.names, "start", "minutes", "expected", "to_end"])
     return frame.sort_values(["minutes", "start"], ascending=[False, True], ignore_index=True)
 
@@ -130,32 +137,43 @@ def level_shifts(
     From the logarithm of the hourly rate the usual shape of the day is taken, of weekdays and of weekends, and what
     weekends have less than the two days on either side of them (median over the weekends). Of what is left, the medians of
     the day after a moment and of the day before it, or of three days, have to differ by ln(``least_ratio``) or more, and
-    their middle halves must not overlap. The moment is then the interval that splits these days with the least absolute
-    deviation from their medians. The largest is taken out of the series, and the next looked for. Hours without any request are left out unless a series has few: silences are another finding. Nothing
-    is said of the first and the last day.
+    their middle halves must not overlap, nor may the counts differ by less than four standard deviations of chance. The
+    moment is then the interval that splits these days with the least absolute deviation from their medians. The largest is
+    taken out of the series, and the next looked for, a day or more away from it. Hours without any request are left out
+    unless a series has few: silences are another finding. Nothing is said of the first and the last day.
     """
     hourly, rates = hourly_rates(interactive(demand), by), wide_rates(interactive(demand), by)
     columns = [*by, *SHIFT_COLUMNS[2:]]
+    interval_s = interval_seconds(demand)
     if len(hourly) < 2 * DAY_H:
         return pd.DataFrame(columns=columns)
     rows = []
     for key, column in hourly.items():
         rate = column.to_numpy()
         # Half a request stands for none where none is usual; where many are, none is a silence.
-        x = np.log(np.where(rate > 0, rate, np.nan if np.median(rate) * 3600 > 10 else 0.5 / 3600))
+        x = np.log(np.where(rate > 0, rate, np.nan if np.median(rate) * 3600 > _MANY else 0.5 / 3600))
+        known: list[int] = []
+        moments: list[pd.Timestamp] = []
         for _ in range(_MOST_SHIFTS):
             usual = pd.Series(_week_shape(x, pd.DatetimeIndex(hourly.index)), index=hourly.index)
-            hour, window, change = _largest_shift(x - usual.to_numpy(), np.log(least_ratio))
+            hour, window, change = _largest_shift(x - usual.to_numpy(), np.log(least_ratio), known)
             if not window:
                 break
+            known.append(hour)
             length = pd.Timedelta(hours=window)
             at = _moment(rates[key], hourly.index[hour], usual, length)
+            if any(abs(at - other) < pd.Timedelta(hours=DAY_H) for other in moments):
+                continue
+            moments.append(at)
             sides = rates[key][at - length : at].iloc[:-1], rates[key][at : at + length].iloc[:-1]
-            before, after = (_level(side) for side in sides)
-            if max(before, after) * length.total_seconds() < _FEWEST_REQUESTS:
-                break
+            before, after = (_level(side, interval_s) for side in sides)
             week = usual[at : at + length].mean() - usual[at - length : at].iloc[:-1].mean()
-            rows.append((*key, at, before, after, after / before / np.exp(week)))
+            ratio = after / before / np.exp(week)
+            if abs(np.log(ratio)) < _CHANCE_WIDTHS * np.sqrt(
+                np.sum(1 / np.maximum([side.sum() * interval_s for side in sides], 1))
+            ):
+                break
+            rows.append((*key, at, before, after, ratio))
             # What is known of a shift is taken out before the next is looked for: it bends the shape of the week.
             x = np.where(pd.DatetimeIndex(hourly.index) >= at, x - change, x)
     frame = pd.DataFrame(rows, columns=columns)
@@ -189,8 +207,11 @@ def _week_shape(x: np.ndarray, times: pd.DatetimeIndex) -> np.ndarray:
     return best
 
 
-def _largest_shift(x: np.ndarray, least: float) -> tuple[int, int, float]:
-    """Hour, hours on either side (0 where there is no shift), and difference of the medians, at least ``least``."""
+def _largest_shift(x: np.ndarray, least: float, known: Sequence[int]) -> tuple[int, int, float]:
+    """Hour, hours on either side (0 where there is no shift), and difference of the medians, at least ``least``.
+
+    Not within a day of the hours that are ``known``.
+    """
     best = (0, 0, 0.0)
     for hours in _SHIFT_WINDOWS_H:
         quarters = {q: pd.Series(x).rolling(hours, min_periods=hours // 2).quantile(q) for q in (0.25, 0.5, 0.75)}
@@ -199,6 +220,8 @@ def _largest_shift(x: np.ndarray, least: float) -> tuple[int, int, float]:
         apart = np.where(change > 0, after[0.25] > before[0.75], after[0.75] < before[0.25])
         size = np.where(apart & (np.abs(change) >= least), np.abs(change), 0.0)
         size[:hours] = 0.0
+        for other in known:
+            size[max(other - DAY_H, 0) : other + DAY_H + 1] = 0.0
         hour = int(np.argmax(size))
         # The shorter one says better when; the longer one is for shifts that take their time.
         if size[hour] > 1.2 * abs(best[2]):
@@ -216,9 +239,9 @@ def _moment(rate: pd.Series, hour: pd.Timestamp, usual: pd.Series, length: pd.Ti
     return times[candidates[int(np.argmin(cost))]]
 
 
-def _level(rate: pd.Series) -> float:
-    """Mean of a day without its silences."""
-    return float(rate[rate > 0].mean() if rate.median() > 0 else rate.mean())
+def _level(rate: pd.Series, interval_s: float) -> float:
+    """Mean of a day without its silences: intervals with none where many are usual."""
+    return float(rate[rate > 0].mean() if rate.median() * interval_s > _MANY else rate.mean())
 
 
 def constants(profile: Profile) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 from sklearn.mixture import GaussianMixture
+from threadpoolctl import threadpool_limits
 
 from sageserve_lib.characterize.counters import EDGES
 
@@ -117,7 +118,8 @@ def _fit(values: np.ndarray) -> list[tuple[float, float, float]]:
         return [(1.0, float(values.mean()), float(values.std()))]
     best, lowest = None, np.inf
     for parts in range(1, _MOST_PARTS + 1):
-        with warnings.catch_warnings():
+        # Threads cost more than they save on so few values.
+        with threadpool_limits(1), warnings.catch_warnings():
             # A fit that has not settled loses by its criterion.
             warnings.filterwarnings("ignore", module=r"sklearn\..*")
             mixture = GaussianMixture(parts, random_state=0, n_init=2, reg_covar=1e-4).fit(values[:, None])

@@ -18,7 +18,8 @@ def demand_table(trace: Trace, interval_s: int = 900) -> pd.DataFrame:
 
     Intervals are aligned to the clock, not to the trace's start. The trace is streamed.
     """
-    offset_s = trace.start.timestamp() % interval_s
+    first = trace.start.tz_convert("UTC").floor(f"{interval_s}s")
+    offset_s = (trace.start - first).total_seconds()
     n = int((offset_s + trace.duration_s) // interval_s) + 1
     sizes = (len(trace.regions), len(trace.models), len(trace.tiers))
     cells = int(np.prod(sizes))
@@ -37,7 +38,6 @@ def demand_table(trace: Trace, interval_s: int = 900) -> pd.DataFrame:
     occurs = totals[0].reshape(n, cells).sum(axis=0) > 0
     keep = np.tile(occurs, n)
     interval, region, model, tier = (index.ravel()[keep] for index in np.indices((n, *sizes)))
-    first = trace.start.tz_convert("UTC") - pd.Timedelta(seconds=offset_s)
     data = {
         "time": first + pd.to_timedelta(interval * interval_s, unit="s"),
         "region": np.array(trace.regions, dtype=object)[region],

@@ -1,0 +1,74 @@
+"""Options that several commands share, and what they stand for."""
+
+import math
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sageserve_lib.cli.base import problems_of
+
+if TYPE_CHECKING:
+    from sageserve_lib.workload import WorkloadSpec
+
+TraceFile = Annotated[str, typer.Argument(help="Request log: CSV, JSON lines or Parquet.")]
+Format = Annotated[str, typer.Option("--format", help="Format of the trace; without it, recognized by its columns.")]
+ColumnMap = Annotated[
+    str,
+    typer.Option("--map", metavar="OURS=THEIRS,...", help="The trace's names of columns, such as arrival_ms=ts."),
+]
+Rename = Annotated[
+    str,
+    typer.Option(metavar="COLUMN:OLD=NEW,...", help="Labels of the trace to change, such as tier:dev=NIW; * is any."),
+]
+DefaultRegion = Annotated[str, typer.Option(help="Region of every request, for a trace without that column.")]
+DefaultModel = Annotated[str, typer.Option(help="Model of every request, for a trace without that column.")]
+DefaultTier = Annotated[str, typer.Option(help="Tier of every request (IW-F, IW-N or NIW), likewise.")]
+
+Scale = Annotated[float | None, typer.Option(help="Size of the synthetic workload; 1 is 7.2 million requests a week.")]
+Days = Annotated[float | None, typer.Option(help="Length of the synthetic workload in days.")]
+HistoryDays = Annotated[float | None, typer.Option(help="Days of demand known before the synthetic workload.")]
+Workload = Annotated[str | None, typer.Option(help="Synthetic workload: a name in data/workloads or a YAML file.")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Change a value of the synthetic workload; may be repeated."),
+]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+
+
+def spec_of(
+    scale: float | None,
+    days: float | None,
+    history_days: float | None,
+    seed: int,
+    workload: str | None,
+    changes: list[str] | None,
+) -> "WorkloadSpec":
+    """The synthetic workload that the options describe."""
+    from sageserve_lib.workload import DEFAULT_WORKLOAD, WorkloadSpec, load_workload
+
+    definition = load_workload(workload or DEFAULT_WORKLOAD, changes or ())
+    given: dict[str, Any] = {"scale": scale, "days": days, "history_days": history_days}
+    given = {key: value for key, value in given.items() if value is not None}
+    return WorkloadSpec(seed=seed, workload=definition, **given)
+
+
+def workload_problems(
+    scale: float | None,
+    days: float | None,
+    history_days: float | None,
+    seed: int,
+    workload: str | None,
+    changes: list[str] | None,
+) -> list[str]:
+    """What is wrong with the options of the synthetic workload."""
+    from sageserve_lib.workload import DEFAULT_WORKLOAD, load_workload
+
+    problems = []
+    for option, value in (("--scale", scale), ("--days", days)):
+        if value is not None and not (math.isfinite(value) and value > 0):
+            problems.append(f"{option} {value}: expected a number greater than 0")
+    if history_days is not None and not (math.isfinite(history_days) and history_days >= 0):
+        problems.append(f"--history-days {history_days}: expected 0 or more")
+    if seed < 0:
+        problems.append(f"--seed {seed}: expected 0 or more")
+    return problems + problems_of(load_workload, workload or DEFAULT_WORKLOAD, changes or ())

@@ -1,0 +1,132 @@
+"""Workload definitions from files: by name, with what a file is based on, and with single values changed."""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sageserve_lib import paths
+from sageserve_lib.datafile import merged, read_yaml, validated
+from sageserve_lib.errors import InputError
+from sageserve_lib.workload.definition import Workload
+
+DEFAULT_WORKLOAD = "week"
+
+
+def workload_names() -> list[str]:
+    """Names of the workloads that come with the project."""
+    return sorted(file.stem for file in paths.WORKLOADS.glob("*.yaml"))
+
+
+def load_workload(name_or_file: str | Path = DEFAULT_WORKLOAD, changes: str | Iterable[str] = ()) -> Workload:
+    """A workload by name (``data/workloads/<name>.yaml``) or from a YAML file.
+
+    Parameters
+    ----------
+    name_or_file : str or Path
+        A file may say ``based_on`` (a name, or a file beside it) and then hold only what differs: mappings are
+        merged entry by entry, anything else replaces, and null takes an entry out.
+    changes : iterable of str, or one
+        ``path=value`` each: a dotted path to something there is, and YAML. ``niw_share=0.5``, ``bursts.level=[8, 8]``,
+        ``models.Llama-2-70B.tokens.output.0.median_tokens=20``, ``events.collapse=null``.
+
+    Raises
+    ------
+    InputError
+        If there is no such workload or path, or with everything in it that does not fit.
+    """
+    file = _file(str(name_or_file), paths.WORKLOADS)
+    if file is None:
+        raise InputError(
+            f"Unknown workload {str(name_or_file)!r}: it is neither a file nor one of {', '.join(workload_names())}."
+        )
+    origin = str(file)
+    workload = _checked(_raw(file, ()), origin)
+    if changes := [changes] if isinstance(changes, str) else list(changes):
+        raw = workload.model_dump(mode="json")
+        problems = list(_changed(raw, changes, workload.name))
+        if problems:
+            raise InputError(problems)
+        workload = _checked(raw, f"{origin} with {', '.join(changes)}")
+    return workload
+
+
+def _file(name: str, folder: Path) -> Path | None:
+    """The project's file of a name, or a file of the user's, relative to a folder."""
+    for file in (paths.WORKLOADS / f"{name}.yaml", folder / name, Path(name)):
+        if file.is_file():
+            return file
+    return None
+
+
+def _raw(file: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    """What a file says, laid over what it is based on."""
+    if file.resolve() in above:
+        raise InputError(f"{file}: based_on leads back to this file; expected a chain that ends.")
+    raw = read_yaml(file)
+    if not isinstance(raw, dict):
+        raise InputError(f"{file}: the file holds {str(raw)[:80]!r}; expected fields with values.")
+    if "based_on" not in raw:
+        return raw
+    name = str(raw.pop("based_on"))
+    base = _file(name, file.parent)
+    if base is None:
+        raise InputError(f"{file}: based_on: {name!r} is neither a file nor one of {', '.join(workload_names())}.")
+    return merged(_raw(base, (*above, file.resolve())), raw)
+
+
+def _checked(raw: dict[str, Any], origin: str) -> Workload:
+    workload = validated(Workload, raw, origin)
+    problems = [f"{origin}: {path} is {value!r}; expected {expected}" for path, value, expected in workload.problems()]
+    if problems:
+        raise InputError(problems)
+    return workload
+
+
+def _changed(raw: dict[str, Any], changes: list[str], name: str) -> Iterator[str]:
+    """Change ``raw`` in place; gives what is wrong with the changes."""
+    for change in changes:
+        path, equals, text = (part.strip() for part in change.partition("="))
+        if not (path and equals):
+            yield f"Workload change {change!r}: expected path=value, as in niw_share=0.5"
+            continue
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            yield f"Workload change {change!r}: {text!r} is not YAML; expected a value, as in bursts.level=[8, 8]"
+            continue
+        found = _find(raw, path)
+        if found is None:
+            near = difflib.get_close_matches(path, _paths(raw), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "what is new belongs in a file with based_on"
+            yield f"Workload change {change!r}: {name!r} has no {path!r}; {hint}"
+            continue
+        holder, key = found
+        if value is None and isinstance(holder, dict):
+            del holder[key]
+        else:
+            holder[key] = value
+
+
+def _find(raw: Any, path: str) -> tuple[Any, Any] | None:
+    """The mapping or list that holds a dotted path's end, and its key there; names may have dots in them."""
+    for key, value in _entries(raw):
+        if path == str(key):
+            return raw, key
+        if path.startswith(f"{key}.") and (found := _find(value, path.removeprefix(f"{key}."))):
+            return found
+    return None
+
+
+def _paths(raw: Any) -> Iterator[str]:
+    for key, value in _entries(raw):
+        yield str(key)
+        yield from (f"{key}.{below}" for below in _paths(value))
+
+
+def _entries(raw: Any) -> Iterable[tuple[Any, Any]]:
+    if isinstance(raw, Mapping):
+        return raw.items()
+    return enumerate(raw) if isinstance(raw, list) else ()
