@@ -202,6 +202,23 @@ def test_sentences_of_levels_and_changes() -> None:
     assert findings.peaks(peaks).text == "m peaks at 2.3 times its mean in a"
 
 
+def test_random_arrivals_and_lumps_are_told_apart() -> None:
+    series = {"region": "a", "model": "m", "windows": 100, "mean_requests": 9.0}
+    windows = pd.DataFrame(
+        [
+            {**series, "tier": "IW-F", "window_s": 60, "dispersion": 1.2, "dispersion_local": 1.03},
+            {**series, "tier": "IW-F", "window_s": 3600, "dispersion": 640.0, "dispersion_local": np.nan},
+            {**series, "tier": "NIW", "window_s": 60, "dispersion": 80.0, "dispersion_local": 58.9},
+        ]
+    )
+    assert findings.burstiness(windows).text == (
+        "Interactive arrivals are random within ten minutes (dispersion 1.03 in a minute); batch comes in lumps "
+        "(dispersion 58.9); over 1 h their number has 640 times the variance of chance alone"
+    )
+    assert findings.burstiness(windows.tail(1)).text.startswith("Batch arrivals are not random even within ten minutes")
+    assert not findings.burstiness(windows.head(0)).told
+
+
 def test_phases_on_either_side_of_midnight_are_close() -> None:
     phases = pd.DataFrame({"region": ["a", "b", "c"], "days": 1, "peak_h": [23.0, 1.5, 0.0], "swing": 0.5})
     assert findings.phase(phases).text == "b peaks 2.5 h after a: at 01:30 and 23:00 UTC"

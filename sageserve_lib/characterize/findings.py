@@ -180,22 +180,24 @@ def clock(hour: float) -> str:
 
 
 def burstiness(windows: pd.DataFrame) -> Finding:
-    """Dispersion within ten minutes and over hours, median of the interactive series, from `dispersion`."""
+    """Dispersion within ten minutes and over the longest windows, medians of the series, from `dispersion`."""
     rows = windows[(windows["region"] != "all") & (windows["mean_requests"] * windows["windows"] >= 30)]
-    interactive = rows[rows["tier"] != "NIW"]
-    rows = interactive if len(interactive) else rows
-    told = rows.dropna(subset=["dispersion"])
-    if told.empty:
+    rows = rows.dropna(subset=["dispersion"])
+    if rows.empty:
         return _not("Too few requests to say how their number varies from second to second.")
+    batch = rows["tier"] == "NIW"
+    kind, told = ("Batch", rows) if batch.all() else ("Interactive", rows[~batch])
     longest = told["window_s"].max()
     over = told.loc[told["window_s"] == longest, "dispersion"].median()
     text = f"over {span(longest)} their number has {amount(over)} times the variance of chance alone"
-    local = told[(told["window_s"] == 60) & told["dispersion_local"].notna()]["dispersion_local"]
-    if local.empty:
-        return Finding(f"Requests in windows: {text}")
-    near = f"{local.median():.2f}"
-    kind = "random within ten minutes" if 0.9 <= local.median() <= 1.1 else "not random even within ten minutes"
-    return Finding(f"Arrivals are {kind} (dispersion {near} in a minute); {text}")
+    minute = rows[rows["window_s"] == 60].dropna(subset=["dispersion_local"])
+    near = minute.loc[minute["tier"].isin(told["tier"]), "dispersion_local"].median()
+    if not np.isfinite(near):
+        return Finding(f"{kind} requests vary: {text}")
+    how = "random within ten minutes" if 0.9 <= near <= 1.1 else "not random even within ten minutes"
+    lumps = minute.loc[minute["tier"] == "NIW", "dispersion_local"].median()
+    also = f"; batch comes in lumps (dispersion {amount(lumps)})" if kind == "Interactive" and lumps > 2 else ""
+    return Finding(f"{kind} arrivals are {how} (dispersion {near:.2f} in a minute){also}; {text}")
 
 
 def span(seconds: float) -> str:
