@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from sageserve_lib import characterize, costs, tables
 from sageserve_lib.allocation import AllocationPlanner, choose_solver, planned_demand, theta_tps
 from sageserve_lib.catalogue import Scenario, load_scenario
+from sageserve_lib.characterize.findings import Finding
 from sageserve_lib.errors import InputError
 from sageserve_lib.forecast import forecast_week, interval_for
 from sageserve_lib.policies import REGISTRY, Policy
@@ -129,6 +130,27 @@ class Workbook:
             captions[name] = {"file": f"{name}.svg", "title": title, "see": see, "alt": alt}
             self._write_json("figures/captions.json", captions)
 
+    def found(
+        self,
+        finding: Finding,
+        name: str,
+        draw: Callable[..., Figure],
+        *frames: pd.DataFrame | dict | pd.Timestamp,
+        see: str,
+    ) -> None:
+        """Show the figure that ``draw`` makes of ``frames`` under a finding, or what is to be said instead."""
+        if finding.drawn:
+            self.figure(draw(*frames), name, finding.text, see)
+        else:
+            self.tell(finding)
+
+    def tell(self, finding: Finding) -> None:
+        """Show a finding as a sentence, or note why nothing can be found."""
+        if finding.told:
+            self.say(f"**{finding.text}.**")
+        else:
+            self.note(finding.text)
+
     # Tables
 
     def demand(self) -> pd.DataFrame:
@@ -213,6 +235,11 @@ class Workbook:
         if remark:
             self.note(remark)
         return name
+
+    @cached_property
+    def profile(self) -> characterize.Profile:
+        """What one pass over the requests counts, for the characterization."""
+        return characterize.profile(self.trace)
 
     @cached_property
     def token_sample(self) -> pd.DataFrame:

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sageserve_lib.figures.style import time_axis
+from sageserve_lib.figures.style import region_colours, time_axis
 
 
 def _grid(n: int, height: float = 2.6) -> tuple[Figure, list]:
@@ -21,11 +21,13 @@ def _grid(n: int, height: float = 2.6) -> tuple[Figure, list]:
 def plan_by_hour(allocation: pd.DataFrame) -> Figure:
     """Planned instances of each region over time, one panel per model. Takes the ``allocation`` table."""
     models = list(allocation["model"].unique())
+    colours = region_colours(allocation["region"].unique())
     figure, panels = _grid(len(models))
     for axes, model in zip(panels, models, strict=True):
         for region, rows in allocation[allocation["model"] == model].groupby("region", sort=False, observed=True):
             total = rows.groupby("time")["instances"].sum()
-            axes.step(total.index, total, where="post", label=str(region), marker="o" if len(total) == 1 else None)
+            marker, colour = "o" if len(total) == 1 else None, colours[str(region)]
+            axes.step(total.index, total, where="post", label=str(region), marker=marker, color=colour)
         axes.set_title(model)
         axes.set_ylabel("instances")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
