@@ -43,6 +43,8 @@ class Workbook:
         CSV or Parquet file; empty for the synthetic workload.
     scenario : str
         Name of a scenario or a YAML file.
+    scenario_changes : iterable of str
+        Changes to it, ``path=value`` each (see ``catalogue.load_scenario``).
     run_dir : str
         Where tables, figures and notes are written, and read back; empty to keep them in the notebook.
     seed, scale, days, history_days
@@ -78,8 +80,9 @@ class Workbook:
         per_request: bool = False,
         workload: str = DEFAULT_WORKLOAD,
         workload_changes: Iterable[str] = (),
+        scenario_changes: Iterable[str] = (),
     ) -> None:
-        self.scenario: Scenario = load_scenario(scenario)
+        self.scenario: Scenario = load_scenario(scenario, scenario_changes)
         self.folder = Path(run_dir) if run_dir else None
         self.seed = seed
         self.per_request = per_request

@@ -1,14 +1,11 @@
 """Workload definitions from files: by name, with what a file is based on, and with single values changed."""
 
-import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sageserve_lib import paths
-from sageserve_lib.datafile import merged, read_yaml, validated
+from sageserve_lib.datafile import changed, merged, read_yaml, validated
 from sageserve_lib.errors import InputError
 from sageserve_lib.workload.definition import Workload
 
@@ -45,10 +42,7 @@ def load_workload(name_or_file: str | Path = DEFAULT_WORKLOAD, changes: str | It
     origin = str(file)
     workload = _checked(_raw(file, ()), origin)
     if changes := [changes] if isinstance(changes, str) else list(changes):
-        raw = workload.model_dump(mode="json")
-        problems = list(_changed(raw, changes, workload.name))
-        if problems:
-            raise InputError(problems)
+        raw = changed(workload.model_dump(mode="json"), changes, f"Workload {workload.name!r}")
         workload = _checked(raw, f"{origin} with {', '.join(changes)}")
     return workload
 
@@ -83,50 +77,3 @@ def _checked(raw: dict[str, Any], origin: str) -> Workload:
     if problems:
         raise InputError(problems)
     return workload
-
-
-def _changed(raw: dict[str, Any], changes: list[str], name: str) -> Iterator[str]:
-    """Change ``raw`` in place; gives what is wrong with the changes."""
-    for change in changes:
-        path, equals, text = (part.strip() for part in change.partition("="))
-        if not (path and equals):
-            yield f"Workload change {change!r}: expected path=value, as in niw_share=0.5"
-            continue
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            yield f"Workload change {change!r}: {text!r} is not YAML; expected a value, as in bursts.level=[8, 8]"
-            continue
-        found = _find(raw, path)
-        if found is None:
-            near = difflib.get_close_matches(path, _paths(raw), n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "what is new belongs in a file with based_on"
-            yield f"Workload change {change!r}: {name!r} has no {path!r}; {hint}"
-            continue
-        holder, key = found
-        if value is None and isinstance(holder, dict):
-            del holder[key]
-        else:
-            holder[key] = value
-
-
-def _find(raw: Any, path: str) -> tuple[Any, Any] | None:
-    """The mapping or list that holds a dotted path's end, and its key there; names may have dots in them."""
-    for key, value in _entries(raw):
-        if path == str(key):
-            return raw, key
-        if path.startswith(f"{key}.") and (found := _find(value, path.removeprefix(f"{key}."))):
-            return found
-    return None
-
-
-def _paths(raw: Any) -> Iterator[str]:
-    for key, value in _entries(raw):
-        yield str(key)
-        yield from (f"{key}.{below}" for below in _paths(value))
-
-
-def _entries(raw: Any) -> Iterable[tuple[Any, Any]]:
-    if isinstance(raw, Mapping):
-        return raw.items()
-    return enumerate(raw) if isinstance(raw, list) else ()
