@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sageserve_lib.forecast.select import FEWEST_ORIGINS, choose
 
 from sageserve_lib.forecast import METHODS, Periods, forecast_week
 from sageserve_lib.forecast.backtest import LEVELS, Horizon, actuals, naive_scale, roll, scores
 from sageserve_lib.forecast.intervals import FEWEST, past_moves, past_window, quantiles
 from sageserve_lib.forecast.methods import FitError, LastValue
 from sageserve_lib.forecast.plan import make_plan
-from sageserve_lib.forecast.select import FEWEST_ORIGINS, choose
 
 START = pd.Timestamp("2026-06-01", tz="UTC")
 #: A "day" of six intervals and a "week" of 42: every method runs on a short series.

@@ -4,6 +4,7 @@ An origin is an interval's start. A forecast at origin t may use the intervals b
 for every step ahead at once, and each horizon is read off it.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,7 +54,7 @@ def roll(y: Array, forecaster: Forecaster, origins: np.ndarray) -> Rolled:
         Increasing indices into ``y``, from 1; ``len(y)`` is allowed.
     """
     outlooks = [forecaster.fit(y[: origins[0]]).outlook]
-    for before, origin in zip(origins, origins[1:], strict=False):
+    for before, origin in itertools.pairwise(origins):
         outlooks.append(forecaster.update(y[before:origin]).outlook)
     return Rolled(
         mean=np.stack([o.mean for o in outlooks], axis=1),

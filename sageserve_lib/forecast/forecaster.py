@@ -276,9 +276,11 @@ class Forecaster:
     def _look(self) -> Outlook:
         """Forecast of every candidate from what is known."""
         paths = np.stack([self._path(name, r) for name, r in zip(self._methods, self._running, strict=True)])
-        available = ~np.isnan(paths).any(axis=1)
+        available = np.asarray(~np.isnan(paths).any(axis=1))
         mean = np.concatenate([paths, paths[:, : self._width].max(axis=1, keepdims=True)], axis=1)
-        errors = np.stack(self._errors, axis=-1) if self._errors else np.empty((len(self.names), self._block[-1] + 1, 0))
+        errors = (
+            np.stack(self._errors, axis=-1) if self._errors else np.empty((len(self.names), self._block[-1] + 1, 0))
+        )
         past = past_errors(errors[:-2], available)
         share = weights(past, available)[:, self._block]
         # Averaged as square roots, the scale the methods work on.

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-from sageserve_lib.forecast.methods import CEILING, FitError, Filled
+from sageserve_lib.forecast.methods import CEILING, Filled, FitError
 from sageserve_lib.forecast.series import Array, Periods
 
 
@@ -12,8 +12,8 @@ class HoltWinters(Filled):
     """Level and season, smoothed exponentially, of the square root of the rate (additive, without trend).
 
     With m intervals a season (a week once there are two of them, else a day) and s the square root of the rate,
-    level l_t = α(s_t - c_{t-m}) + (1 - α) l_{t-1} and season c_t = γ(s_t - l_{t-1}) + (1 - γ) c_{t-m}; the forecast is
-    l_t + c_{t+h-m}. α and γ are statsmodels' estimates, made anew once a week; between, an update is the recursion.
+    level l_t = α(s_t - c_{t-m}) + (1 - α) l_{t-1} and season c_t = δ(s_t - l_{t-1}) + (1 - δ) c_{t-m}; the forecast is
+    l_t + c_{t+h-m}. α and δ are statsmodels' estimates, made anew once a week; between, an update is the recursion.
     A trend is left out: carried a day ahead from hourly noise, it is the main way this method fails.
     """
 
@@ -39,7 +39,9 @@ class HoltWinters(Filled):
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    model = ExponentialSmoothing(s, seasonal="add", seasonal_periods=m, initialization_method="heuristic")
+                    model = ExponentialSmoothing(
+                        s, seasonal="add", seasonal_periods=m, initialization_method="heuristic"
+                    )
                     found = model.fit()
             except Exception as error:  # whatever its optimizer met
                 raise FitError(f"{type(error).__name__}: {error}".splitlines()[0]) from error

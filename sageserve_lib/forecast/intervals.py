@@ -2,7 +2,7 @@
 
 Errors are differences of square roots, so that a band is wide when demand is high and narrow at night. The quantile at
 level p is the empirical one of the last errors at the same lead, at a level that is moved by what the band itself got
-wrong: after each outcome, p' += γ·(p - 1{y ≤ quantile}) (Gibbs and Candès, Adaptive Conformal Inference Under
+wrong: after each outcome, p' += rate·(p - 1{y ≤ quantile}) (Gibbs and Candès, Adaptive Conformal Inference Under
 Distribution Shift, 2021). Over time the share of outcomes below the quantile is p whatever the series does.
 """
 
@@ -18,8 +18,8 @@ LEVELS = (0.025, 0.05, 0.50, 0.90, 0.95, 0.975)
 #: Past errors looked back on (four days of hourly origins: what was longer ago is another regime as often as not), and
 #: how few are too few for empirical quantiles.
 WINDOW, FEWEST = 96, 20
-#: γ for errors known at the next origin: a miss moves a 90 % band's edge by about two percent of outcomes. Errors known
-#: later all say the same thing several times before the band can answer, so γ is divided by the root of the delay.
+#: The rate for errors known at the next origin: a miss moves a 90 % band's edge by about two percent of outcomes. Errors known
+#: later all say the same thing several times before the band can answer, so it is divided by the root of the delay.
 RATE = 0.02
 #: Degrees of freedom of the Student t band when hardly any error is known; with less it has no finite spread.
 _FEWEST_FREEDOM = 3

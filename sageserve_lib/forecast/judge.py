@@ -95,19 +95,19 @@ def judge_rates(rates: pd.DataFrame, days: float = 4, n_jobs: int = 2) -> Foreca
     """
     have = len(rates) * HOUR_S / DAY_S
     if days < 1.2 or have < days + 2:
-        raise InputError(f"judging on the last {days:g} days takes at least 1.2, and two days before; there are {have:.3g}")
+        raise InputError(
+            f"judging on the last {days:g} days takes at least 1.2, and two days before; there are {have:.3g}"
+        )
     start = rates.index[-1] + pd.Timedelta(hours=1) - pd.Timedelta(days=days)
     return forecast_frame(rates, start, HOUR_S, horizons_h=HORIZONS_H, n_jobs=n_jobs)
 
 
-def pooled(result: ForecastResult) -> pd.DataFrame:
+def pooled(backtest: pd.DataFrame) -> pd.DataFrame:
     """Means over series: one row per method, columns (measure, horizon); every series has the same origins."""
-    table = result.backtest.pivot_table(
+    table = backtest.pivot_table(
         index="method", columns="horizon_h", values=["mase", "smape", "coverage_90"], aggfunc="mean"
     )
-    cover = result.coverage_95.unstack("horizon_h")
-    cover.columns = pd.MultiIndex.from_product([["coverage_95"], cover.columns])
-    return table.join(cover).reindex(method_order(table.index))
+    return table.reindex(method_order(table.index))
 
 
 def accuracy(table: pd.DataFrame) -> list[Verdict]:
@@ -135,14 +135,31 @@ def accuracy(table: pd.DataFrame) -> list[Verdict]:
     return verdicts
 
 
-def calibration(table: pd.DataFrame, what: str) -> Verdict:
-    """Whether the default's 90 % band covers what it says, pooled over series and horizons."""
+def calibration(table: pd.DataFrame, what: str, coverage_95: pd.Series | None = None) -> Verdict:
+    """Whether the default's 90 % band covers what it says, pooled over series and horizons.
+
+    ``coverage_95`` is that of `ForecastResult`, to be told beside it.
+    """
     cover = table["coverage_90"].loc[SELECTED]
     low, high = COVERED
     by = ", ".join(f"{hours:g} h {100 * value:.1f} %" for hours, value in cover.items())
-    wide = table["coverage_95"].loc[SELECTED].mean()
+    wide = "" if coverage_95 is None else f"; its 95 % band {100 * coverage_95[SELECTED].mean():.1f} %"
     return Verdict(
         f"90 % band of {what} covers {100 * low:.0f}–{100 * high:.0f} % of held-back points",
         bool(low <= cover.mean() <= high),
-        f"{100 * cover.mean():.1f} % ({by}); its 95 % band {100 * wide:.1f} %",
+        f"{100 * cover.mean():.1f} % ({by}){wide}",
     )
+
+
+def verdicts(backtest: pd.DataFrame, what: str, coverage_95: pd.Series | None = None) -> list[Verdict]:
+    """All of the above on a backtest table; none where it has no errors."""
+    if backtest.empty or backtest["mase"].isna().all():
+        return []
+    table = pooled(backtest)
+    return [*accuracy(table), calibration(table, what, coverage_95)]
+
+
+def verdict_table(told: list[Verdict]) -> pd.DataFrame:
+    """Columns asked, holds, found."""
+    rows = [{"asked": v.asked, "holds": "yes" if v.holds else "NO", "found": v.found} for v in told]
+    return pd.DataFrame(rows, columns=["asked", "holds", "found"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import joblib
 import numpy as np
 
 from sageserve_lib.forecast.forecaster import Forecaster
@@ -40,7 +41,7 @@ def _all_missing(rng: np.random.Generator, n: int) -> Array:
 
 
 def _steps(rng: np.random.Generator, n: int) -> Array:
-    return _daily(rng, n) * np.repeat(10 ** rng.uniform(-2, 2, -(-n // 70)), 70)[:n]
+    return np.asarray(_daily(rng, n) * np.repeat(10 ** rng.uniform(-2, 2, -(-n // 70)), 70)[:n])
 
 
 def _outages(rng: np.random.Generator, n: int) -> Array:
@@ -61,7 +62,7 @@ def _appears(rng: np.random.Generator, n: int) -> Array:
 
 
 def _sparse(rng: np.random.Generator, n: int) -> Array:
-    return rng.poisson(0.1, n) * 1000.0
+    return np.asarray(rng.poisson(0.1, n) * 1000.0)
 
 
 def _explodes(rng: np.random.Generator, n: int) -> Array:
@@ -98,7 +99,9 @@ def odd_series(count: int = 200, seed: int = 7) -> list[tuple[str, Array]]:
     """``count`` hourly series of the kinds above in turn, from 30 to 420 values long, with their kind."""
     rng = np.random.default_rng(seed)
     kinds = list(KINDS)
-    return [(kinds[k % len(kinds)], KINDS[kinds[k % len(kinds)]](rng, int(rng.integers(30, 420)))) for k in range(count)]
+    return [
+        (kinds[k % len(kinds)], KINDS[kinds[k % len(kinds)]](rng, int(rng.integers(30, 420)))) for k in range(count)
+    ]
 
 
 def failure(y: Array, warm_up: int = 8) -> str:
@@ -119,3 +122,10 @@ def failure(y: Array, warm_up: int = 8) -> str:
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return ""
+
+
+def failures(count: int = 200, seed: int = 7, n_jobs: int = 2) -> list[str]:
+    """What failed among ``count`` odd series: a sentence each."""
+    series = odd_series(count, seed)
+    found = joblib.Parallel(n_jobs=n_jobs)(joblib.delayed(failure)(y) for _, y in series)
+    return [f"series {k} ({series[k][0]}, {len(series[k][1])} hours): {text}" for k, text in enumerate(found) if text]

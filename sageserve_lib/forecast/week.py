@@ -14,7 +14,7 @@ from sageserve_lib.forecast.backtest import Horizon, Rolled, actuals, naive_scal
 from sageserve_lib.forecast.forecaster import Effort, Forecaster
 from sageserve_lib.forecast.intervals import FEWEST, LEVELS
 from sageserve_lib.forecast.plan import Plan, make_plan
-from sageserve_lib.forecast.registry import METHODS, SELECTED
+from sageserve_lib.forecast.registry import METHODS
 from sageserve_lib.forecast.series import (
     DEFAULT_INTERVAL_S,
     Array,
@@ -295,9 +295,7 @@ def _forecast_rows(
     )
 
 
-def _peak_rows(
-    rolled: Rolled, names: Sequence[str], peak: Array, plan: Plan, times: pd.DatetimeIndex
-) -> pd.DataFrame:
+def _peak_rows(rolled: Rolled, names: Sequence[str], peak: Array, plan: Plan, times: pd.DatetimeIndex) -> pd.DataFrame:
     """Rows of the peaks table for one series, at the same origins."""
     rows = plan.in_trace(rolled.chosen[:, -1] >= 0)
     return pd.DataFrame(
