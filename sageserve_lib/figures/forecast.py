@@ -132,6 +132,6 @@ def chosen_methods(forecast: pd.DataFrame) -> Figure:
     axes.set_yticks(range(len(share)), [f"{model} in {region}" for model, region in share.index])
     axes.set_xlabel("share of forecast origins (%)")
     axes.set_xlim(0, 100)
-    axes.set_title("Which method had the lowest past error", loc="left")
+    axes.set_title("Method selected by past error, for the next hour", loc="left")
     figure.legend(loc="outside lower center", ncols=4, frameon=False)
     return figure

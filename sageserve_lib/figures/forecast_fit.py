@@ -36,18 +36,8 @@ def series_parts(parts: pd.DataFrame, label: str) -> Figure:
         axes.set_title(text, loc="left", fontsize=9)
     panels[2].set_ylabel("thousand tokens/s")
     time_axis(panels[-1])
-    figure.suptitle(f"{label}: {variance_shares(parts)}", fontsize=11)
+    figure.suptitle(f"{label}, by the hour", fontsize=11)
     return figure
-
-
-def variance_shares(parts: pd.DataFrame) -> str:
-    """How much of a series' ups and downs each part explains, in words."""
-    total = sum(parts[name].var() for name in ("level", "day", "week", "rest")) or 1.0
-    share = {name: 100 * parts[name].var() / total for name in ("day", "week", "level", "rest")}
-    return (
-        f"{share['day']:.0f} % of the ups and downs are the day, {share['week']:.0f} % the week, "
-        f"{share['level']:.0f} % the level, {share['rest']:.0f} % the rest"
-    )
 
 
 def residual_acf(found: Adequacy | None) -> Figure:
@@ -125,4 +115,4 @@ def _recovery(rows: pd.DataFrame) -> str:
     usual = rows["actual"].iloc[:12].mean()
     wrong = (rows["mean"] - rows["actual"]).abs() > 0.25 * np.maximum(rows["actual"], usual)
     hours = np.flatnonzero(wrong.to_numpy()[12:])
-    return f"{len(hours)} of the 60 hours from the break on are off by more than a quarter"
+    return f"{len(hours)} of the 36 hours from the break on are off by more than a quarter"

@@ -113,6 +113,9 @@ class ArimaFourier(_Transformed):
         z = self._start(y)
         x = fourier_terms(0, self._n, self._periods, self._week)
         self._b = ridge(x, z, self._periods, self._week)
+        # Once more with outliers cut, lest a few of them bend the pattern.
+        pattern = x @ self._b
+        self._b = ridge(x, pattern + _tamed(z - pattern), self._periods, self._week)
         rest = z - x @ self._b
         self._state, self._ahead = None, np.empty(0)
         if np.ptp(rest) <= 1e-9 * max(1.0, self._top):

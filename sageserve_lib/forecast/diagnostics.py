@@ -18,13 +18,13 @@ from sageserve_lib.trace import Trace
 _HOURLY = Periods(day=24, week=168)
 #: Fewer minutes than this are not worth fitting.
 _LEAST_MINUTES = 30
-#: What is done to the last three days of a series, from the twelfth hour on.
+#: What is done to the last two days of a series, from the twelfth hour on.
 REHEARSALS = {
     "outage": "nothing for four hours",
     "gone": "traffic goes away for good",
     "doubled": "twice the traffic, for good",
 }
-_REHEARSED_H, _BEGIN_H, _OUTAGE_H = 72, 12, 4
+_REHEARSED_H, _BEGIN_H, _OUTAGE_H = 48, 12, 4
 
 
 def busiest(demand: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp) -> pd.Series:
@@ -104,7 +104,7 @@ def adequacy(series: pd.Series) -> Adequacy | None:
 
 
 def rehearse(series: pd.Series) -> pd.DataFrame:
-    """What the forecaster does when things go wrong: the series' last three days by the hour, changed.
+    """What the forecaster does when things go wrong: the series' last two days by the hour, changed.
 
     Returns
     -------
@@ -127,7 +127,7 @@ def rehearse(series: pd.Series) -> pd.DataFrame:
             changed[begin:] *= 0 if name == "gone" else 2
         ahead = _HOURLY.day
         origins = np.arange(first - ahead + 1, len(y))
-        rolled = roll(changed, Forecaster(_HOURLY, warm_up=4 * _HOURLY.day), origins)
+        rolled = roll(changed, Forecaster(_HOURLY, warm_up=2 * _HOURLY.day), origins)
         low, high = (rolled.quantiles[LEVELS.index(p), -1, ahead - 1 :, 0] for p in (0.05, 0.95))
         frames.append(
             pd.DataFrame(

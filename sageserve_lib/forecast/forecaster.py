@@ -285,10 +285,14 @@ class Forecaster:
         share = weights(past, available)[:, self._block]
         # Averaged as square roots, the scale the methods work on.
         both = np.square(np.sum(share * np.sqrt(np.nan_to_num(mean)), axis=0)) if available.any() else np.nan * mean[0]
+        silent = self._leads <= self._outages.age
+        both = np.where(silent & available.any(), 0.0, both)
         candidates = np.append(available, available.any())
         chosen = choose(errors[:-1], candidates, len(paths), self._delay[self._starts])[self._block]
         mean = np.vstack([mean, both])
-        mean = np.vstack([mean, np.take_along_axis(mean, np.maximum(chosen, 0)[None], axis=0)])
+        # The naive methods know of no outage; what is used does, whichever was chosen.
+        selected = np.take_along_axis(mean, np.maximum(chosen, 0)[None], axis=0)
+        mean = np.vstack([mean, np.where(silent & (chosen >= 0), 0.0, selected)])
         band, few = intervals.quantiles(mean, self._past_roots(), self._offsets, self._moves)
         return Outlook(mean, band, chosen, few[-1])
 

@@ -57,7 +57,8 @@ class Outages:
             return
         self._observed.append(value)
         usual = float(np.median(self._filled[-day:])) if now >= day else 0.0
-        if value <= _NOTHING * usual and (self.age or expected > _EXPECTED * usual) and self._rare(now):
+        wanted = usual > 0 and expected > _EXPECTED * usual
+        if value <= _NOTHING * usual and (self.age or wanted) and self._rare(now):
             self.age += 1
             if self.age == day + 1:  # gone for good: the day filled until now was empty after all
                 self._filled[now - day :] = self._observed[now - day : now]

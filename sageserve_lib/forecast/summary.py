@@ -76,8 +76,38 @@ def skill_title(backtest: pd.DataFrame) -> str:
     if ours.empty:
         return "No seasonal naive forecast to compare with"
     median = ours.groupby("horizon_h")["skill_pct"].median()
-    told = [f"{value:.0f} % {_lead(hours).lower()} ahead" for hours, value in median.items()]
-    return f"Error smaller than the better seasonal naive one's by {', '.join(told)} (median series)"
+    told = [
+        f"{abs(value):.0f} % {'smaller' if value >= 0 else 'larger'} {_lead(hours).lower()} ahead"
+        for hours, value in median.items()
+    ]
+    return f"The default's error is {', '.join(told)} than that of the better seasonal naive method (median series)"
+
+
+def coverage_title(backtest: pd.DataFrame) -> str:
+    """How much of what came the selected 90 % band held, in a line."""
+    cover = backtest[backtest["method"] == SELECTED].groupby("horizon_h")["coverage_90"].mean()
+    told = [f"{100 * value:.0f} % {_lead(hours).lower()} ahead" for hours, value in cover.items()]
+    return f"The default's 90 % band held {', '.join(told)}" if told else "Share of what came inside the 90 % band"
+
+
+def parts_title(parts: pd.DataFrame, label: str) -> str:
+    """How much of a series' ups and downs each part explains (see `diagnostics.parts`), in a line."""
+    if parts.empty:
+        return f"{label}: too short to be taken apart"
+    total = float(parts[["level", "day", "week", "rest"]].var().sum()) or 1.0
+    share = 100 * parts.var() / total
+    return (
+        f"{label}: {share['day']:.0f} % of the ups and downs are the day, {share['week']:.0f} % the week, "
+        f"{share['level']:.0f} % the level, {share['rest']:.0f} % the rest"
+    )
+
+
+def adequacy_title(found: Adequacy | None) -> str:
+    """How many autocorrelations are beyond noise before and after ARIMA, in a line."""
+    if found is None:
+        return "Too short to check what a model leaves over"
+    before, after = (int((found.acf[name].abs() > found.bound).sum()) for name in ("before", "after"))
+    return f"Of {len(found.acf)} lags {before} are beyond noise without ARIMA, {after} with it (5 % would be by chance)"
 
 
 def adequacy_sentence(found: Adequacy | None) -> str:
