@@ -7,13 +7,14 @@ import pytest
 from conftest import shared
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pmdarima.arima import ARIMA
 from statsmodels.tsa.holtwinters import ExponentialSmoothing
 from typer.testing import CliRunner
 
 from sageserve_lib.cli import app
 from sageserve_lib.figures import forecast_fit
 from sageserve_lib.forecast import METHODS, SELECTED, Forecaster, Periods, diagnostics, forecast_week, judge, summary
-from sageserve_lib.forecast.arima import ORDERS, ArimaFourier
+from sageserve_lib.forecast.arima import ORDERS, ArimaFourier, _Filter
 from sageserve_lib.forecast.holt_winters import HoltWinters
 from sageserve_lib.forecast.odd import KINDS, failure, odd_series
 from sageserve_lib.forecast.outages import Outages
@@ -240,6 +241,14 @@ class TestMethods:
         assert order in ORDERS
         model.fit(daily(300, 0.5, seed=9))
         assert model.order == order
+
+    @pytest.mark.parametrize("order", ORDERS)
+    def test_arima_is_updated_as_statsmodels_would(self, order):
+        y = np.cumsum(np.random.default_rng(2).normal(0, 1, 400)) * 0.1 + np.random.default_rng(3).normal(0, 1, 400)
+        fitted = ARIMA(order=order, with_intercept=False).fit(y[:340]).arima_res_
+        ours = _Filter(fitted, reach=np.inf)
+        ours.update(y[340:])
+        np.testing.assert_allclose(ours.forecast(24), fitted.extend(y[340:]).forecast(24), rtol=1e-6, atol=1e-6)
 
     def test_a_spike_moves_arima_little(self):
         y = daily(300, 0.05)

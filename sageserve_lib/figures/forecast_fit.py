@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from sageserve_lib.figures.forecast import ACTUAL, FORECAST, MUTED, blank
 from sageserve_lib.figures.style import time_axis
+from sageserve_lib.forecast import diagnostics
 from sageserve_lib.forecast.diagnostics import REHEARSALS, Adequacy
 from sageserve_lib.forecast.registry import SELECTED
 from sageserve_lib.forecast.summary import method_order, skill
@@ -90,7 +91,7 @@ def rehearsals(table: pd.DataFrame) -> Figure:
     """What was done to a series, and what the forecaster made of it, a panel each (see `diagnostics.rehearse`)."""
     if table.empty:
         return blank("There are less than twelve days: nothing to rehearse with.")
-    names = list(REHEARSALS)
+    names, (off, hours) = list(REHEARSALS), diagnostics.hours_off(table)
     figure = plt.figure(figsize=(10, 2.3 * len(names)), layout="constrained")
     panels = figure.subplots(len(names), 1, sharex=True)
     for axes, name in zip(panels, names, strict=True):
@@ -102,17 +103,14 @@ def rehearsals(table: pd.DataFrame) -> Figure:
         axes.plot(time, rows["actual"] / 1e3, color=ACTUAL, lw=1.4, label="demand")
         axes.plot(time, rows["mean"] / 1e3, color=FORECAST, lw=1.4, label="forecast an hour before")
         axes.plot(time, rows["day_ahead"] / 1e3, color="#D55E00", lw=1.2, ls="--", label="forecast a day before")
-        axes.set_title(f"{REHEARSALS[name]}: {_recovery(rows)}", loc="left", fontsize=10)
-        axes.set_ylim(0, 1.5e-3 * rows[["actual", "mean"]].max().max())
+        axes.set_title(
+            f"{REHEARSALS[name]}: {off[name]} of {hours} hours from the break on are off by more than a quarter",
+            loc="left",
+            fontsize=10,
+        )
+        top = 1.5e-3 * rows[["actual", "mean"]].max().max()
+        axes.set_ylim(-0.03 * top, top)  # so that nothing is seen to be nothing
     panels[1].set_ylabel("thousand tokens/s")
     panels[0].legend(loc="upper right", ncols=4, fontsize=8)
     time_axis(panels[-1])
     return figure
-
-
-def _recovery(rows: pd.DataFrame) -> str:
-    """Hours after which the one-hour forecast is within a quarter of demand, or of a quarter of the usual, again."""
-    usual = rows["actual"].iloc[:12].mean()
-    wrong = (rows["mean"] - rows["actual"]).abs() > 0.25 * np.maximum(rows["actual"], usual)
-    hours = np.flatnonzero(wrong.to_numpy()[12:])
-    return f"{len(hours)} of the 36 hours from the break on are off by more than a quarter"

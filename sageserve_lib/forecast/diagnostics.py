@@ -145,6 +145,19 @@ def rehearse(series: pd.Series) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
+def hours_off(rehearsed: pd.DataFrame) -> tuple[dict[str, int], int]:
+    """Hours from the break on in which the forecast made an hour before was off by more than a quarter of demand.
+
+    By rehearsal (of a quarter of the usual demand where that is more), and how many hours there were.
+    """
+    off = {}
+    for name, rows in rehearsed.groupby("rehearsal"):
+        usual = rows["actual"].iloc[:_BEGIN_H].mean()
+        wrong = (rows["mean"] - rows["actual"]).abs() > 0.25 * rows["actual"].clip(lower=usual)
+        off[str(name)] = int(wrong.iloc[_BEGIN_H:].sum())
+    return off, _REHEARSED_H - _BEGIN_H
+
+
 def in_sample_mape(y: Array, order: tuple[int, int, int] = (2, 1, 1)) -> float:
     """Percentage error of an ARIMA on the very values it was fitted to, each from the one before; values of 0 left out.
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from sageserve_lib.forecast.diagnostics import Adequacy
+from sageserve_lib.forecast.diagnostics import Adequacy, hours_off
 from sageserve_lib.forecast.registry import COMBINATION, METHODS, SELECTED
 
 
@@ -81,6 +81,29 @@ def skill_title(backtest: pd.DataFrame) -> str:
         for hours, value in median.items()
     ]
     return f"The default's error is {', '.join(told)} than that of the better seasonal naive method (median series)"
+
+
+def next_hour_title(backtest: pd.DataFrame) -> str:
+    """How far the next hour's forecast is off, in a line."""
+    rows = backtest[(backtest["method"] == SELECTED) & (backtest["horizon_h"] == 1)]
+    off = f": off by {rows['smape'].mean():.1f} % (sMAPE)" if len(rows) else ""
+    return f"Forecast of the next hour against what came{off}"
+
+
+def choice_title(forecast: pd.DataFrame) -> str:
+    """Which methods were used, and how often, in a line."""
+    if forecast.empty:
+        return "No method was used"
+    share = 100 * forecast["method"].value_counts(normalize=True)
+    return "Used for the next hour: " + ", ".join(f"{name} {value:.0f} %" for name, value in share.items())
+
+
+def rehearsal_title(rehearsed: pd.DataFrame) -> str:
+    """How soon the forecast is right again after a break, in a line."""
+    if rehearsed.empty:
+        return "Too short to rehearse a break of demand"
+    off, hours = hours_off(rehearsed)
+    return f"After a break of demand the next hour's forecast is off for {max(off.values())} of {hours} hours at most"
 
 
 def coverage_title(backtest: pd.DataFrame) -> str:
