@@ -51,6 +51,8 @@ TABLE_NOTES = {
     "demand": "requests and tokens per interval, region, model and tier",
     "backtest": "error of each forecasting method, by rolling origin",
     "forecast": "forecast and actual tokens per second",
+    "peaks": "distribution of the next hour's largest token rate, and what came",
+    "peak_backtest": "error of that, by method",
     "allocation": "the plan: instances per hour, region, model and GPU",
     "policies": "GPU-hours, cost, SLA and latency of each policy",
     "latency": "latency percentiles per policy, region, model and tier",

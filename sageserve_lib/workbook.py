@@ -169,6 +169,16 @@ class Workbook:
         self.forecast()
         return self._table("backtest", lambda: tables.empty("backtest"))
 
+    def peaks(self) -> pd.DataFrame:
+        """The ``peaks`` table: the distribution of the next hour's largest token rate, and what came."""
+        self.forecast()
+        return self._table("peaks", lambda: tables.empty("peaks"))
+
+    def peak_backtest(self) -> pd.DataFrame:
+        """The ``peak_backtest`` table."""
+        self.forecast()
+        return self._table("peak_backtest", lambda: tables.empty("peak_backtest"))
+
     def allocation(self) -> pd.DataFrame:
         """The ``allocation`` table: the plan of every hour, each from the one before."""
         return self._table("allocation", self._allocation)
@@ -262,7 +272,7 @@ class Workbook:
         step = pd.Timedelta(seconds=self.scenario.planning.interval_s)
         hours = pd.date_range(self.start, self.end, freq=step, inclusive="left")
         share = self.scenario.planning.niw_buffer_share
-        demand = planned_demand(self.demand(), self.forecast(), hours, self.start, share)
+        demand = planned_demand(self.demand(), self.peaks(), hours, self.start, share)
         return AllocationPlanner(self.scenario, self.theta, demand, self.solver)
 
     def simulate(self, policy: type[Policy] | str, status: StatusLine | None = None) -> SimulationResult:
@@ -291,7 +301,8 @@ class Workbook:
 
     def _forecast(self) -> pd.DataFrame:
         result = forecast_week(self.demand(), self.start, self.start + pd.Timedelta(seconds=self.trace.duration_s))
-        self._keep("backtest", result.backtest)
+        for name in ("backtest", "peaks", "peak_backtest"):
+            self._keep(name, getattr(result, name))
         self._memory["forecast-notes"] = result.notes
         if self.folder is not None:
             self._write_json("forecast-notes.json", result.notes)

@@ -186,20 +186,19 @@ def demand_rows(rates: dict[str, list[float]], step_min: int = 30) -> pd.DataFra
 def test_planned_demand_is_the_hours_peak_and_a_share_of_recent_batch_load() -> None:
     demand = demand_rows({"IW-F": [10.0, 30.0, 20.0, 5.0], "NIW": [100.0, 200.0, 400.0, 0.0]})
     hours = pd.date_range(START, periods=2, freq="h")
-    forecast = pd.DataFrame(
-        [
-            (START, START + pd.Timedelta(minutes=m), "eastus", "m", "x", mean)
-            for m, mean in ((0, 12.0), (30, 25.0), (90, 999.0))
-        ],
-        columns=["origin", "time", "region", "model", "method", "mean_tps"],
+    peaks = pd.DataFrame(
+        [(START, "eastus", "m", 25.0, 40.0), (START + pd.Timedelta(hours=9), "eastus", "m", 999.0, 999.0)],
+        columns=["origin", "region", "model", "q50_tps", "q90_tps"],
     )
-    rho = planned_demand(demand, forecast, hours, START, 0.1)
+    rho = planned_demand(demand, peaks, hours, START, 0.1)
     place = ("eastus", "m")
     # The first hour has no batch load before it; the second has a mean of 150.
     assert rho["actual"][place].to_dict() == {0.0: 30.0, 3600.0: 35.0}
     assert rho["peak"][place].to_dict() == {0.0: 35.0, 3600.0: 35.0}
     assert rho["forecast"][place][0.0] == 25.0
     assert math.isnan(rho["forecast"][place][3600.0])
+    cautious = planned_demand(demand, peaks, hours, START, 0.1, "q90_tps")
+    assert cautious["forecast"][place][0.0] == 40.0
 
 
 @given(change=st.floats(0, 1e6), hour=st.integers(1, 3))
@@ -207,7 +206,7 @@ def test_planned_demand_is_the_hours_peak_and_a_share_of_recent_batch_load() -> 
 def test_buffer_uses_nothing_of_the_hour_or_after(change: float, hour: int) -> None:
     values = [100.0] * 8
     hours = pd.date_range(START, periods=4, freq="h")
-    empty = pd.DataFrame(columns=["origin", "time", "region", "model", "method", "mean_tps"])
+    empty = pd.DataFrame(columns=["origin", "region", "model", "q50_tps"])
     before = planned_demand(demand_rows({"IW-F": [0.0] * 8, "NIW": values}), empty, hours, START, 0.1)["actual"]
     values[2 * hour] = change
     after = planned_demand(demand_rows({"IW-F": [0.0] * 8, "NIW": values}), empty, hours, START, 0.1)["actual"]

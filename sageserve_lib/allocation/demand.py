@@ -34,11 +34,17 @@ def _by_second(frame: pd.DataFrame, start: pd.Timestamp) -> pd.DataFrame:
 
 
 def planned_demand(
-    demand: pd.DataFrame, forecast: pd.DataFrame, hours: pd.DatetimeIndex, start: pd.Timestamp, niw_share: float
+    demand: pd.DataFrame,
+    peaks: pd.DataFrame,
+    hours: pd.DatetimeIndex,
+    start: pd.Timestamp,
+    niw_share: float,
+    quantile: str = "q50_tps",
 ) -> dict:
     """ρ by kind of plan: frames with index seconds since ``start`` and columns (region, model).
 
-    ``forecast``: the largest mean forecast made at the hour for the hour, plus the buffer; NaN where none was made.
+    ``forecast``: the ``quantile`` of the hour's maximum as forecast at the hour (a column of the ``peaks`` table; the
+    median is exceeded every other hour), plus the buffer; NaN where none was made.
     ``actual``: the largest interactive TPS that hour, plus the buffer. ``peak``: the largest of ``actual``, at all hours.
     """
     buffer = batch_buffer_tps(demand, hours, niw_share)
@@ -47,12 +53,11 @@ def planned_demand(
     hour_of = hours[(hours.searchsorted(interactive.index, side="right") - 1).clip(0)]
     actual = interactive[interactive.index >= start].groupby(hour_of[interactive.index >= start]).max()
     actual = actual.reindex(hours).fillna(0.0) + buffer
-    if forecast.empty:
+    if peaks.empty:
         made = pd.DataFrame(index=hours, columns=buffer.columns, dtype="float64")
     else:
         step = hours[1] - hours[0] if len(hours) > 1 else pd.Timedelta(hours=1)
-        within = forecast[(forecast["time"] - forecast["origin"]) < step]
-        made = within.pivot_table(index="origin", columns=["region", "model"], values="mean_tps", aggfunc="max")
+        made = peaks.pivot_table(index="origin", columns=["region", "model"], values=quantile)
         # The newest forecast there was at the hour, unless it is older than an hour itself.
         tolerance = step - pd.Timedelta(seconds=1)
         made = made.reindex(columns=buffer.columns).reindex(hours, method="ffill", tolerance=tolerance) + buffer
