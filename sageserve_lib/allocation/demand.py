@@ -1,5 +1,8 @@
 """ρ, the demand a plan is made for: the hour's peak of interactive TPS, and a buffer for batch requests."""
 
+import re
+
+import numpy as np
 import pandas as pd
 
 from sageserve_lib.characterize import interval_seconds
@@ -33,12 +36,43 @@ def _by_second(frame: pd.DataFrame, start: pd.Timestamp) -> pd.DataFrame:
     return frame.set_axis(pd.Index(seconds, name="time_s"), axis=0)
 
 
+def hourly_maximum_tps(within: pd.DataFrame, quantile: float | None = None) -> pd.DataFrame:
+    """The forecast of each hour's maximum: index origin, columns (region, model).
+
+    Parameters
+    ----------
+    within : DataFrame
+        Rows of the ``forecast`` table, those of the hour that begins at each origin.
+    quantile : float, optional
+        Share of hours that shall not exceed it; None for the largest mean. The table has quantiles of every interval:
+        each level's largest over the hour is taken, and levels between are interpolated. That is the quantile of the
+        maximum if the hour's intervals rise and fall together, and a little under it if they do not.
+    """
+    columns = {float(name[1:3]) / 100: name for name in within.columns if re.fullmatch(r"q\d\d_tps", name)}
+    wanted = ["mean_tps"] if quantile is None else [columns[level] for level in sorted(columns)]
+    largest = within.pivot_table(
+        index="origin", columns=["region", "model"], values=wanted, aggfunc="max", dropna=False
+    )
+    if quantile is None:
+        return largest["mean_tps"]
+    levels = sorted(columns)
+    upper = min(max(int(np.searchsorted(levels, quantile)), 1), len(levels) - 1)
+    share = (quantile - levels[upper - 1]) / (levels[upper] - levels[upper - 1])
+    return largest[columns[levels[upper - 1]]] * (1 - share) + largest[columns[levels[upper]]] * share
+
+
 def planned_demand(
-    demand: pd.DataFrame, forecast: pd.DataFrame, hours: pd.DatetimeIndex, start: pd.Timestamp, niw_share: float
+    demand: pd.DataFrame,
+    forecast: pd.DataFrame,
+    hours: pd.DatetimeIndex,
+    start: pd.Timestamp,
+    niw_share: float,
+    quantile: float | None = None,
 ) -> dict:
     """ρ by kind of plan: frames with index seconds since ``start`` and columns (region, model).
 
-    ``forecast``: the largest mean forecast made at the hour for the hour, plus the buffer; NaN where none was made.
+    ``forecast``: the largest mean forecast made at the hour for the hour, plus the buffer, or the ``quantile`` of its
+    maximum without one: what it leaves above the mean is there for batch work too; NaN where none was made.
     ``actual``: the largest interactive TPS that hour, plus the buffer. ``peak``: the largest of ``actual``, at all hours.
     """
     buffer = batch_buffer_tps(demand, hours, niw_share)
@@ -52,9 +86,18 @@ def planned_demand(
     else:
         step = hours[1] - hours[0] if len(hours) > 1 else pd.Timedelta(hours=1)
         within = forecast[(forecast["time"] - forecast["origin"]) < step]
-        made = within.pivot_table(index="origin", columns=["region", "model"], values="mean_tps", aggfunc="max")
+        made = hourly_maximum_tps(within, quantile)
         # The newest forecast there was at the hour, unless it is older than an hour itself.
         tolerance = step - pd.Timedelta(seconds=1)
-        made = made.reindex(columns=buffer.columns).reindex(hours, method="ffill", tolerance=tolerance) + buffer
+        made = made.reindex(columns=buffer.columns).reindex(hours, method="ffill", tolerance=tolerance)
+        made = made + buffer if quantile is None else made
     peak = pd.DataFrame([actual.max()] * len(hours), index=hours)
     return {kind: _by_second(frame, start) for kind, frame in (("forecast", made), ("actual", actual), ("peak", peak))}
+
+
+def batch_tokens(demand: pd.DataFrame, hours: pd.DatetimeIndex) -> pd.DataFrame:
+    """Batch tokens that arrive in each of ``hours``: index hour, columns model."""
+    rows = demand[demand["tier"] == "NIW"]
+    tokens = rows["prompt_tokens"] + rows["output_tokens"]
+    wide = tokens.groupby([rows["time"].dt.floor("h"), rows["model"].astype(str)]).sum().unstack(fill_value=0)
+    return wide.reindex(index=hours, columns=sorted(demand["model"].astype(str).unique()), fill_value=0).fillna(0.0)

@@ -1,0 +1,43 @@
+"""Several hours planned together: starts that take hours, and batch work that waits for a cheaper hour."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pandas as pd
+
+from sageserve_lib.allocation.problem import AllocationProblem
+
+
+def lookahead(
+    first: AllocationProblem,
+    demand_tps: pd.DataFrame,
+    batch_tokens: pd.DataFrame | None = None,
+    batch_deadline_h: int = 1,
+    lead_h: Mapping[str, float] | None = None,
+) -> AllocationProblem:
+    """The problem of several hours, from one hour's.
+
+    Parameters
+    ----------
+    first : AllocationProblem
+        Fleet, prices, capacities and rules.
+    demand_tps : DataFrame
+        ρ of interactive requests; index hour, columns (region, model).
+    batch_tokens : DataFrame, optional
+        Batch tokens arriving; index hour, columns model. With it ρ should hold no buffer for them.
+    batch_deadline_h : int
+        Whole hours in which batch tokens must be served, that of their arrival included; 1: they cannot wait. Whatever
+        the deadline, none are left after the last hour.
+    lead_h : mapping, optional
+        Hours from order to service by way. Of an order's first serving hour the fraction is lost: an instance that
+        takes 2.25 h, ordered for 8:00, serves three quarters of the demand it could between 10:00 and 11:00.
+    """
+    hours, models, regions = list(demand_tps.index), first.levels["model"], first.levels["region"]
+    index = pd.MultiIndex.from_product([hours, models, regions], names=["hour", "model", "region"])
+    demand = pd.Series([demand_tps.at[h, (j, i)] for h, i, j in index], index=index)
+    if batch_tokens is not None:
+        arriving = pd.MultiIndex.from_product([hours, models], names=["hour", "model"])
+        batch_tokens = pd.Series([batch_tokens.at[h, i] for h, i in arriving], index=arriving)
+    return replace(
+        first, demand_tps=demand, batch_tokens=batch_tokens, batch_deadline_h=batch_deadline_h, lead_h=lead_h
+    )
