@@ -596,7 +596,7 @@ def test_plan_of_several_gpu_types_and_ways(solver: str) -> None:
     assert (reclaimed["time"] == START + pd.Timedelta(hours=2)).all()
     price = load_catalogue().gpus["H100-80GB"].on_demand_usd_per_h
     assert reclaimed["cost_usd"].sum() == pytest.approx(reclaimed["instances"].sum() * price / 60)
-    cheap = planner.changed(gpus={**gpus, "A100-80GB": GpuFleet(2, {"Llama-2-70B": 1000.0}, 0.01)}, startup_cost_h=0.0)
+    cheap = planner.changed(gpus={**gpus, "A100-80GB": GpuFleet(2, {"Llama-2-70B": 1000.0}, 1.0)}, startup_cost_h=0.0)
     used = (
         cheap.chain("forecast", START, dict.fromkeys(places, 5)).allocation.groupby(["time", "gpu"])["instances"].sum()
     )

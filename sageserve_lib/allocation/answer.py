@@ -87,9 +87,7 @@ class Allocation:
     def sustained_tps(self) -> pd.Series:
         """θ times serving instances; index (hour, model, region)."""
         values = sustained(self.problem, _array(self.instances), _array(self.ordered))
-        index = pd.MultiIndex.from_product(
-            [self.problem.levels[level] for level in ("hour", "model", "region")], names=["hour", "model", "region"]
-        )
+        index = self.problem.index("hour", "model", "region")
         return pd.Series(values.ravel(), index=index)
 
     @property
@@ -110,9 +108,7 @@ class Allocation:
         routed = rest[..., :, None] * share[..., None, :]
         diagonal = np.arange(demand.shape[2])
         routed[..., diagonal, diagonal] += local
-        levels = [self.problem.levels[level] for level in ("hour", "model", "region", "region")]
-        names = ["hour", "model", "region", "serving_region"]
-        return pd.Series(routed.ravel(), index=pd.MultiIndex.from_product(levels, names=names))
+        return pd.Series(routed.ravel(), index=self.problem.index("hour", "model", "region", "serving_region"))
 
     def in_words(self) -> str:
         """The plan of the first hour in a sentence or two."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from sageserve_lib.allocation.problem import AllocationProblem
+from sageserve_lib.allocation.problem import AllocationProblem, product_index
 
 
 def lookahead(
@@ -33,10 +33,10 @@ def lookahead(
         takes 2.25 h, ordered for 8:00, serves three quarters of the demand it could between 10:00 and 11:00.
     """
     hours, models, regions = list(demand_tps.index), first.levels["model"], first.levels["region"]
-    index = pd.MultiIndex.from_product([hours, models, regions], names=["hour", "model", "region"])
+    index = product_index(hour=hours, model=models, region=regions)
     demand = pd.Series([demand_tps.at[h, (j, i)] for h, i, j in index], index=index)
     if batch_tokens is not None:
-        arriving = pd.MultiIndex.from_product([hours, models], names=["hour", "model"])
+        arriving = product_index(hour=hours, model=models)
         batch_tokens = pd.Series([batch_tokens.at[h, i] for h, i in arriving], index=arriving)
     return replace(
         first, demand_tps=demand, batch_tokens=batch_tokens, batch_deadline_h=batch_deadline_h, lead_h=lead_h

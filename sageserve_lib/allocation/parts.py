@@ -44,8 +44,7 @@ def joined(problem: AllocationProblem, plans: list[Allocation], remark: str) -> 
 
     def together(name: str) -> pd.Series:
         series = pd.concat([getattr(plan, name) for plan in plans])
-        names = series.index.names
-        return series.reindex(pd.MultiIndex.from_product([problem.levels[level] for level in names], names=names))
+        return series.reindex(problem.index(*series.index.names))
 
     statuses = {plan.status for plan in plans}
     routed = None
@@ -53,8 +52,7 @@ def joined(problem: AllocationProblem, plans: list[Allocation], remark: str) -> 
         routed = together("routed_tps").fillna(0.0)
     batch_tps = plans[0].batch_tps if problem.batch_tokens is None else together("batch_tps")
     if problem.batch_tokens is None:
-        index = pd.MultiIndex.from_product([problem.levels[n] for n in ("hour", "model")], names=["hour", "model"])
-        batch_tps = pd.Series(0.0, index=index)
+        batch_tps = pd.Series(0.0, index=problem.index("hour", "model"))
     return replace(
         plans[0],
         problem=problem,

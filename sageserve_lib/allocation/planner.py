@@ -10,7 +10,7 @@ import pandas as pd
 
 from sageserve_lib import tables
 from sageserve_lib.allocation.answer import Allocation
-from sageserve_lib.allocation.problem import START, WAYS, AllocationProblem
+from sageserve_lib.allocation.problem import START, WAYS, AllocationProblem, product_index
 from sageserve_lib.allocation.solve import AllocationSolver
 from sageserve_lib.catalogue import Scenario, load_catalogue
 from sageserve_lib.policies import PlanKind
@@ -126,7 +126,7 @@ class AllocationPlanner:
         regions = list(dict.fromkeys(region for region, _ in counts))
         models = list(dict.fromkeys(model for _, model in counts))
         own = self.scenario.gpu
-        index = _product(model=models, region=regions, gpu=list(self.gpus))
+        index = product_index(model=models, region=regions, gpu=list(self.gpus))
         return pd.Series([counts[r, m] if k == own else 0 for m, r, k in index], index=index)
 
     def problem(
@@ -146,22 +146,22 @@ class AllocationPlanner:
             for gpu, fleet in self.gpus.items()
         }
         ways_h = {START: planning.startup_cost_h} if planning.startup == "flat" else self.acquisition_h
-        starts = _product(way=list(ways_h), model=models, gpu=gpus)
-        places = _product(model=models, region=regions)
-        hours = _product(hour=[hour], model=models, region=regions)
+        starts = product_index(way=list(ways_h), model=models, gpu=gpus)
+        places = product_index(model=models, region=regions)
+        hours = product_index(hour=[hour], model=models, region=regions)
         routing = None
         if planning.routing_usd_per_mtok:
-            routes = _product(region=regions, serving_region=regions)
+            routes = product_index(region=regions, serving_region=regions)
             given = planning.routing_usd_per_mtok
             prices_between = [given.get(a, {}).get(b, 0.0) for a, b in routes]
             routing = pd.Series([np.nan if price is None else price for price in prices_between], index=routes)
         if planning.startup == "by_way" and spot_instances is None:
             spot_instances = instances * 0
-        model_gpus, region_gpus = _product(model=models, gpu=gpus), _product(region=regions, gpu=gpus)
+        model_gpus, region_gpus = product_index(model=models, gpu=gpus), product_index(region=regions, gpu=gpus)
         return AllocationProblem(
             instances=instances,
             theta_tps=pd.Series([self.gpus[k].theta_tps[m] for m, k in model_gpus], index=model_gpus),
-            price_usd_per_h=pd.Series(list(prices.values()), index=pd.Index(gpus, name="gpu")),
+            price_usd_per_h=pd.Series(list(prices.values()), index=product_index(gpu=gpus)),
             startup_cost_usd=pd.Series([ways_h[w] * prices[k] for w, _, k in starts], index=starts),
             demand_tps=pd.Series([demand_tps[r, m] for m, r in places], index=hours),
             capacity_vms=pd.Series([self.gpus[k].vms_per_region for _, k in region_gpus], index=region_gpus),
@@ -274,7 +274,3 @@ def _lent(plan: Allocation, spot: pd.Series) -> pd.Series:
             lent = spot.xs((region, gpu), level=("region", "gpu"))
             spot.loc[(lent.idxmax(), region, gpu)] -= 1
     return spot
-
-
-def _product(**levels: list) -> pd.MultiIndex:
-    return pd.MultiIndex.from_product(list(levels.values()), names=list(levels))

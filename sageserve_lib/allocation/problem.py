@@ -1,8 +1,8 @@
 """What an allocation is asked: fleet, prices, demand and rules as tidy series, checked when they are put together."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -94,11 +94,16 @@ class AllocationProblem:
                     f"each of {expected} combinations of {', '.join(index)}."
                 )
                 continue
-            wrong = series[(series < 0) | (series.isna() if name not in _MAY_BE_NAN else False)]
-            problems += [f"{name}: {place}: {value}; expected 0 or more." for place, value in wrong.items()][:5]
+            values = series.to_numpy(float)
+            wrong = values < 0 if name in _MAY_BE_NAN else ~(values >= 0)
+            if wrong.any():
+                found = series[wrong].items()
+                problems += [f"{name}: {place}: {value}; expected 0 or more." for place, value in found][:5]
         if not problems:
-            fastest_tps = self.theta_tps.groupby("model").max()
-            problems += [f"theta_tps: no GPU type runs {i}: 0 on each." for i in fastest_tps.index[fastest_tps == 0]]
+            useless = self.array("theta_tps").max(axis=1) == 0
+            problems += [
+                f"theta_tps: no GPU type runs {levels['model'][i]}: 0 on each." for i in np.flatnonzero(useless)
+            ]
         if not 0 <= self.local_share <= 1:
             problems.append(f"local_share: {self.local_share}; expected a share between 0 and 1.")
         if self.batch_deadline_h < 1:
@@ -118,12 +123,20 @@ class AllocationProblem:
 
     def array(self, name: str) -> np.ndarray:
         """Values of one series, an axis per index level, in the order of ``levels``."""
-        series, index = getattr(self, name), _INDEX[name]
-        shape = tuple(len(self.levels[level]) for level in index)
-        wanted = _product(self, index)
-        values = series.to_numpy(float) if series.index.equals(wanted) else series.reindex(wanted).to_numpy(float)
-        result: np.ndarray = values.reshape(shape)
-        return result
+        if name not in self._arrays:
+            series, wanted = getattr(self, name), self.index(*_INDEX[name])
+            values = series if series.index is wanted or series.index.equals(wanted) else series.reindex(wanted)
+            shape = [len(self.levels[level]) for level in _INDEX[name]]
+            self._arrays[name] = values.to_numpy(float).reshape(shape)
+        return self._arrays[name]
+
+    def index(self, *levels: str) -> pd.Index:
+        """Every combination of some levels, in order."""
+        return product_index(**{level: self.levels[level] for level in levels})
+
+    @cached_property
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {}
 
     @property
     def lead_hours(self) -> dict[str, tuple[int, float]]:
@@ -163,7 +176,13 @@ _INDEX: dict[str, tuple[str, ...]] = {
 _MAY_BE_NAN = {"routing_usd_per_mtok"}
 
 
-def _product(problem: AllocationProblem, index: tuple[str, ...]) -> pd.Index:
-    if len(index) == 1:
-        return pd.Index(problem.levels[index[0]], name=index[0])
-    return pd.MultiIndex.from_product([problem.levels[level] for level in index], names=index)
+def product_index(**levels: Sequence[Hashable]) -> pd.Index:
+    """Every combination of the levels' values, in order; the same object for the same levels."""
+    return _product_index(tuple((name, tuple(values)) for name, values in levels.items()))
+
+
+@lru_cache(maxsize=1024)
+def _product_index(levels: tuple[tuple[str, tuple], ...]) -> pd.Index:
+    if len(levels) == 1:
+        return pd.Index(levels[0][1], name=levels[0][0])
+    return pd.MultiIndex.from_product([values for _, values in levels], names=[name for name, _ in levels])

@@ -39,8 +39,6 @@ def relaxed(problem: AllocationProblem) -> tuple[float, pd.Series]:
     if result.best_feasible_objective is None:
         raise InfeasibleAllocationError("\n".join(explain_infeasible(problem)))
     duals = highs.get_duals([*m.capacity_is_kept.values()])
-    index = pd.MultiIndex.from_product(
-        [problem.levels[level] for level in ("hour", "region", "gpu")], names=["hour", "region", "gpu"]
-    )
+    index = problem.index("hour", "region", "gpu")
     saved = [max(-duals[constraint], 0.0) for constraint in m.capacity_is_kept.values()]
     return float(result.best_feasible_objective), pd.Series(saved, index=index)

@@ -139,12 +139,12 @@ class AllocationSolver:
         batch_tps = np.zeros(len(levels["hour"]) * len(levels["model"]))
         if p.batch_tokens is not None:
             batch_tps = np.maximum([v.value * TPS_PER_KTPS for v in m.batch_ktps.values()], 0.0)
-        instances = pd.Series(counts, index=_index(p, "hour", *places))
+        instances = pd.Series(counts, index=p.index("hour", *places))
         plan = Allocation(
             problem=p,
             instances=instances,
-            ordered=pd.Series(_orders(p, m, counts), index=_index(p, "hour", "way", *places)),
-            batch_tps=pd.Series(batch_tps, index=_index(p, "hour", "model")),
+            ordered=pd.Series(_orders(p, m, counts), index=p.index("hour", "way", *places)),
+            batch_tps=pd.Series(batch_tps, index=p.index("hour", "model")),
             routed_tps=_routes(p, m),
             solver=name,
             status=run.status,
@@ -183,14 +183,10 @@ def _orders(p: AllocationProblem, m: pyo.ConcreteModel, counts: np.ndarray) -> n
 def _routes(p: AllocationProblem, m: pyo.ConcreteModel) -> pd.Series | None:
     if p.routing_usd_per_mtok is None:
         return None
-    index = _index(p, "hour", "model", "region", "serving_region")
+    index = p.index("hour", "model", "region", "serving_region")
     hours = p.levels["hour"]
     found = {(hours[h], *rest): max(v.value, 0.0) * TPS_PER_KTPS for (h, *rest), v in m.routed_ktps.items()}
     return pd.Series([found.get(key, 0.0) for key in index], index=index)
-
-
-def _index(p: AllocationProblem, *levels: str) -> pd.MultiIndex:
-    return pd.MultiIndex.from_product([p.levels[level] for level in levels], names=levels)
 
 
 def solve(
