@@ -40,9 +40,10 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "policy", "region", "model", "group",
         "reclaim_h", "swap_h", "cold_h", "serving_h", "draining_h", "spot_h", "busy_h",
     ),
-    # Beyond the contract: where demand is served, how instances come and go, and how each hour was solved.
+    # Beyond the contract: where demand is served, how instances come and go, what holds counts up, how each hour was solved.
     "moves": ("time", "region", "model", "gpu", "move", "instances", "cost_usd"),
     "routing": ("time", "model", "region", "serving_region", "tps"),
+    "binding": ("time", "model", "region", "floor", "local_demand", "total_demand", "capacity", "nothing"),
     "solves": (
         "time", "solver", "status", "gap", "cost_usd", "bound_usd", "running_usd", "starting_usd", "routing_usd", "remark",
     ),

@@ -17,7 +17,7 @@ from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
 from sageserve_lib import characterize, costs, tables
-from sageserve_lib.allocation import AllocationPlanner, GpuFleet, choose_solver, planned_demand, theta_table
+from sageserve_lib.allocation import AllocationPlanner, choose_solver, gpu_fleets, planned_demand, theta_table
 from sageserve_lib.catalogue import Scenario, load_scenario
 from sageserve_lib.errors import InputError
 from sageserve_lib.forecast import forecast_week, interval_for
@@ -148,20 +148,10 @@ class Workbook:
         """The ``allocation`` table: the plan of every hour, each from the one before."""
         return self._table("allocation", self._allocation)
 
-    def moves(self) -> pd.DataFrame:
-        """The ``moves`` table: instances started, by way, and given back in each hour of the plan."""
+    def plan_details(self, name: str) -> pd.DataFrame:
+        """Table ``moves``, ``routing``, ``binding`` or ``solves`` of the plan."""
         self.allocation()
-        return self._table("moves", lambda: tables.empty("moves"))
-
-    def routing(self) -> pd.DataFrame:
-        """The ``routing`` table: where each region's demand is served in each hour of the plan."""
-        self.allocation()
-        return self._table("routing", lambda: tables.empty("routing"))
-
-    def solves(self) -> pd.DataFrame:
-        """The ``solves`` table: solver, status, gap, bound and cost of each hour of the plan."""
-        self.allocation()
-        return self._table("solves", lambda: tables.empty("solves"))
+        return self._table(name, lambda: tables.empty(name))
 
     def timings(self) -> pd.DataFrame:
         """The ``timings`` table as far as there is something in it."""
@@ -274,8 +264,7 @@ class Workbook:
         planned = self.scenario.planning.gpus
         if not planned:
             return self.planner
-        theta = self.theta_table.set_index(["gpu", "model"])["theta_tps"]
-        gpus = {gpu: GpuFleet(own.vms_per_region, theta[gpu].to_dict()) for gpu, own in planned.items()}
+        gpus = gpu_fleets(self.theta_table, {gpu: own.vms_per_region for gpu, own in planned.items()})
         return AllocationPlanner(self.scenario, self.theta, self.planner.demand_tps, self.solver, gpus)
 
     @property
@@ -327,7 +316,7 @@ class Workbook:
                 {"step": "solve, slowest hour", "wall_s": slowest_s},
             ]
             self._add_timings(pd.DataFrame(rows))
-        for name in ("moves", "routing", "solves"):
+        for name in ("moves", "routing", "binding", "solves"):
             self._keep(name, getattr(plan, name))
         return plan.allocation
 

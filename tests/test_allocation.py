@@ -18,6 +18,8 @@ from sageserve_lib.allocation import (
     batch_tokens,
     binding,
     build,
+    compare,
+    examples,
     lookahead,
     planned_demand,
     relaxed,
@@ -369,7 +371,7 @@ def test_what_binds() -> None:
     plan = solve(problem([1, 1, 1, 1], [2800.0, 100.0, 100.0, 100.0], capacity_vms=[4, 5], floor=1), "highs")
     held_up = binding(plan).xs(0, level="hour")
     assert held_up.loc[("b", "east"), "floor"]
-    assert held_up.loc[("a", "east"), "total demand"]
+    assert held_up.loc[("a", "east"), "total_demand"]
     assert held_up.xs("east", level="region")["capacity"].all() == (plan.target.xs("east", level="region").sum() == 4)
 
 
@@ -597,10 +599,9 @@ def test_plan_of_several_gpu_types_and_ways(solver: str) -> None:
     price = load_catalogue().gpus["H100-80GB"].on_demand_usd_per_h
     assert reclaimed["cost_usd"].sum() == pytest.approx(reclaimed["instances"].sum() * price / 60)
     cheap = planner.changed(gpus={**gpus, "A100-80GB": GpuFleet(2, {"Llama-2-70B": 1000.0}, 1.0)}, startup_cost_h=0.0)
-    used = (
-        cheap.chain("forecast", START, dict.fromkeys(places, 5)).allocation.groupby(["time", "gpu"])["instances"].sum()
-    )
-    assert (used.unstack()["A100-80GB"] == 4).all()
+    table = cheap.chain("forecast", START, dict.fromkeys(places, 5)).allocation
+    quiet = table[table["time"] == START + pd.Timedelta(hours=1)].groupby("gpu")["instances"].sum()
+    assert quiet.to_dict() == {"A100-80GB": 4, "H100-80GB": 0}
 
 
 @glpk
@@ -630,6 +631,27 @@ def test_lookahead_of_one_hour_is_the_hours_problem() -> None:
     wide = pd.DataFrame([demand.to_numpy()], columns=pd.MultiIndex.from_tuples(list(demand.index)), index=[0])
     assert lookahead(p, wide).structure == p.structure
     assert solve(lookahead(p, wide), "highs").cost_usd == solve(p, "highs").cost_usd
+
+
+def test_the_three_lines_solved_by_hand() -> None:
+    answers = examples.three_lines_solved("highs")
+    for name in ("east", "west", "usd"):
+        assert list(answers[f"{name}, by hand"]) == list(answers[f"{name}, model"])
+    assert list(answers["from east to west"]) == [500.0, 200.0, 300.0]
+
+
+def test_chains_side_by_side() -> None:
+    places = [(region, "Llama-2-70B") for region in ("eastus", "westus")]
+    demand = pd.DataFrame([[4.5e3] * 2, [9.4e3] * 2], columns=pd.MultiIndex.from_tuples(places), index=[0.0, 3600.0])
+    planner = AllocationPlanner(PAPER, {"Llama-2-70B": 4000.0}, {"forecast": demand}, "highs")
+    changed = {share: planner.changed(local_share=share) for share in (0.5, 1.0)}
+    rows = compare(changed, "forecast", START, dict.fromkeys(places, 2))
+    # Together they need 5 in the second hour, each for itself 3.
+    assert rows.loc[0.5, "instance_hours"] == 4 + 5
+    assert rows.loc[1.0, "instance_hours"] == 4 + 6
+    assert rows["cost_usd"].is_monotonic_increasing
+    late = compare(changed, "forecast", START, dict.fromkeys(places, 2), within=(3600.0, 7200.0))
+    assert late.loc[1.0, "instance_hours"] == 6
 
 
 def test_batch_tokens_by_hour() -> None:

@@ -1,12 +1,13 @@
 """The allocation plan: θ, the integer program, its solvers, and the hourly planner."""
 
+from sageserve_lib.allocation import examples
 from sageserve_lib.allocation.answer import Allocation
-from sageserve_lib.allocation.capacity import theta_table, theta_tps
+from sageserve_lib.allocation.capacity import theta_table, theta_tps, with_other_gpus
 from sageserve_lib.allocation.check import binding, violations
 from sageserve_lib.allocation.demand import batch_tokens, planned_demand
 from sageserve_lib.allocation.lookahead import lookahead
 from sageserve_lib.allocation.model import build
-from sageserve_lib.allocation.planner import AllocationPlanner, GpuFleet, PlanTables
+from sageserve_lib.allocation.planner import AllocationPlanner, GpuFleet, PlanTables, compare, gpu_fleets
 from sageserve_lib.allocation.problem import AllocationProblem
 from sageserve_lib.allocation.shadow import relaxed
 from sageserve_lib.allocation.solve import AllocationSolver, solve
@@ -23,6 +24,9 @@ __all__ = [
     "binding",
     "build",
     "choose_solver",
+    "compare",
+    "examples",
+    "gpu_fleets",
     "lookahead",
     "planned_demand",
     "relaxed",
@@ -30,4 +34,5 @@ __all__ = [
     "theta_table",
     "theta_tps",
     "violations",
+    "with_other_gpus",
 ]

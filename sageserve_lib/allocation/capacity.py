@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sageserve_lib import paths
-from sageserve_lib.catalogue import Planning, Scenario, instance_times
+from sageserve_lib.catalogue import PlannedGpu, Planning, Scenario, instance_times, load_catalogue
 from sageserve_lib.policies import Actions, Observation, Policy
 from sageserve_lib.simulation import Simulation
 
@@ -182,6 +182,24 @@ def theta_table(sample: pd.DataFrame, models: tuple[str, ...], scenario: Scenari
             found = _cached(model, tokens, _probe_scenario(scenario, gpu), seed)
             rows.append((model, gpu, found.theta_tps, found.low_tps, found.high_tps, found.limited_by, "probed"))
     return pd.DataFrame(rows, columns=list(THETA_COLUMNS))
+
+
+def with_other_gpus(scenario: Scenario, models: tuple[str, ...], vms_per_region: int) -> Scenario:
+    """The scenario with ``planning.gpus`` of its own type and some VMs of every other that has times for all models.
+
+    A scenario with GPU types of its own, or with times of its own, which other types do not have, is left as it is.
+    """
+    if scenario.planning.gpus or scenario.time_tables or scenario.theta_tps:
+        return scenario
+    catalogue = load_catalogue()
+    known = {(e.gpu, e.model) for e in catalogue.performance if e.tensor_parallel == catalogue.gpus[e.gpu].gpus_per_vm}
+    gpus = {scenario.gpu: PlannedGpu(vms_per_region=scenario.vms_per_region)}
+    gpus |= {
+        gpu: PlannedGpu(vms_per_region=vms_per_region)
+        for gpu in catalogue.gpus
+        if gpu != scenario.gpu and all((gpu, model) in known for model in models)
+    }
+    return scenario.model_copy(update={"planning": scenario.planning.model_copy(update={"gpus": gpus})})
 
 
 def theta_tps(sample: pd.DataFrame, models: tuple[str, ...], scenario: Scenario, seed: int) -> dict[str, float]:

@@ -81,7 +81,7 @@ def _spot_excess(p: AllocationProblem, ordered: np.ndarray, given_back: np.ndarr
 def binding(allocation: Allocation) -> pd.DataFrame:
     """What holds the counts up, one row per hour, model and region.
 
-    Columns ``floor``, ``local demand``, ``total demand`` (one instance less of the slowest type held would break it),
+    Columns ``floor``, ``local_demand``, ``total_demand`` (one instance less of the slowest type held would break it),
     ``capacity`` (every VM of some type in the region is held), ``nothing`` (neither of the first three: starting costs
     or whole instances elsewhere keep it).
     """
@@ -96,10 +96,10 @@ def binding(allocation: Allocation) -> pd.DataFrame:
     full = (n.sum(axis=1) >= p.array("capacity_vms")[None]) & (p.array("capacity_vms")[None] > 0)
     columns = {
         "floor": n.sum(axis=3) <= p.array("floor_instances")[None],
-        "local demand": (capacity - least < p.local_share * demand - slack) & (least < np.inf),
-        "total demand": (spare[:, :, None] - least < -slack) & (least < np.inf),
+        "local_demand": (capacity - least < p.local_share * demand - slack) & (least < np.inf),
+        "total_demand": (spare[:, :, None] - least < -slack) & (least < np.inf),
         "capacity": np.broadcast_to(full.any(axis=2)[:, None, :], capacity.shape),
     }
-    columns["nothing"] = ~(columns["floor"] | columns["local demand"] | columns["total demand"])
+    columns["nothing"] = ~(columns["floor"] | columns["local_demand"] | columns["total_demand"])
     index = allocation.sustained_tps.index
     return pd.DataFrame({name: values.ravel() for name, values in columns.items()}, index=index)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from sageserve_lib import tables
 from sageserve_lib.allocation.answer import Allocation
+from sageserve_lib.allocation.check import binding
 from sageserve_lib.allocation.problem import START, WAYS, AllocationProblem, product_index
 from sageserve_lib.allocation.solve import AllocationSolver
 from sageserve_lib.catalogue import Scenario, load_catalogue
@@ -28,11 +29,12 @@ class GpuFleet(NamedTuple):
 
 @dataclass(frozen=True)
 class PlanTables:
-    """The plan of every hour: tables ``allocation``, ``moves``, ``routing`` and ``solves``, and the plans themselves."""
+    """The plan of every hour: tables ``allocation``, ``moves``, ``routing``, ``binding`` and ``solves``, and the plans themselves."""
 
     allocation: pd.DataFrame
     moves: pd.DataFrame
     routing: pd.DataFrame
+    binding: pd.DataFrame
     solves: pd.DataFrame
     plans: list[Allocation]
 
@@ -190,6 +192,7 @@ class AllocationPlanner:
         rows: list[pd.DataFrame] = []
         moves: list[pd.DataFrame] = []
         routing: list[pd.DataFrame] = []
+        held_up: list[pd.DataFrame] = []
         plans: list[Allocation] = []
         instances = self.fleet(counts)
         spot = instances * 0
@@ -204,15 +207,47 @@ class AllocationPlanner:
             moves.append(_move_rows(plan))
             routes = plan.routes[plan.routes > 0].rename("tps").reset_index()
             routing.append(routes.rename(columns={"hour": "time"}))
+            held_up.append(binding(plan).reset_index().rename(columns={"hour": "time"}))
             spot = _lent(plan, spot)
             instances = plan.target
         return PlanTables(
             _joined("allocation", rows),
             _joined("moves", moves),
             _joined("routing", routing),
+            _joined("binding", held_up),
             solves_table(plans),
             plans,
         )
+
+
+def compare(
+    planners: Mapping[Any, AllocationPlanner],
+    kind: PlanKind,
+    start: pd.Timestamp,
+    counts: Mapping[Place, int],
+    within: tuple[float, float] = (-np.inf, np.inf),
+) -> pd.DataFrame:
+    """Chains of several planners side by side: index as given, columns cost_usd, starting_usd, instance_hours, gap
+    (the largest), and for each GPU type its instance-hours.
+    """
+    rows = {}
+    for name, planner in planners.items():
+        chain = planner.chain(kind, start, counts, within)
+        hours = chain.allocation.groupby("gpu", sort=False)["instances"].sum()
+        rows[name] = {
+            "cost_usd": chain.cost_usd,
+            "starting_usd": float(chain.solves["starting_usd"].sum()),
+            "instance_hours": int(hours.sum()),
+            "gap": float(chain.solves["gap"].max()),
+            **hours.to_dict(),
+        }
+    return pd.DataFrame(rows).T
+
+
+def gpu_fleets(theta: pd.DataFrame, vms_per_region: Mapping[str, int]) -> dict[str, GpuFleet]:
+    """GPU types of a plan from a table of θ (see ``theta_table``) and the VMs of each that a region has."""
+    by_gpu = theta.set_index(["gpu", "model"])["theta_tps"]
+    return {gpu: GpuFleet(vms, by_gpu[gpu].to_dict()) for gpu, vms in vms_per_region.items()}
 
 
 def solves_table(plans: list[Allocation]) -> pd.DataFrame:
