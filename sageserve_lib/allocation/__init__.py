@@ -5,7 +5,7 @@ from sageserve_lib.allocation.answer import Allocation
 from sageserve_lib.allocation.capacity import theta_table, theta_tps, with_other_gpus
 from sageserve_lib.allocation.check import binding, violations
 from sageserve_lib.allocation.demand import batch_tokens, planned_demand
-from sageserve_lib.allocation.lookahead import lookahead
+from sageserve_lib.allocation.lookahead import by_hour, day_plans, lookahead
 from sageserve_lib.allocation.model import build
 from sageserve_lib.allocation.planner import AllocationPlanner, GpuFleet, PlanTables, compare, gpu_fleets
 from sageserve_lib.allocation.problem import AllocationProblem
@@ -23,8 +23,10 @@ __all__ = [
     "batch_tokens",
     "binding",
     "build",
+    "by_hour",
     "choose_solver",
     "compare",
+    "day_plans",
     "examples",
     "gpu_fleets",
     "lookahead",

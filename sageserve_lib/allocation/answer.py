@@ -151,5 +151,20 @@ def sustained(problem: AllocationProblem, instances: np.ndarray, ordered: np.nda
     return result
 
 
+def earliest_batch_tps(problem: AllocationProblem, room_tps: np.ndarray) -> np.ndarray:
+    """Batch work served as early as there is room for it; both of shape (hours, models), tokens/s.
+
+    Of the ways to serve it that a plan's counts allow this is the one that waits least, at no other cost.
+    """
+    arriving_tps = problem.array("batch_tokens") / TOKENS_PER_H_OF_TPS
+    served = np.zeros_like(arriving_tps)
+    waiting = np.zeros(arriving_tps.shape[1])
+    for h, come in enumerate(arriving_tps):
+        waiting = waiting + come
+        served[h] = np.clip(room_tps[h], 0.0, waiting)
+        waiting = waiting - served[h]
+    return served
+
+
 def _array(series: pd.Series) -> np.ndarray:
     return series.to_numpy(float).reshape([len(series.index.unique(level)) for level in series.index.names])

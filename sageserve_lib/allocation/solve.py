@@ -8,7 +8,7 @@ import pandas as pd
 import pyomo.environ as pyo
 
 from sageserve_lib.allocation import parts
-from sageserve_lib.allocation.answer import Allocation, relative_gap
+from sageserve_lib.allocation.answer import Allocation, earliest_batch_tps, relative_gap
 from sageserve_lib.allocation.check import violations
 from sageserve_lib.allocation.model import TPS_PER_KTPS, build, set_numbers
 from sageserve_lib.allocation.problem import AllocationProblem
@@ -134,17 +134,13 @@ class AllocationSolver:
             raise SageServeError(
                 f"{name} found no plan within {self.time_limit_s:g} s; give it more time (planning.solver_time_limit_s)."
             )
-        levels, places = p.levels, ("model", "region", "gpu")
+        places = ("model", "region", "gpu")
         counts = np.round(np.fromiter((v.value for v in m.target.values()), float)).astype(np.int64)
-        batch_tps = np.zeros(len(levels["hour"]) * len(levels["model"]))
-        if p.batch_tokens is not None:
-            batch_tps = np.maximum([v.value * TPS_PER_KTPS for v in m.batch_ktps.values()], 0.0)
-        instances = pd.Series(counts, index=p.index("hour", *places))
         plan = Allocation(
             problem=p,
-            instances=instances,
+            instances=pd.Series(counts, index=p.index("hour", *places)),
             ordered=pd.Series(_orders(p, m, counts), index=p.index("hour", "way", *places)),
-            batch_tps=pd.Series(batch_tps, index=p.index("hour", "model")),
+            batch_tps=pd.Series(0.0, index=p.index("hour", "model")),
             routed_tps=_routes(p, m),
             solver=name,
             status=run.status,
@@ -153,6 +149,10 @@ class AllocationSolver:
             wall_s=0.0,
             remark=remark,
         )
+        if p.batch_tokens is not None:
+            sustained_tps = plan.sustained_tps.to_numpy().reshape(p.array("demand_tps").shape)
+            batch_tps = earliest_batch_tps(p, (sustained_tps - p.array("demand_tps")).sum(axis=2))
+            plan = replace(plan, batch_tps=pd.Series(batch_tps.ravel(), index=plan.batch_tps.index))
         cost_usd = float(plan.cost_split_usd.to_numpy().sum())
         bound_usd = cost_usd if relative_gap(cost_usd, run.bound_usd) < 1e-9 else min(run.bound_usd, cost_usd)
         return replace(plan, cost_usd=cost_usd, bound_usd=bound_usd)
