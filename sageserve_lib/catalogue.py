@@ -4,6 +4,7 @@ Everything is data in ``data/catalogue.yaml`` and ``data/scenarios/*.yaml``; eac
 whether it was measured, calibrated (fitted to measurements) or modelled, and where it comes from.
 """
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from sageserve_lib import paths
-from sageserve_lib.datafile import Data, load
+from sageserve_lib.datafile import Data, changed, load, validated
 from sageserve_lib.errors import InputError
 from sageserve_lib.performance import DecodeTime, InstanceTimes, ModelShape, PrefillTime
 
@@ -282,13 +283,19 @@ def scenario_names() -> list[str]:
     return sorted(file.stem for file in paths.SCENARIOS.glob("*.yaml"))
 
 
-def load_scenario(name_or_file: str | Path) -> Scenario:
+def load_scenario(name_or_file: str | Path, changes: Iterable[str] = ()) -> Scenario:
     """A scenario by name (``data/scenarios/<name>.yaml``) or from a YAML file.
+
+    Parameters
+    ----------
+    name_or_file : str or Path
+    changes : iterable of str
+        Single values to change, ``path=value`` each, such as ``scaling.utilization=memory``.
 
     Raises
     ------
     InputError
-        If there is no such scenario, or it does not fit the schema or the catalogue.
+        If there is no such scenario or value, or it does not fit the schema or the catalogue.
     """
     file = paths.SCENARIOS / f"{name_or_file}.yaml" if str(name_or_file) in scenario_names() else Path(name_or_file)
     if not file.is_file():
@@ -296,6 +303,9 @@ def load_scenario(name_or_file: str | Path) -> Scenario:
             f"Unknown scenario {str(name_or_file)!r}: it is neither a file nor one of {', '.join(scenario_names())}."
         )
     scenario = load(Scenario, file)
+    if changes := list(changes):
+        raw = changed(scenario.model_dump(mode="json"), changes, f"Scenario {scenario.name!r}")
+        scenario = validated(Scenario, raw, f"{file} with {', '.join(changes)}")
     catalogue = load_catalogue()
     problems = []
     if scenario.gpu not in catalogue.gpus:

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from sageserve_lib import characterize, costs, tables
 from sageserve_lib.allocation import AllocationPlanner, choose_solver, gpu_fleets, planned_demand, theta_table
 from sageserve_lib.catalogue import Scenario, load_scenario
+from sageserve_lib.characterize.findings import Finding
 from sageserve_lib.errors import InputError
 from sageserve_lib.forecast import forecast_week, interval_for
 from sageserve_lib.policies import REGISTRY, Policy
@@ -42,6 +43,8 @@ class Workbook:
         CSV or Parquet file; empty for the synthetic workload.
     scenario : str
         Name of a scenario or a YAML file.
+    scenario_changes : iterable of str
+        Changes to it, ``path=value`` each (see ``catalogue.load_scenario``).
     run_dir : str
         Where tables, figures and notes are written, and read back; empty to keep them in the notebook.
     seed, scale, days, history_days
@@ -77,8 +80,9 @@ class Workbook:
         per_request: bool = False,
         workload: str = DEFAULT_WORKLOAD,
         workload_changes: Iterable[str] = (),
+        scenario_changes: Iterable[str] = (),
     ) -> None:
-        self.scenario: Scenario = load_scenario(scenario)
+        self.scenario: Scenario = load_scenario(scenario, scenario_changes)
         self.folder = Path(run_dir) if run_dir else None
         self.seed = seed
         self.per_request = per_request
@@ -128,6 +132,27 @@ class Workbook:
             captions = self._json("figures/captions.json", {})
             captions[name] = {"file": f"{name}.svg", "title": title, "see": see, "alt": alt}
             self._write_json("figures/captions.json", captions)
+
+    def found(
+        self,
+        finding: Finding,
+        name: str,
+        draw: Callable[..., Figure],
+        *frames: pd.DataFrame | dict | pd.Timestamp,
+        see: str,
+    ) -> None:
+        """Show the figure that ``draw`` makes of ``frames`` under a finding, or what is to be said instead."""
+        if finding.drawn:
+            self.figure(draw(*frames), name, finding.text, see)
+        else:
+            self.tell(finding)
+
+    def tell(self, finding: Finding) -> None:
+        """Show a finding as a sentence, or note why nothing can be found."""
+        if finding.told:
+            self.say(f"**{finding.text}.**")
+        else:
+            self.note(finding.text)
 
     # Tables
 
@@ -222,6 +247,11 @@ class Workbook:
         if remark:
             self.note(remark)
         return name
+
+    @cached_property
+    def profile(self) -> characterize.Profile:
+        """What one pass over the requests counts, for the characterization."""
+        return characterize.profile(self.trace)
 
     @cached_property
     def token_sample(self) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sageserve_lib.figures.style import PALETTE, time_axis
+from sageserve_lib.figures.style import PALETTE, model_colours, time_axis
 
 _MOVE_COLOURS = {"start": "#0072B2", "reclaim": "#009E73", "swap": "#E69F00", "cold": "#D55E00", "give back": "#999999"}
 _BINDS = {
@@ -51,7 +51,7 @@ def instances_by_gpu(allocation: pd.DataFrame) -> Figure:
     for axes, gpu in zip(panels[:, 0], gpus, strict=True):
         rows = allocation[allocation["gpu"] == gpu]
         wide = rows.pivot_table(index="time", columns="model", values="instances", aggfunc="sum", sort=False)
-        _stacked(axes, wide)
+        _stacked(axes, wide, model_colours(allocation["model"].unique()))
         axes.set_title(gpu)
         axes.set_ylabel("instances")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -163,7 +163,7 @@ def waiting_batch(plans: dict[str, pd.DataFrame]) -> Figure:
         rates = rows[["interactive_tps", "batch_tps"]].rename(
             columns={"interactive_tps": "interactive, peak of the hour", "batch_tps": "batch"}
         )
-        _stacked(rate, rates / 1000)
+        _stacked(rate, rates / 1000, dict(zip(rates, PALETTE, strict=False)))
         time_axis(rate)
     axes[0, 0].set_ylabel("instances")
     axes[1, 0].set_ylabel("thousand tokens/s")
@@ -173,16 +173,16 @@ def waiting_batch(plans: dict[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-def _stacked(axes: Axes, wide: pd.DataFrame) -> None:
+def _stacked(axes: Axes, wide: pd.DataFrame, colours: dict[str, str]) -> None:
     """Stacked steps; bars where there is a single time."""
+    wide = wide.set_axis(wide.columns.astype(str), axis=1)
     if len(wide) == 1:
         bottom = 0.0
-        for column, colour in zip(wide, PALETTE, strict=False):
-            axes.bar(
-                wide.index, wide[column], width=1 / 24, bottom=bottom, align="edge", color=colour, label=str(column)
-            )
-            bottom += float(wide[column].iloc[0])
+        for column in wide:
+            height = float(wide[column].iloc[0])
+            axes.bar(wide.index, height, width=1 / 24, bottom=bottom, align="edge", color=colours[column], label=column)
+            bottom += height
     else:
-        colours = [PALETTE[k % len(PALETTE)] for k in range(wide.shape[1])]
-        axes.stackplot(wide.index, wide.T.to_numpy(), labels=list(map(str, wide)), step="post", colors=colours, lw=0)
+        shades = [colours[column] for column in wide]
+        axes.stackplot(wide.index, wide.T.to_numpy(), labels=list(wide), step="post", colors=shades, lw=0)
     axes.set_ylim(bottom=0)
