@@ -162,13 +162,35 @@ class Dpa(Data):
     severe_s: NonNegativeFloat = Field(default=60.0, description="τ_p: a deadline missed by more than this is severe")
 
 
+class PlannedGpu(Data):
+    """A GPU type the plan may use: how many VMs of it a region has, and what they sustain if not probed."""
+
+    vms_per_region: PositiveInt
+    theta_tps: dict[str, NonNegativeFloat] = Field(
+        default={}, description="θ by model in place of probing; 0: the model cannot run there"
+    )
+
+
 class Planning(Data):
     """The hourly plan: what the allocation model is given besides the forecast."""
 
     interval_s: PositiveFloat = 3600.0
     niw_buffer_share: NonNegativeFloat = 0.1
+    quantile: float | None = Field(
+        default=None, ge=0.05, le=0.95, description="ρ as a quantile of the hour's maximum; None: mean plus buffer"
+    )
     local_share: Share = Field(default=1.0, description="ε: share of local demand to be served locally")
+    startup: Literal["flat", "by_way"] = Field(
+        default="flat", description="flat: σ is startup_cost_h; by_way: reclaim, swap and cold at their own times"
+    )
     startup_cost_h: NonNegativeFloat = Field(default=0.17, description="σ as hours of the VM's price")
+    gpus: dict[str, PlannedGpu] = Field(
+        default={}, description="GPU types of the plan; none: the fleet's own, vms_per_region of it"
+    )
+    routing_usd_per_mtok: dict[str, dict[str, NonNegativeFloat | None]] = Field(
+        default={}, description="by region and serving region, USD per million tokens; null: closed; left out: free"
+    )
+    changes_per_h: PositiveInt | None = Field(default=None, description="most instances ordered or given back an hour")
     solver_time_limit_s: PositiveFloat = 20.0
     solver_gap: NonNegativeFloat = 1e-3
 
@@ -230,6 +252,9 @@ class Scenario(Data):
     niw_queue: NiwQueue = NiwQueue()
     planning: Planning = Planning()
     time_tables: dict[str, TimeTable] = Field(default={}, description="by model, in place of the catalogue's times")
+    theta_tps: dict[str, PositiveFloat] = Field(
+        default={}, description="θ by model on the fleet's GPU in place of probing, such as published constants"
+    )
 
 
 def instance_times(scenario: Scenario, model: str) -> InstanceTimes:
@@ -290,6 +315,7 @@ def load_scenario(name_or_file: str | Path, changes: Iterable[str] = ()) -> Scen
         for model in scenario.models
         if model not in catalogue.models
     ]
+    problems += _plan_problems(scenario, catalogue, file)
     if scenario.niw_instances_when_siloed >= scenario.instances_per_endpoint:
         problems.append(f"{file}: niw_instances_when_siloed must be less than instances_per_endpoint.")
     needed = scenario.instances_per_endpoint * len(scenario.models)
@@ -301,3 +327,33 @@ def load_scenario(name_or_file: str | Path, changes: Iterable[str] = ()) -> Scen
     if problems:
         raise InputError(problems)
     return scenario
+
+
+def _plan_problems(scenario: Scenario, catalogue: Catalogue, file: Path) -> list[str]:
+    """What of ``planning`` does not fit the rest."""
+    problems = []
+    models = set(scenario.models)
+    problems += [
+        f"{file}: theta_tps: the fleet serves no model {m!r}." for m in sorted(set(scenario.theta_tps) - models)
+    ]
+    for name, planned in scenario.planning.gpus.items():
+        if name not in catalogue.gpus:
+            problems.append(f"{file}: planning.gpus: {name!r} is not in the catalogue ({', '.join(catalogue.gpus)}).")
+            continue
+        known = {
+            e.model
+            for e in catalogue.performance
+            if (e.gpu, e.tensor_parallel) == (name, catalogue.gpus[name].gpus_per_vm)
+        }
+        known |= set(planned.theta_tps)
+        if name == scenario.gpu:
+            known |= set(scenario.time_tables) | set(scenario.theta_tps)
+        problems += [
+            f"{file}: planning.gpus: {name}: the catalogue has no times for {model}; give its θ as theta_tps "
+            "(0: it cannot run there)."
+            for model in scenario.models
+            if model not in known
+        ]
+    if scenario.planning.gpus and scenario.gpu not in scenario.planning.gpus:
+        problems.append(f"{file}: planning.gpus must have the fleet's own gpu {scenario.gpu!r} among its types.")
+    return problems
