@@ -18,7 +18,9 @@ from sageserve_lib.allocation import (
     batch_tokens,
     binding,
     build,
+    by_hour,
     compare,
+    day_plans,
     examples,
     lookahead,
     planned_demand,
@@ -601,6 +603,27 @@ def test_plan_of_several_gpu_types_and_ways(solver: str) -> None:
     table = cheap.chain("forecast", START, dict.fromkeys(places, 5)).allocation
     quiet = table[table["time"] == START + pd.Timedelta(hours=1)].groupby("gpu")["instances"].sum()
     assert quiet.to_dict() == {"A100-80GB": 4, "H100-80GB": 0}
+
+
+def test_vms_of_the_fleet_that_are_not_held_can_be_reclaimed() -> None:
+    places = [("eastus", "Llama-2-70B")]
+    planner = AllocationPlanner(PAPER, {"Llama-2-70B": 1000.0}, {}, "highs").changed(startup="by_way")
+    plan = planner.solve({places[0]: 24_000.0}, {places[0]: 17})
+    taken = plan.ordered.groupby("way").sum()
+    assert taken.to_dict() == {"reclaim": 3, "swap": 0, "cold": 4}
+    hours = pd.date_range(START, periods=2, freq="h")
+    demand = pd.DataFrame([[9000.0], [17_500.0]], columns=pd.MultiIndex.from_tuples(places), index=hours)
+    tokens = pd.DataFrame({"Llama-2-70B": [3.6e6, 0.0]}, index=hours)
+    at_once, waiting = day_plans(planner, demand, tokens, {places[0]: 17}, (1, 2)).values()
+    # To wait would need one more instance in the second hour, and one more reclaim.
+    for plan in (at_once, waiting):
+        assert by_hour(plan)["instances"].to_list() == [10, 18]
+        assert by_hour(plan)["batch_tps"].to_list() == pytest.approx([1000.0, 0.0])
+    demand.iloc[1] = 24_000.0
+    with pytest.raises(
+        InfeasibleAllocationError, match=r"eastus is \d VMs short .* in hour 2026-06-01 01:00.*serve too late"
+    ):
+        day_plans(planner, demand, tokens, {places[0]: 17}, (1,))
 
 
 @glpk

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from series import MONDAY, arrivals_of, daily, demand_of, poisson, trace_of
@@ -238,18 +239,22 @@ def test_the_same_thing_has_the_same_colour_everywhere(fleet) -> None:
     plan = pd.DataFrame(
         {
             "time": np.repeat(pd.date_range(MONDAY, periods=3, freq="h"), 2),
-            "region": ["west", "east"] * 3,
-            "model": "big",
+            "region": "west",
+            "model": ["big", "small"] * 3,
+            "gpu": "H100",
             "instances": 2,
         }
     )
-    lines = allocation.plan_by_hour(plan).axes[0].get_lines()
+    planned = allocation.instances_by_gpu(plan).axes[0].get_legend()
+    shades = zip(planned.get_texts(), planned.get_patches(), strict=True)
+    assert {text.get_text(): to_hex(patch.get_facecolor()).upper() for text, patch in shades} == model_colours(
+        ["small", "big"]
+    )
     for found in (
         {
             text.get_text(): patch.get_facecolor()
             for text, patch in zip(shown.get_texts(), shown.get_patches(), strict=True)
         },
         {text.get_text(): line.get_color() for text, line in zip(peaks.get_texts(), peaks.get_lines(), strict=True)},
-        {line.get_label(): line.get_color() for line in lines},
     ):
-        assert {name: plt.matplotlib.colors.to_hex(colour).upper() for name, colour in found.items()} == regions
+        assert {name: to_hex(colour).upper() for name, colour in found.items()} == regions

@@ -58,9 +58,7 @@ def day_plans(
     ``counts`` (region, model) are taken as lent out, each still holding its model.
     """
     by_way = planner.changed(startup="by_way")
-    held = by_way.fleet(counts)
-    fleet = by_way.fleet(dict.fromkeys(counts, planner.scenario.instances_per_endpoint))
-    first = by_way.problem(dict.fromkeys(counts, 0.0), held, (fleet - held).clip(lower=0))
+    first = by_way.problem(dict.fromkeys(counts, 0.0), by_way.fleet(counts))
     return {
         deadline: by_way.solver.solve(lookahead(first, demand_tps, batch_tokens, deadline, by_way.acquisition_h))
         for deadline in deadlines_h

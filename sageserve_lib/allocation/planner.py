@@ -131,6 +131,12 @@ class AllocationPlanner:
         index = product_index(model=models, region=regions, gpu=list(self.gpus))
         return pd.Series([counts[r, m] if k == own else 0 for m, r, k in index], index=index)
 
+    def lent(self, instances: pd.Series) -> pd.Series:
+        """VMs of the fleet the scenario starts with that are not among ``instances``: lent out, each with its model."""
+        index = instances.index
+        started = np.where(index.get_level_values("gpu") == self.scenario.gpu, self.scenario.instances_per_endpoint, 0)
+        return pd.Series(np.maximum(started - instances.to_numpy(), 0), index=index)
+
     def problem(
         self,
         demand_tps: Mapping[Place, float],
@@ -138,7 +144,7 @@ class AllocationPlanner:
         spot_instances: pd.Series | None = None,
         hour: Any = 0,
     ) -> AllocationProblem:
-        """One hour's problem as tidy data; ``instances`` and ``spot_instances`` by (model, region, gpu)."""
+        """One hour's problem as tidy data; ``instances`` and ``spot_instances`` (see ``lent``) by (model, region, gpu)."""
         planning = self.scenario.planning
         models, regions = (list(instances.index.unique(level)) for level in ("model", "region"))
         gpus = list(self.gpus)
@@ -158,7 +164,7 @@ class AllocationPlanner:
             prices_between = [given.get(a, {}).get(b, 0.0) for a, b in routes]
             routing = pd.Series([np.nan if price is None else price for price in prices_between], index=routes)
         if planning.startup == "by_way" and spot_instances is None:
-            spot_instances = instances * 0
+            spot_instances = self.lent(instances)
         model_gpus, region_gpus = product_index(model=models, gpu=gpus), product_index(region=regions, gpu=gpus)
         return AllocationProblem(
             instances=instances,
