@@ -4,6 +4,7 @@ Everything is data in ``data/catalogue.yaml`` and ``data/scenarios/*.yaml``; eac
 whether it was measured, calibrated (fitted to measurements) or modelled, and where it comes from.
 """
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from sageserve_lib import paths
-from sageserve_lib.datafile import Data, load
+from sageserve_lib.datafile import Data, changed, load, validated
 from sageserve_lib.errors import InputError
 from sageserve_lib.performance import DecodeTime, InstanceTimes, ModelShape, PrefillTime
 
@@ -161,13 +162,35 @@ class Dpa(Data):
     severe_s: NonNegativeFloat = Field(default=60.0, description="τ_p: a deadline missed by more than this is severe")
 
 
+class PlannedGpu(Data):
+    """A GPU type the plan may use: how many VMs of it a region has, and what they sustain if not probed."""
+
+    vms_per_region: PositiveInt
+    theta_tps: dict[str, NonNegativeFloat] = Field(
+        default={}, description="θ by model in place of probing; 0: the model cannot run there"
+    )
+
+
 class Planning(Data):
     """The hourly plan: what the allocation model is given besides the forecast."""
 
     interval_s: PositiveFloat = 3600.0
     niw_buffer_share: NonNegativeFloat = 0.1
+    quantile: float | None = Field(
+        default=None, ge=0.05, le=0.95, description="ρ as a quantile of the hour's maximum; None: mean plus buffer"
+    )
     local_share: Share = Field(default=1.0, description="ε: share of local demand to be served locally")
+    startup: Literal["flat", "by_way"] = Field(
+        default="flat", description="flat: σ is startup_cost_h; by_way: reclaim, swap and cold at their own times"
+    )
     startup_cost_h: NonNegativeFloat = Field(default=0.17, description="σ as hours of the VM's price")
+    gpus: dict[str, PlannedGpu] = Field(
+        default={}, description="GPU types of the plan; none: the fleet's own, vms_per_region of it"
+    )
+    routing_usd_per_mtok: dict[str, dict[str, NonNegativeFloat | None]] = Field(
+        default={}, description="by region and serving region, USD per million tokens; null: closed; left out: free"
+    )
+    changes_per_h: PositiveInt | None = Field(default=None, description="most instances ordered or given back an hour")
     solver_time_limit_s: PositiveFloat = 20.0
     solver_gap: NonNegativeFloat = 1e-3
 
@@ -229,6 +252,9 @@ class Scenario(Data):
     niw_queue: NiwQueue = NiwQueue()
     planning: Planning = Planning()
     time_tables: dict[str, TimeTable] = Field(default={}, description="by model, in place of the catalogue's times")
+    theta_tps: dict[str, PositiveFloat] = Field(
+        default={}, description="θ by model on the fleet's GPU in place of probing, such as published constants"
+    )
 
 
 def instance_times(scenario: Scenario, model: str) -> InstanceTimes:
@@ -257,13 +283,19 @@ def scenario_names() -> list[str]:
     return sorted(file.stem for file in paths.SCENARIOS.glob("*.yaml"))
 
 
-def load_scenario(name_or_file: str | Path) -> Scenario:
+def load_scenario(name_or_file: str | Path, changes: Iterable[str] = ()) -> Scenario:
     """A scenario by name (``data/scenarios/<name>.yaml``) or from a YAML file.
+
+    Parameters
+    ----------
+    name_or_file : str or Path
+    changes : iterable of str
+        Single values to change, ``path=value`` each, such as ``scaling.utilization=memory``.
 
     Raises
     ------
     InputError
-        If there is no such scenario, or it does not fit the schema or the catalogue.
+        If there is no such scenario or value, or it does not fit the schema or the catalogue.
     """
     file = paths.SCENARIOS / f"{name_or_file}.yaml" if str(name_or_file) in scenario_names() else Path(name_or_file)
     if not file.is_file():
@@ -271,6 +303,9 @@ def load_scenario(name_or_file: str | Path) -> Scenario:
             f"Unknown scenario {str(name_or_file)!r}: it is neither a file nor one of {', '.join(scenario_names())}."
         )
     scenario = load(Scenario, file)
+    if changes := list(changes):
+        raw = changed(scenario.model_dump(mode="json"), changes, f"Scenario {scenario.name!r}")
+        scenario = validated(Scenario, raw, f"{file} with {', '.join(changes)}")
     catalogue = load_catalogue()
     problems = []
     if scenario.gpu not in catalogue.gpus:
@@ -280,6 +315,7 @@ def load_scenario(name_or_file: str | Path) -> Scenario:
         for model in scenario.models
         if model not in catalogue.models
     ]
+    problems += _plan_problems(scenario, catalogue, file)
     if scenario.niw_instances_when_siloed >= scenario.instances_per_endpoint:
         problems.append(f"{file}: niw_instances_when_siloed must be less than instances_per_endpoint.")
     needed = scenario.instances_per_endpoint * len(scenario.models)
@@ -291,3 +327,33 @@ def load_scenario(name_or_file: str | Path) -> Scenario:
     if problems:
         raise InputError(problems)
     return scenario
+
+
+def _plan_problems(scenario: Scenario, catalogue: Catalogue, file: Path) -> list[str]:
+    """What of ``planning`` does not fit the rest."""
+    problems = []
+    models = set(scenario.models)
+    problems += [
+        f"{file}: theta_tps: the fleet serves no model {m!r}." for m in sorted(set(scenario.theta_tps) - models)
+    ]
+    for name, planned in scenario.planning.gpus.items():
+        if name not in catalogue.gpus:
+            problems.append(f"{file}: planning.gpus: {name!r} is not in the catalogue ({', '.join(catalogue.gpus)}).")
+            continue
+        known = {
+            e.model
+            for e in catalogue.performance
+            if (e.gpu, e.tensor_parallel) == (name, catalogue.gpus[name].gpus_per_vm)
+        }
+        known |= set(planned.theta_tps)
+        if name == scenario.gpu:
+            known |= set(scenario.time_tables) | set(scenario.theta_tps)
+        problems += [
+            f"{file}: planning.gpus: {name}: the catalogue has no times for {model}; give its θ as theta_tps "
+            "(0: it cannot run there)."
+            for model in scenario.models
+            if model not in known
+        ]
+    if scenario.planning.gpus and scenario.gpu not in scenario.planning.gpus:
+        problems.append(f"{file}: planning.gpus must have the fleet's own gpu {scenario.gpu!r} among its types.")
+    return problems

@@ -1,6 +1,7 @@
 """Reading the project's YAML files: what is wrong is told by file, field and value."""
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -82,3 +83,71 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
         else:
             result[key] = value
     return result
+
+
+def changed(raw: dict[str, Any], changes: Iterable[str], what: str) -> dict[str, Any]:
+    """``raw`` with single values changed.
+
+    Parameters
+    ----------
+    raw : dict
+        Changed in place.
+    changes : iterable of str
+        ``path=value`` each: a dotted path to something there is, and YAML; null takes an entry out.
+    what : str
+        Whose values they are, for messages.
+
+    Raises
+    ------
+    InputError
+        With every change that cannot be made.
+    """
+    if problems := list(_changed(raw, changes, what)):
+        raise InputError(problems)
+    return raw
+
+
+def _changed(raw: dict[str, Any], changes: Iterable[str], what: str) -> Iterator[str]:
+    for change in changes:
+        path, equals, text = (part.strip() for part in change.partition("="))
+        if not (path and equals):
+            yield f"{what}, change {change!r}: expected path=value, as in niw_share=0.5"
+            continue
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            yield f"{what}, change {change!r}: {text!r} is not YAML; expected a value, as in bursts.level=[8, 8]"
+            continue
+        found = _find(raw, path)
+        if found is None:
+            near = difflib.get_close_matches(path, _paths(raw), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "what is new belongs in a file with based_on"
+            yield f"{what}, change {change!r}: it has no {path!r}; {hint}"
+            continue
+        holder, key = found
+        if value is None and isinstance(holder, dict):
+            del holder[key]
+        else:
+            holder[key] = value
+
+
+def _find(raw: Any, path: str) -> tuple[Any, Any] | None:
+    """The mapping or list that holds a dotted path's end, and its key there; names may have dots in them."""
+    for key, value in _entries(raw):
+        if path == str(key):
+            return raw, key
+        if path.startswith(f"{key}.") and (found := _find(value, path.removeprefix(f"{key}."))):
+            return found
+    return None
+
+
+def _paths(raw: Any) -> Iterator[str]:
+    for key, value in _entries(raw):
+        yield str(key)
+        yield from (f"{key}.{below}" for below in _paths(value))
+
+
+def _entries(raw: Any) -> Iterable[tuple[Any, Any]]:
+    if isinstance(raw, Mapping):
+        return raw.items()
+    return enumerate(raw) if isinstance(raw, list) else ()

@@ -7,6 +7,7 @@ NOTEBOOKS = ROOT / "notebooks"
 DATA = ROOT / "data"
 CATALOGUE = DATA / "catalogue.yaml"
 SCENARIOS = DATA / "scenarios"
+GRIDS = DATA / "grids"
 WORKLOADS = DATA / "workloads"
 #: Generated traces and probed capacities: made on first use, keyed by content, safe to delete.
 GENERATED = DATA / "generated"

@@ -48,6 +48,13 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "policy", "region", "model", "group",
         "reclaim_h", "swap_h", "cold_h", "serving_h", "draining_h", "spot_h", "busy_h",
     ),
+    # Beyond the contract: where demand is served, how instances come and go, what holds counts up, how each hour was solved.
+    "moves": ("time", "region", "model", "gpu", "move", "instances", "cost_usd"),
+    "routing": ("time", "model", "region", "serving_region", "tps"),
+    "binding": ("time", "model", "region", "floor", "local_demand", "total_demand", "capacity", "nothing"),
+    "solves": (
+        "time", "solver", "status", "gap", "cost_usd", "bound_usd", "running_usd", "starting_usd", "routing_usd", "remark",
+    ),
     "timings": ("step", "policy", "region", "model", "wall_s", "cpu_s", "requests_per_s", "peak_rss_mib"),
 }  # fmt: skip
 

@@ -17,8 +17,9 @@ from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
 from sageserve_lib import characterize, costs, tables
-from sageserve_lib.allocation import AllocationPlanner, choose_solver, planned_demand, theta_tps
+from sageserve_lib.allocation import AllocationPlanner, choose_solver, gpu_fleets, planned_demand, theta_table
 from sageserve_lib.catalogue import Scenario, load_scenario
+from sageserve_lib.characterize.findings import Finding
 from sageserve_lib.errors import InputError
 from sageserve_lib.forecast import forecast_week, interval_for
 from sageserve_lib.policies import REGISTRY, Policy
@@ -42,6 +43,8 @@ class Workbook:
         CSV or Parquet file; empty for the synthetic workload.
     scenario : str
         Name of a scenario or a YAML file.
+    scenario_changes : iterable of str
+        Changes to it, ``path=value`` each (see ``catalogue.load_scenario``).
     run_dir : str
         Where tables, figures and notes are written, and read back; empty to keep them in the notebook.
     seed, scale, days, history_days
@@ -77,8 +80,9 @@ class Workbook:
         per_request: bool = False,
         workload: str = DEFAULT_WORKLOAD,
         workload_changes: Iterable[str] = (),
+        scenario_changes: Iterable[str] = (),
     ) -> None:
-        self.scenario: Scenario = load_scenario(scenario)
+        self.scenario: Scenario = load_scenario(scenario, scenario_changes)
         self.folder = Path(run_dir) if run_dir else None
         self.seed = seed
         self.per_request = per_request
@@ -129,6 +133,27 @@ class Workbook:
             captions[name] = {"file": f"{name}.svg", "title": title, "see": see, "alt": alt}
             self._write_json("figures/captions.json", captions)
 
+    def found(
+        self,
+        finding: Finding,
+        name: str,
+        draw: Callable[..., Figure],
+        *frames: pd.DataFrame | dict | pd.Timestamp,
+        see: str,
+    ) -> None:
+        """Show the figure that ``draw`` makes of ``frames`` under a finding, or what is to be said instead."""
+        if finding.drawn:
+            self.figure(draw(*frames), name, finding.text, see)
+        else:
+            self.tell(finding)
+
+    def tell(self, finding: Finding) -> None:
+        """Show a finding as a sentence, or note why nothing can be found."""
+        if finding.told:
+            self.say(f"**{finding.text}.**")
+        else:
+            self.note(finding.text)
+
     # Tables
 
     def demand(self) -> pd.DataFrame:
@@ -157,6 +182,15 @@ class Workbook:
     def allocation(self) -> pd.DataFrame:
         """The ``allocation`` table: the plan of every hour, each from the one before."""
         return self._table("allocation", self._allocation)
+
+    def plan_details(self, name: str) -> pd.DataFrame:
+        """Table ``moves``, ``routing``, ``binding`` or ``solves`` of the plan."""
+        self.allocation()
+        return self._table(name, lambda: tables.empty(name))
+
+    def timings(self) -> pd.DataFrame:
+        """The ``timings`` table as far as there is something in it."""
+        return self._table("timings", lambda: tables.empty("timings"))
 
     def policies(self) -> pd.DataFrame:
         """The ``policies`` table."""
@@ -225,6 +259,11 @@ class Workbook:
         return name
 
     @cached_property
+    def profile(self) -> characterize.Profile:
+        """What one pass over the requests counts, for the characterization."""
+        return characterize.profile(self.trace)
+
+    @cached_property
     def token_sample(self) -> pd.DataFrame:
         """Model, prompt_tokens and output_tokens of requests spread evenly over the trace, about 20 000."""
         step = max(self.trace.requests // _SAMPLE_ROWS, 1)
@@ -232,18 +271,47 @@ class Workbook:
         return pd.concat(parts)[["model", "prompt_tokens", "output_tokens"]]
 
     @cached_property
+    def theta_table(self) -> pd.DataFrame:
+        """θ of every model on every GPU type of the plan, with its uncertainty."""
+        return theta_table(self.token_sample, self.models, self.scenario, self.seed)
+
+    @cached_property
     def theta(self) -> dict[str, float]:
-        """θ by model: total TPS one instance sustains within SLA."""
-        return theta_tps(self.token_sample, self.models, self.scenario, self.seed)
+        """θ by model on the fleet's GPU type: total TPS one instance sustains within SLA."""
+        own = self.theta_table[self.theta_table["gpu"] == self.scenario.gpu]
+        return dict(zip(own["model"], own["theta_tps"].astype(float), strict=True))
+
+    @property
+    def hours(self) -> pd.DatetimeIndex:
+        """Starts of the trace's planning intervals."""
+        step = pd.Timedelta(seconds=self.scenario.planning.interval_s)
+        return pd.date_range(self.start, self.end, freq=step, inclusive="left")
+
+    def planned_demand(self, niw_share: float, quantile: float | None = None) -> dict:
+        """ρ by kind of plan, with a buffer for batch work or as a quantile of the hour's maximum."""
+        return planned_demand(self.demand(), self.peaks(), self.hours, self.start, niw_share, quantile)
 
     @cached_property
     def planner(self) -> AllocationPlanner:
-        """The hourly planner, fed by the forecast."""
-        step = pd.Timedelta(seconds=self.scenario.planning.interval_s)
-        hours = pd.date_range(self.start, self.end, freq=step, inclusive="left")
-        share = self.scenario.planning.niw_buffer_share
-        demand = planned_demand(self.demand(), self.peaks(), hours, self.start, share)
+        """The hourly planner of the simulated fleet, which is of one GPU type; fed by the forecast."""
+        planning = self.scenario.planning
+        demand = self.planned_demand(planning.niw_buffer_share, planning.quantile)
         return AllocationPlanner(self.scenario, self.theta, demand, self.solver)
+
+    @cached_property
+    def fleet_planner(self) -> AllocationPlanner:
+        """The planner over all GPU types of the scenario's ``planning.gpus``; the same one if there are none."""
+        planned = self.scenario.planning.gpus
+        if not planned:
+            return self.planner
+        gpus = gpu_fleets(self.theta_table, {gpu: own.vms_per_region for gpu, own in planned.items()})
+        return AllocationPlanner(self.scenario, self.theta, self.planner.demand_tps, self.solver, gpus)
+
+    @property
+    def initial_counts(self) -> dict[tuple[str, str], int]:
+        """Instances per (region, model) the fleet starts with."""
+        n = self.scenario.instances_per_endpoint
+        return {(region, model): n for region in self.regions for model in self.models}
 
     def simulate(self, policy: type[Policy] | str, status: StatusLine | None = None) -> SimulationResult:
         """Simulate one policy on the trace, by name or by class; once."""
@@ -280,13 +348,18 @@ class Workbook:
         return result.forecast
 
     def _allocation(self) -> pd.DataFrame:
-        n = self.scenario.instances_per_endpoint
-        counts = {(region, model): n for region in self.regions for model in self.models}
-        plan = self.planner.chain("forecast", self.start, counts)
-        if self.planner.solves:
-            row = {"step": "solve", "wall_s": self.planner.solve_wall_s, "cpu_s": self.planner.solve_cpu_s}
-            self._add_timings(pd.DataFrame([row]))
-        return plan
+        planner = self.fleet_planner
+        plan = planner.chain("forecast", self.start, self.initial_counts)
+        if plan.plans:
+            slowest_s = max(allocation.wall_s for allocation in plan.plans)
+            rows = [
+                {"step": "solve", "wall_s": planner.solve_wall_s, "cpu_s": planner.solve_cpu_s},
+                {"step": "solve, slowest hour", "wall_s": slowest_s},
+            ]
+            self._add_timings(pd.DataFrame(rows))
+        for name in ("moves", "routing", "binding", "solves"):
+            self._keep(name, getattr(plan, name))
+        return plan.allocation
 
     def _policies(self) -> pd.DataFrame:
         status = StatusLine()

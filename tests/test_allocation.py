@@ -1,16 +1,38 @@
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pyomo.environ as pyo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sageserve_lib.allocation import AllocationPlanner, AllocationProblem, planned_demand, solve, solvers, theta_tps
-from sageserve_lib.allocation.solvers import choose_solver, glpk_available
-from sageserve_lib.catalogue import load_scenario
-from sageserve_lib.errors import InfeasibleAllocationError, SolverNotFoundError
+from sageserve_lib import paths
+from sageserve_lib.allocation import (
+    AllocationPlanner,
+    AllocationProblem,
+    AllocationSolver,
+    GpuFleet,
+    batch_tokens,
+    binding,
+    build,
+    compare,
+    examples,
+    lookahead,
+    planned_demand,
+    relaxed,
+    solve,
+    solvers,
+    theta_table,
+    theta_tps,
+    violations,
+)
+from sageserve_lib.allocation.demand import hourly_maximum_tps
+from sageserve_lib.allocation.solvers import BuiltModel, Run, choose_solver, glpk_available
+from sageserve_lib.catalogue import load_catalogue, load_scenario
+from sageserve_lib.errors import InfeasibleAllocationError, InputError, SageServeError, SolverNotFoundError
 
 PAPER = load_scenario("paper")
 START = pd.Timestamp("2026-06-01T00:00:00Z")
@@ -32,65 +54,145 @@ def problem(
     theta_tps: list[float] = (1000.0, 400.0),
     price_usd_per_h: list[float] = (98.0,),
     startup_cost_usd: float = 10.0,
-    capacity_vms: int = 20,
+    capacity_vms: int | list[int] = 20,
     floor: int = 1,
     local_share: float = 0.5,
+    **more: object,
 ) -> AllocationProblem:
     m, r, k = list(models), list(regions), list(gpus)
+    hours = list(range(len(demand_tps) // (len(m) * len(r))))
     return AllocationProblem(
         instances=pd.Series(held, index=index(model=m, region=r, gpu=k)),
         theta_tps=pd.Series(list(theta_tps), index=index(model=m, gpu=k)),
-        price_usd_per_h=pd.Series(list(price_usd_per_h), index=k),
-        startup_cost_usd=pd.Series(startup_cost_usd, index=index(model=m, gpu=k)),
-        demand_tps=pd.Series(list(demand_tps), index=index(model=m, region=r)),
+        price_usd_per_h=pd.Series(list(price_usd_per_h), index=pd.Index(k, name="gpu")),
+        startup_cost_usd=pd.Series(startup_cost_usd, index=index(way=["start"], model=m, gpu=k)),
+        demand_tps=pd.Series(list(demand_tps), index=index(hour=hours, model=m, region=r)),
         capacity_vms=pd.Series(capacity_vms, index=index(region=r, gpu=k)),
         floor_instances=pd.Series(floor, index=index(model=m, region=r)),
         local_share=local_share,
+        **more,
     )
 
 
-def cost(p: AllocationProblem, target: pd.Series) -> float:
-    price = p.price_usd_per_h.reindex(target.index.get_level_values("gpu")).to_numpy()
-    startup = p.startup_cost_usd.iloc[0]
-    return float((price * target).sum() + startup * (target - p.instances).clip(lower=0).sum())
-
-
-def feasible(p: AllocationProblem, target: pd.Series) -> bool:
-    theta = p.theta_tps.reindex(target.index.droplevel("region")).to_numpy()
-    served = pd.Series(theta * target.to_numpy(), index=target.index)
-    local = served.groupby(["model", "region"]).sum()
-    slack = 1e-6
-    return bool(
-        (target.groupby(["model", "region"]).sum() >= p.floor_instances).all()
-        and (local >= p.local_share * p.demand_tps - slack).all()
-        and (served.groupby("model").sum() >= p.demand_tps.groupby("model").sum() - slack).all()
-        and (target.groupby(["region", "gpu"]).sum() <= p.capacity_vms).all()
+def by_way(
+    p: AllocationProblem, usd: dict[str, float], spot: list[int], lead_h: dict | None = None
+) -> AllocationProblem:
+    """The problem with several ways to start."""
+    models, gpus = p.levels["model"], p.levels["gpu"]
+    starts = index(way=list(usd), model=models, gpu=gpus)
+    return replace(
+        p,
+        startup_cost_usd=pd.Series([usd[w] for w, _, _ in starts], index=starts),
+        spot_instances=pd.Series(spot, index=p.instances.index),
+        lead_h=lead_h,
     )
 
 
-def brute_force(p: AllocationProblem, most: int) -> float:
-    best = math.inf
-    for counts in itertools.product(range(most + 1), repeat=len(p.instances)):
-        target = pd.Series(counts, index=p.instances.index)
-        if feasible(p, target):
-            best = min(best, cost(p, target))
-    return best
+def cheapest_usd(p: AllocationProblem, most: int) -> float:
+    """Cost of the best plan of one hour by trying every one, with [SageServe]'s rules written out plainly."""
+    n = p.instances.size
+    counts = np.stack(np.meshgrid(*[np.arange(most + 1)] * n, indexing="ij"), -1).reshape(-1, n)
+    counts = counts.reshape(-1, *(len(p.levels[level]) for level in ("model", "region", "gpu")))
+    demand, held = p.array("demand_tps")[0], p.array("instances")
+    sustained = np.einsum("nijk,ik->nij", counts, p.array("theta_tps"))
+    good = (
+        (counts.sum(3) >= p.array("floor_instances")).all((1, 2))
+        & (sustained >= p.local_share * demand - 1e-6).all((1, 2))
+        & (sustained.sum(2) >= demand.sum(1) - 1e-6).all(1)
+        & (counts.sum(1) <= p.array("capacity_vms")).all((1, 2))
+    )
+    added = np.maximum(counts - held, 0)
+    usd = (counts * p.array("price_usd_per_h")).sum((1, 2, 3))
+    usd += np.einsum("nijk,ik->n", added, p.array("startup_cost_usd")[0])
+    return float(usd[good].min()) if good.any() else math.inf
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
-@given(
-    held=st.lists(st.integers(0, 4), min_size=4, max_size=4),
-    demand=st.lists(st.floats(0, 1800), min_size=4, max_size=4),
-    local_share=st.sampled_from([0.0, 0.5, 1.0]),
-)
-@settings(max_examples=8)
-def test_solution_is_feasible_and_as_cheap_as_any(solver: str, held: list, demand: list, local_share: float) -> None:
-    p = problem(held, demand, local_share=local_share, theta_tps=[1000.0, 900.0])
-    allocation = solve(p, solver)
-    assert feasible(p, allocation.target)
-    best = brute_force(p, most=4)
-    assert allocation.cost_usd_per_h == pytest.approx(cost(p, allocation.target), rel=1e-9)
-    assert best - 1e-6 <= allocation.cost_usd_per_h <= best * (1 + allocation.gap) + 1e-6
+SMALL = {
+    "held": st.lists(st.integers(0, 3), min_size=8, max_size=8),
+    "demand": st.lists(st.integers(0, 2500), min_size=4, max_size=4),
+    "theta": st.lists(st.integers(300, 1500), min_size=4, max_size=4),
+    "price": st.lists(st.integers(20, 100), min_size=2, max_size=2),
+    "capacity": st.lists(st.integers(1, 6), min_size=4, max_size=4),
+    "startup": st.sampled_from([0.0, 10.0]),
+    "local_share": st.sampled_from([0.0, 0.5, 1.0]),
+}
+KEPT = {name: AllocationSolver(name, gap=0.0) for name in ("highs", *(["glpk"] if glpk_available() else []))}
+
+
+def small(
+    held: list, demand: list, theta: list, price: list, capacity: list, startup: float, local_share: float
+) -> AllocationProblem:
+    return problem(
+        held, demand, gpus=("H100", "A100"), theta_tps=theta, price_usd_per_h=price, capacity_vms=capacity,
+        floor=0, startup_cost_usd=startup, local_share=local_share,
+    )  # fmt: skip
+
+
+def check_against_every_plan(solver: str, p: AllocationProblem) -> None:
+    """No count of more than 3 is needed by ``cheapest_usd``'s plans: capacity is cut down to that."""
+    p = replace(p, capacity_vms=p.capacity_vms.clip(upper=3))
+    best = cheapest_usd(p, 3)
+    if math.isinf(best):
+        with pytest.raises(InfeasibleAllocationError, match=r"VMs? short of (H100|A100)"):
+            KEPT[solver].solve(p)
+        return
+    plan = KEPT[solver].solve(p)
+    assert violations(plan) == []
+    assert plan.cost_usd == pytest.approx(best, rel=1e-6, abs=1e-6)
+    assert plan.bound_usd <= plan.cost_usd
+
+
+@given(**SMALL)
+@settings(max_examples=250)
+def test_highs_finds_what_trying_every_plan_finds(**numbers: object) -> None:
+    check_against_every_plan("highs", small(**numbers))
+
+
+@glpk
+@given(**SMALL)
+@settings(max_examples=60)
+def test_glpk_finds_what_trying_every_plan_finds(**numbers: object) -> None:
+    check_against_every_plan("glpk", small(**numbers))
+
+
+def random_problem(
+    seed: int, models: int, regions: int, gpus: int, hours: int = 1, **more: object
+) -> AllocationProblem:
+    rng = np.random.default_rng(seed)
+    names = {"models": [f"m{i}" for i in range(models)], "regions": [f"r{j}" for j in range(regions)]}
+    theta = rng.uniform(1000, 16_000, models)[:, None] * rng.uniform(0.5, 1.2, (models, gpus))
+    demand = rng.uniform(0.2, 6, (hours, models, regions)) * theta.max(1)[None, :, None]
+    return problem(
+        rng.integers(0, 4, models * regions * gpus).tolist(),
+        demand.ravel(),
+        **names,
+        gpus=[f"g{k}" for k in range(gpus)],
+        theta_tps=theta.ravel(),
+        price_usd_per_h=rng.uniform(30, 100, gpus),
+        capacity_vms=8 * models,
+        **more,
+    )
+
+
+@glpk
+@pytest.mark.parametrize("seed", range(6))
+def test_solvers_agree_to_the_gap_and_their_plans_keep_every_rule(seed: int) -> None:
+    p = random_problem(seed, 4, 3, 2, local_share=[0.5, 1.0][seed % 2])
+    plans = [solve(p, name, gap=1e-2) for name in ("glpk", "highs")]
+    for plan in plans:
+        assert violations(plan) == []
+        assert plan.status in {"optimal", "within gap"}
+        assert plan.gap <= 1e-2
+        assert plan.bound_usd <= min(other.cost_usd for other in plans) + 1e-6
+
+
+def test_violations_are_noticed() -> None:
+    """The checker itself: one instance less, or many more, and it says which rule is broken."""
+    plan = solve(problem([1, 1, 1, 1], [1800.0, 700.0, 300.0, 300.0]), "highs")
+    less = replace(plan, instances=plan.instances - 1)
+    assert {text.split(":")[0] for text in violations(less)} >= {"total demand", "floor"}
+    more = replace(plan, instances=plan.instances + 20)
+    assert {text.split(":")[0] for text in violations(more)} == {"growth is ordered", "capacity"}
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -113,19 +215,278 @@ def test_cheaper_gpu_type_is_chosen_per_token(solver: str) -> None:
 def test_start_up_cost_keeps_what_runs(solver: str) -> None:
     """Demand that fits either region is left where instances already are."""
     p = problem([3, 0], [900.0, 900.0], models=("a",), theta_tps=[1000.0], floor=0, local_share=0.0)
-    assert list(solve(p, solver).target) == [2, 0]
+    plan = solve(p, solver)
+    assert list(plan.target) == [2, 0]
+    assert plan.cost_split_usd.loc[0].to_dict() == {"running": 196.0, "starting": 0.0, "routing": 0.0}
+    assert "Hold 2 instances, 0 more and 1 fewer" in plan.in_words()
+
+
+def test_one_hour_without_batch_is_the_papers_model() -> None:
+    """The same variables and rows as the formulation of [SageServe], written here by itself, and the same optimum."""
+    for seed in range(8):
+        p = random_problem(seed, 3, 3, 2, local_share=0.6)
+        n, theta, demand = p.array("instances"), p.array("theta_tps"), p.array("demand_tps")[0]
+        price, startup = p.array("price_usd_per_h"), p.array("startup_cost_usd")[0]
+        m = pyo.ConcreteModel()
+        m.places = pyo.Set(initialize=list(itertools.product(range(3), range(3), range(2))))
+        m.delta = pyo.Var(m.places, domain=pyo.Integers, bounds=(-30, 30))
+        m.plus = pyo.Var(m.places, domain=pyo.NonNegativeReals)
+        m.rows = pyo.ConstraintList()
+        for i, j, k in m.places:
+            m.rows.add(m.plus[i, j, k] >= m.delta[i, j, k])
+            m.rows.add(m.delta[i, j, k] >= -n[i, j, k])
+        for i in range(3):
+            tps = [sum(theta[i, k] * (n[i, j, k] + m.delta[i, j, k]) for k in range(2)) for j in range(3)]
+            m.rows.add(sum(tps) >= demand[i].sum())
+            for j in range(3):
+                m.rows.add(tps[j] >= 0.6 * demand[i, j])
+                m.rows.add(sum(n[i, j, k] + m.delta[i, j, k] for k in range(2)) >= 1)
+        for j, k in itertools.product(range(3), range(2)):
+            m.rows.add(sum(n[i, j, k] + m.delta[i, j, k] for i in range(3)) <= 24)
+        m.cost = pyo.Objective(
+            expr=sum(
+                price[k] * (n[i, j, k] + m.delta[i, j, k]) + startup[i, k] * m.plus[i, j, k] for i, j, k in m.places
+            )
+        )
+        run = BuiltModel(m).run("highs", 20.0, 1e-6)
+        assert solve(p, "highs", gap=1e-6).cost_usd == pytest.approx(run.cost_usd, rel=3e-6)
+    ours = build(p)
+    assert set(ours.component_map(pyo.Var)) == {"target", "ordered"}
+    assert set(ours.component_map(pyo.Constraint)) == {
+        "growth_is_ordered", "floor_is_held", "capacity_is_kept", "local_demand_is_served", "total_demand_is_served",
+        "whole_instances_are_held",
+    }  # fmt: skip
+
+
+def one_place(held: int, demand: list[float], **more: object) -> AllocationProblem:
+    return problem(
+        [held], demand, models=("a",), regions=("east",), theta_tps=[1000.0], floor=0, local_share=1.0, **more
+    )
+
+
+def test_batch_work_waits_for_a_cheaper_hour_within_its_deadline() -> None:
+    p = one_place(1, [900.0, 2900.0, 900.0, 900.0])
+    came = pd.Series([0.0, 3.6e6, 0.0, 0.0], index=index(hour=range(4), model=["a"]))  # 1000 tokens/s in hour 1
+    plans = {d: solve(replace(p, batch_tokens=came, batch_deadline_h=d), "highs", gap=0.0) for d in (1, 2, 3)}
+    assert [list(plan.instances) for plan in plans.values()] == [[1, 4, 1, 1], [1, 3, 2, 1], [1, 3, 2, 1]]
+    assert list(plans[1].batch_tps) == pytest.approx([0, 1000, 0, 0])
+    late = plans[2].batch_tps.to_numpy()
+    assert late.sum() == pytest.approx(1000)
+    assert late[0] == late[3] == 0.0
+    assert plans[2].cost_usd < plans[1].cost_usd
+    assert all(violations(plan) == [] for plan in plans.values())
+    too_late = replace(plans[2], batch_tps=pd.Series([0.0, 0.0, 0.0, 1000.0], index=came.index))
+    assert any(text.startswith("batch deadline") for text in violations(too_late))
+
+
+def test_lead_times_force_orders_hours_ahead() -> None:
+    p = by_way(one_place(1, [900.0, 900.0, 900.0, 2900.0]), {"cold": 50.0}, [0], {"cold": 2.0})
+    plan = solve(p, "highs", gap=0.0)
+    assert list(plan.instances) == [1, 1, 1, 3]
+    assert list(plan.ordered) == [0, 2, 0, 0]
+    assert violations(plan) == []
+    # Half of an order's first hour is lost: better an hour earlier than two more instances.
+    plan = solve(replace(p, lead_h={"cold": 2.5}), "highs", gap=0.0)
+    assert list(plan.ordered) == [2, 0, 0, 0]
+    # VMs on their way hold a place: with two in all, one instance and two orders do not fit.
+    with pytest.raises(InfeasibleAllocationError, match=r"Region east is 1 VM short of H100 in hour \d"):
+        solve(replace(p, capacity_vms=pd.Series(2, index=p.capacity_vms.index)), "highs")
+    at_once = by_way(one_place(1, [2900.0, 900.0]), {"cold": 50.0}, [0], {"cold": 1.0})
+    with pytest.raises(
+        InfeasibleAllocationError, match="short of H100 for a in hour 0: what is ordered now would serve too"
+    ):
+        solve(at_once, "highs")
+
+
+def test_cheapest_way_is_used_as_far_as_it_goes() -> None:
+    """Of 5 more instances one can be reclaimed and two swapped from what b has lent; the rest are cold."""
+    p = problem(
+        [1, 2], [5900.0, 100.0], regions=("east",), theta_tps=[1000.0, 1000.0], local_share=1.0, startup_cost_usd=0.0
+    )
+    p = by_way(p, {"reclaim": 1.0, "swap": 10.0, "cold": 100.0}, [1, 1])
+    plan = solve(p, "highs", gap=0.0)
+    # b gives one back, which is swapped too.
+    assert list(plan.target) == [6, 1]
+    assert plan.ordered.xs("a", level="model").groupby("way").sum().to_dict() == {"reclaim": 1, "swap": 2, "cold": 2}
+    assert plan.cost_usd == 98.0 * 7 + 1 + 20 + 200
+    assert violations(plan) == []
+
+
+def test_changes_per_hour_are_limited() -> None:
+    p = one_place(6, [900.0, 900.0, 900.0, 900.0], changes_per_h=2)
+    plan = solve(p, "highs", gap=0.0)
+    assert list(plan.instances) == [4, 2, 1, 1]
+    with pytest.raises(InfeasibleAllocationError, match="more changes are needed than an hour may have"):
+        solve(one_place(1, [8900.0], changes_per_h=2), "highs")
+
+
+def routes(prices: list[float], regions: tuple[str, ...] = ("east", "west")) -> pd.Series:
+    return pd.Series(prices, index=index(region=list(regions), serving_region=list(regions)))
+
+
+def test_routing_serves_all_demand_at_least_price() -> None:
+    """East is full: what it cannot serve goes west where a route is open, not more than 1 - ε of it."""
+    base = {"models": ("a",), "theta_tps": [1000.0], "capacity_vms": [3, 20], "floor": 0, "startup_cost_usd": 0.0}
+    p = problem([3, 3], [4500.0, 1000.0], **base, routing_usd_per_mtok=routes([0.0, 2.0, 2.0, 0.0]))
+    plan = solve(p, "highs", gap=0.0)
+    routed = plan.routes.xs((0, "a"), level=("hour", "model"))
+    assert routed.groupby("region").sum().to_dict() == pytest.approx({"east": 4500, "west": 1000})
+    assert routed["east", "west"] == pytest.approx(1500)
+    assert routed["west", "east"] == pytest.approx(0)
+    assert plan.cost_split_usd.loc[0, "routing"] == pytest.approx(1500 * 3600 / 1e6 * 2)
+    assert violations(plan) == []
+    with pytest.raises(InfeasibleAllocationError, match="Region east is 2 VMs short of H100"):
+        solve(replace(p, routing_usd_per_mtok=routes([0.0, np.nan, 0.0, 0.0])), "highs")
+    with pytest.raises(InfeasibleAllocationError, match="Region east is 1 VM short of H100"):
+        solve(replace(p, local_share=0.8), "highs")
+
+
+@given(numbers=st.integers(0, 10_000), local_share=st.sampled_from([0.0, 0.4, 1.0]), priced=st.booleans())
+@settings(max_examples=25)
+def test_routes_conserve_demand_and_keep_the_local_share(numbers: int, local_share: float, priced: bool) -> None:
+    more = {"routing_usd_per_mtok": routes([0, 1, 2, 1, 0, 3, 2, 3, 0], ("r0", "r1", "r2"))} if priced else {}
+    p = random_problem(numbers, 2, 3, 2, local_share=local_share, **more)
+    plan = solve(p, "highs", gap=1e-2)
+    routed = plan.routes.to_numpy().reshape(1, 2, 3, 3)
+    demand, sustained = p.array("demand_tps"), plan.sustained_tps.to_numpy().reshape(1, 2, 3)
+    np.testing.assert_allclose(routed.sum(3), demand, rtol=1e-6)
+    assert (routed.sum(2) <= sustained * (1 + 1e-5)).all()
+    assert (np.einsum("hijj->hij", routed) >= local_share * demand * (1 - 1e-5)).all()
+    assert violations(plan) == []
+
+
+def test_floor_is_held_and_a_type_a_model_cannot_run_on_is_left_alone() -> None:
+    p = problem(
+        [0, 0, 0, 0], [0.0, 0.0], models=("a",), gpus=("H100", "T4"), theta_tps=[1000.0, 0.0], price_usd_per_h=[98.0, 1.0],
+        floor=3,
+    )  # fmt: skip
+    plan = solve(p, "highs")
+    assert plan.target.groupby("gpu").sum().to_dict() == {"H100": 6, "T4": 0}
+    assert binding(plan)["floor"].all()
+    with pytest.raises(InputError, match="no GPU type runs a"):
+        replace(p, theta_tps=p.theta_tps * 0)
+
+
+def test_what_binds() -> None:
+    plan = solve(problem([1, 1, 1, 1], [2800.0, 100.0, 100.0, 100.0], capacity_vms=[4, 5], floor=1), "highs")
+    held_up = binding(plan).xs(0, level="hour")
+    assert held_up.loc[("b", "east"), "floor"]
+    assert held_up.loc[("a", "east"), "total_demand"]
+    assert held_up.xs("east", level="region")["capacity"].all() == (plan.target.xs("east", level="region").sum() == 4)
+
+
+def test_bad_problems_are_refused_with_every_fault() -> None:
+    p = problem([1, 1, 1, 1], [1.0] * 4)
+    with pytest.raises(InputError) as error:
+        replace(p, theta_tps=p.theta_tps * -1, demand_tps=p.demand_tps.iloc[:3], local_share=2.0, batch_deadline_h=0)
+    assert len(error.value.problems) == 5
+    with pytest.raises(InputError, match=r"lead_h: teleport is no way to start"):
+        replace(p, lead_h={"teleport": 1.0})
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_infeasible_names_region_model_gpu_and_vms_short(solver: str) -> None:
     p = problem([1, 1, 1, 1], [9000.0, 100.0, 6000.0, 100.0], capacity_vms=20, local_share=1.0)
     with pytest.raises(
-        InfeasibleAllocationError, match=r"Region east is 4 VMs short of H100.*has 20.*most of them b \(15\)"
+        InfeasibleAllocationError,
+        match=r"Region east is 4 VMs short of H100: it has 20.*need 24, most of them b \(15\)",
     ):
         solve(p, solver)
     apart = problem([1, 1], [9000.0, 9000.0], models=("a",), theta_tps=[1000.0], capacity_vms=8, local_share=0.1)
-    with pytest.raises(InfeasibleAllocationError, match=r"The fleet is 2 VMs short of H100.*a \(18\)"):
+    with pytest.raises(InfeasibleAllocationError, match=r"All regions together are 2 VMs short of H100 for a.*hold 18"):
         solve(apart, solver)
+    hours = problem(
+        [1, 1],
+        [900.0, 900.0, 9900.0, 900.0, 11_900.0, 900.0],
+        models=("a",),
+        theta_tps=[1000.0],
+        capacity_vms=8,
+        local_share=1.0,
+    )
+    with pytest.raises(InfeasibleAllocationError, match=r"east is 4 VMs short of H100 in hour 2 \(and in 1 other\)"):
+        solve(hours, solver)
+
+
+@given(seed=st.integers(0, 1000))
+@settings(max_examples=15)
+def test_shadow_value_is_what_the_relaxation_saves_by_one_more_vm(seed: int) -> None:
+    p = random_problem(seed, 2, 2, 2, local_share=0.7)
+    p = replace(p, capacity_vms=p.capacity_vms * 0 + [6.3, 5.9, 6.1, 5.7])  # no ties between rules
+    cost_usd, saved = relaxed(p)
+    little = 1e-3
+    with pytest.raises(InfeasibleAllocationError, match="short of"):
+        relaxed(replace(p, capacity_vms=p.capacity_vms * 0))
+    for (hour, region, gpu), usd in saved.items():
+        wider = p.capacity_vms.copy()
+        wider[region, gpu] += little
+        assert (cost_usd - relaxed(replace(p, capacity_vms=wider))[0]) / little == pytest.approx(usd, abs=1e-3)
+        assert hour == 0
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_changed_numbers_are_solved_without_building_again(solver: str) -> None:
+    """The same model object, every number changed, and what a fresh one gives."""
+    kept = AllocationSolver(solver, gap=1e-9)
+    first = random_problem(0, 2, 2, 2, local_share=0.5, routing_usd_per_mtok=routes([0, 1, 1, 0], ("r0", "r1")))
+    kept.solve(first)
+    model = kept.built(first).model
+    for seed in range(1, 6):
+        p = random_problem(seed, 2, 2, 2, local_share=0.3, routing_usd_per_mtok=routes([0, 2, 3, 0], ("r0", "r1")))
+        p = replace(p, capacity_vms=p.capacity_vms - seed, floor_instances=p.floor_instances + 1)
+        again = kept.solve(p)
+        assert kept.built(p).model is model
+        assert again.cost_usd == pytest.approx(solve(p, solver, gap=1e-9).cost_usd, rel=1e-8)
+    assert kept.built(replace(first, routing_usd_per_mtok=None)).model is not model
+
+
+def test_large_problems_are_taken_apart_where_parts_do_not_touch() -> None:
+    whole = {name: random_problem(3, 9, 8, 3, local_share=share) for name, share in (("region", 1.0), ("model", 0.5))}
+    for name, words in (("region", "Every region"), ("model", "Each model was solved by itself")):
+        plan = solve(whole[name], "highs", gap=1e-2)
+        assert words in plan.remark
+        assert plan.gap <= 1e-2
+        assert violations(plan) == []
+    tight = replace(whole["model"], capacity_vms=whole["model"].capacity_vms * 0 + 16)
+    plan = solve(tight, "highs", gap=5e-2)
+    assert "itself" not in plan.remark
+    assert violations(plan) == []
+
+
+@glpk
+def test_highs_takes_over_where_glpk_does_not_close_the_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    p = problem([1, 1, 1, 1], [2800.0, 700.0, 300.0, 300.0])
+    monkeypatch.setattr(
+        BuiltModel,
+        "_run_glpk",
+        lambda self, limit, gap: replace(self._run_highs(limit, gap), status="time limit", bound_usd=300.0),
+    )
+    plan = solve(p, "glpk")
+    assert plan.solver == "highs"
+    assert plan.status == "optimal"
+    assert "GLPK stood at" in plan.remark
+    monkeypatch.setattr(BuiltModel, "_run_highs", lambda self, limit, gap: Run("time limit", None, 0.0))
+    monkeypatch.setattr(BuiltModel, "_run_glpk", lambda self, limit, gap: Run("time limit", None, 0.0))
+    with pytest.raises(SageServeError, match="found no plan within 20 s"):
+        solve(p, "glpk")
+
+
+def test_a_plan_that_hit_the_limit_is_used_and_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = BuiltModel._run_highs
+    monkeypatch.setattr(BuiltModel, "_run_highs", lambda *a: replace(run(*a), status="time limit", bound_usd=400.0))
+    plan = solve(problem([1, 1, 1, 1], [2800.0, 700.0, 300.0, 300.0]), "highs")
+    assert plan.status == "time limit"
+    assert plan.gap == pytest.approx(1 - 400 / plan.cost_usd)
+    assert "time limit" in plan.in_words()
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_no_time_for_the_best_plan(solver: str) -> None:
+    """A hard problem and hardly any time: whatever comes is within its own bound, and marked if it is not proven."""
+    p = random_problem(1, 8, 4, 3, local_share=0.7)
+    plan = AllocationSolver(solver, time_limit_s=1.0, gap=0.0).solve(p)
+    assert plan.status in {"optimal", "time limit"}
+    assert (plan.status == "optimal") == (plan.gap < 1e-6)
+    assert violations(plan) == []
 
 
 def test_other_solver_is_used_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,16 +518,25 @@ def test_planner_follows_demand_and_solves_each_question_once() -> None:
     demand.index = [0.0, 3600.0, 7200.0, 10800.0]
     theta = {"BLOOM-176B": 2000.0, "Llama-2-70B": 5000.0}
     planner = AllocationPlanner(PAPER, theta, {"forecast": demand}, "highs")
-    table = planner.chain("forecast", START, dict.fromkeys(places, 3))
+    chain = planner.chain("forecast", START, dict.fromkeys(places, 3))
+    table = chain.allocation
+    assert list(chain.solves["status"]) == ["optimal"] * 3
     assert list(table["time"].unique()) == [START, START + pd.Timedelta(hours=1), START + pd.Timedelta(hours=2)]
     by_hour = table[table["model"] == "BLOOM-176B"].groupby("time")["instances"].sum()
     assert list(by_hour) == [10, 30, 10]
     assert (table["capacity_tps"] >= table["demand_tps"]).all()
     last = table[table["time"] == table["time"].max()].set_index(["region", "model"])["instances"].sort_index()
     assert (3 + table.groupby(["region", "model"])["delta"].sum().sort_index() == last).all()
-    solved = planner.solves
-    planner.chain("forecast", START, dict.fromkeys(places, 3))
-    assert planner.solves == solved == 3
+    moved = chain.moves.groupby("move")["instances"].sum()
+    assert moved["start"] == table["delta"].clip(lower=0).sum()
+    assert moved["give back"] == -table["delta"].clip(upper=0).sum()
+    routed = chain.routing.groupby("time")["tps"].sum()
+    np.testing.assert_allclose(routed, [4e4, 12e4, 4e4])
+    for _ in range(2):
+        target = planner.plan("forecast", 0.0, dict.fromkeys(places, 3))
+    assert planner.solves == 4
+    first = table[table["time"] == START].set_index(["region", "model"])["instances"]
+    assert target == first.to_dict()
     assert planner.forecast_tps("forecast", 3599.0) == planner.forecast_tps("forecast", 0.0) != {}
     assert planner.forecast_tps("forecast", 14400.0) == {}
     assert planner.plan("forecast", 10800.0, dict.fromkeys(places, 3)) == {}
@@ -197,7 +567,7 @@ def test_planned_demand_is_the_hours_peak_and_a_share_of_recent_batch_load() -> 
     assert rho["peak"][place].to_dict() == {0.0: 35.0, 3600.0: 35.0}
     assert rho["forecast"][place][0.0] == 25.0
     assert math.isnan(rho["forecast"][place][3600.0])
-    cautious = planned_demand(demand, peaks, hours, START, 0.1, "q90_tps")
+    cautious = planned_demand(demand, peaks, hours, START, 0.1, 0.9)
     assert cautious["forecast"][place][0.0] == 40.0
 
 
@@ -206,11 +576,118 @@ def test_planned_demand_is_the_hours_peak_and_a_share_of_recent_batch_load() -> 
 def test_buffer_uses_nothing_of_the_hour_or_after(change: float, hour: int) -> None:
     values = [100.0] * 8
     hours = pd.date_range(START, periods=4, freq="h")
-    empty = pd.DataFrame(columns=["origin", "region", "model", "q50_tps"])
+    empty = pd.DataFrame(columns=["origin", "region", "model", "q50_tps", "q90_tps"])
     before = planned_demand(demand_rows({"IW-F": [0.0] * 8, "NIW": values}), empty, hours, START, 0.1)["actual"]
     values[2 * hour] = change
     after = planned_demand(demand_rows({"IW-F": [0.0] * 8, "NIW": values}), empty, hours, START, 0.1)["actual"]
     pd.testing.assert_frame_equal(after.iloc[: hour + 1], before.iloc[: hour + 1])
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_plan_of_several_gpu_types_and_ways(solver: str) -> None:
+    """VMs given back are reclaimed an hour later; the cheap type is used as far as there is of it."""
+    places = [(region, "Llama-2-70B") for region in ("eastus", "westus")]
+    demand = pd.DataFrame([[9e3] * 2, [2e3] * 2, [9e3] * 2], columns=pd.MultiIndex.from_tuples(places))
+    demand.index = [0.0, 3600.0, 7200.0]
+    gpus = {"H100-80GB": GpuFleet(10, {"Llama-2-70B": 2000.0}), "A100-80GB": GpuFleet(2, {"Llama-2-70B": 1000.0})}
+    planner = AllocationPlanner(PAPER, {"Llama-2-70B": 2000.0}, {"forecast": demand}, solver, gpus)
+    chain = planner.changed(startup="by_way").chain("forecast", START, dict.fromkeys(places, 5))
+    assert {"give back", "reclaim"} <= set(chain.moves["move"])
+    reclaimed = chain.moves[chain.moves["move"] == "reclaim"]
+    assert (reclaimed["time"] == START + pd.Timedelta(hours=2)).all()
+    price = load_catalogue().gpus["H100-80GB"].on_demand_usd_per_h
+    assert reclaimed["cost_usd"].sum() == pytest.approx(reclaimed["instances"].sum() * price / 60)
+    cheap = planner.changed(gpus={**gpus, "A100-80GB": GpuFleet(2, {"Llama-2-70B": 1000.0}, 1.0)}, startup_cost_h=0.0)
+    table = cheap.chain("forecast", START, dict.fromkeys(places, 5)).allocation
+    quiet = table[table["time"] == START + pd.Timedelta(hours=1)].groupby("gpu")["instances"].sum()
+    assert quiet.to_dict() == {"A100-80GB": 4, "H100-80GB": 0}
+
+
+@glpk
+def test_default_plan_is_the_same_whatever_was_solved_before() -> None:
+    places = [(region, model) for region in PAPER.regions for model in PAPER.models]
+    rng = np.random.default_rng(1)
+    demand = pd.DataFrame(rng.uniform(1e3, 6e4, (4, 12)), columns=pd.MultiIndex.from_tuples(places))
+    demand.index = 3600.0 * np.arange(4)
+    theta = dict(zip(PAPER.models, (2200.0, 5500.0, 11_000.0, 16_000.0), strict=True))
+    tables = []
+    for solver, first in itertools.product(("glpk", "highs"), (False, True)):
+        planner = AllocationPlanner(PAPER, theta, {"forecast": demand}, solver)
+        if first:
+            planner.plan("forecast", 7200.0, dict.fromkeys(places, 1))
+        tables.append(planner.chain("forecast", START, dict.fromkeys(places, 20)).allocation)
+    pd.testing.assert_frame_equal(tables[0], tables[1])
+    pd.testing.assert_frame_equal(tables[2], tables[3])
+    # With ε = 1 and one GPU type every endpoint needs its own demand over θ, rounded up.
+    needed = np.ceil(tables[0]["demand_tps"] / tables[0]["model"].map(theta)).clip(lower=2)
+    assert (tables[0]["instances"] == needed).all()
+    assert (tables[2]["instances"] == needed).all()
+
+
+def test_lookahead_of_one_hour_is_the_hours_problem() -> None:
+    p = random_problem(2, 2, 2, 2, local_share=0.5)
+    demand = p.demand_tps.xs(0, level="hour").rename_axis(["model", "region"]).unstack("model").stack()
+    wide = pd.DataFrame([demand.to_numpy()], columns=pd.MultiIndex.from_tuples(list(demand.index)), index=[0])
+    assert lookahead(p, wide).structure == p.structure
+    assert solve(lookahead(p, wide), "highs").cost_usd == solve(p, "highs").cost_usd
+
+
+def test_the_three_lines_solved_by_hand() -> None:
+    answers = examples.three_lines_solved("highs")
+    for name in ("east", "west", "usd"):
+        assert list(answers[f"{name}, by hand"]) == list(answers[f"{name}, model"])
+    assert list(answers["from east to west"]) == [500.0, 200.0, 300.0]
+
+
+def test_chains_side_by_side() -> None:
+    places = [(region, "Llama-2-70B") for region in ("eastus", "westus")]
+    demand = pd.DataFrame([[4.5e3] * 2, [9.4e3] * 2], columns=pd.MultiIndex.from_tuples(places), index=[0.0, 3600.0])
+    planner = AllocationPlanner(PAPER, {"Llama-2-70B": 4000.0}, {"forecast": demand}, "highs")
+    changed = {share: planner.changed(local_share=share) for share in (0.5, 1.0)}
+    rows = compare(changed, "forecast", START, dict.fromkeys(places, 2))
+    # Together they need 5 in the second hour, each for itself 3.
+    assert rows.loc[0.5, "instance_hours"] == 4 + 5
+    assert rows.loc[1.0, "instance_hours"] == 4 + 6
+    assert rows["cost_usd"].is_monotonic_increasing
+    late = compare(changed, "forecast", START, dict.fromkeys(places, 2), within=(3600.0, 7200.0))
+    assert late.loc[1.0, "instance_hours"] == 6
+
+
+def test_batch_tokens_by_hour() -> None:
+    tokens = batch_tokens(
+        demand_rows({"IW-F": [1.0] * 4, "NIW": [1.0, 2.0, 0.0, 5.0]}), pd.date_range(START, periods=2, freq="h")
+    )
+    assert tokens["m"].to_list() == [3.0 * 1800, 5.0 * 1800]
+
+
+@given(st.lists(st.floats(0, 1e5), min_size=4, max_size=4), st.floats(0.05, 0.95), st.floats(0.05, 0.95))
+@settings(max_examples=40)
+def test_quantile_of_the_hours_maximum_is_monotone(values: list[float], a: float, b: float) -> None:
+    names = ["q05_tps", "q50_tps", "q90_tps", "q95_tps"]
+    rows = pd.DataFrame([sorted(values)], columns=names).assign(origin=START, region="r", model="m")
+    low, high = (float(hourly_maximum_tps(rows, level).iloc[0, 0]) for level in sorted((a, b)))
+    assert low <= high * (1 + 1e-12) + 1e-9
+    for level, name in zip((0.05, 0.5, 0.9, 0.95), names, strict=True):
+        assert float(hourly_maximum_tps(rows, level).iloc[0, 0]) == pytest.approx(rows[name].iloc[0])
+
+
+@given(seed=st.integers(0, 100))
+@settings(max_examples=8)
+def test_cost_rises_with_the_quantile(seed: int) -> None:
+    p = random_problem(seed, 2, 2, 2, local_share=0.5)
+    costs = [solve(replace(p, demand_tps=p.demand_tps * by), "highs", gap=0.0).cost_usd for by in (0.8, 0.9, 1.0)]
+    assert costs == sorted(costs)
+
+
+def test_quantile_takes_the_place_of_median_and_buffer() -> None:
+    demand = demand_rows({"IW-F": [10.0] * 4, "NIW": [100.0] * 4})
+    hours = pd.date_range(START, periods=2, freq="h")
+    row = {"origin": hours[1], "region": "eastus", "model": "m"}
+    peaks = pd.DataFrame([row | {"q05_tps": 5.0, "q50_tps": 8.0, "q90_tps": 20.0, "q95_tps": 40.0}])
+    place = ("eastus", "m")
+    assert planned_demand(demand, peaks, hours, START, 0.1)["forecast"][place][3600.0] == 18.0
+    assert planned_demand(demand, peaks, hours, START, 0.1, 0.7)["forecast"][place][3600.0] == 14.0
+    assert planned_demand(demand, peaks, hours, START, 0.1, 0.7)["actual"][place][3600.0] == 20.0
 
 
 def test_theta_falls_with_longer_prompts_and_is_cached(generated) -> None:
@@ -218,15 +695,46 @@ def test_theta_falls_with_longer_prompts_and_is_cached(generated) -> None:
         return pd.DataFrame({"model": "Llama-2-70B", "prompt_tokens": [prompt] * 50, "output_tokens": [100] * 50})
 
     models = ("Llama-2-70B",)
-    short = theta_tps(sample(1000), models, PAPER, seed=1)["Llama-2-70B"]
+    short = theta_table(sample(1000), models, PAPER, seed=1).iloc[0]
     long = theta_tps(sample(8000), models, PAPER, seed=1)["Llama-2-70B"]
     # 8000 tokens take 0.7 s to prefill and the promise is 1 s: hardly any queue is allowed.
-    assert long < short
+    assert long < short["theta_tps"]
     prefill_only = 1 / 8.735e-5
-    assert 0 < short < prefill_only
+    assert 0 < short["theta_tps"] < prefill_only
+    assert short["low_tps"] <= short["theta_tps"] <= short["high_tps"] < 1.1 * short["low_tps"]
+    assert short["limited_by"] == "IW-F: TTFT within 1 s"
     files = sorted(generated.glob("theta-*.json"))
     assert len(files) == 2
-    assert theta_tps(sample(1000), models, PAPER, seed=1)["Llama-2-70B"] == short
-    files[0].write_text('{"theta_tps": 1.0}')
-    files[1].write_text('{"theta_tps": 1.0}')
-    assert theta_tps(sample(1000), models, PAPER, seed=1)["Llama-2-70B"] == 1.0
+    # What does not change an instance does not probe again.
+    other = PAPER.model_copy(update={"planning": PAPER.planning.model_copy(update={"local_share": 0.1})})
+    for file in files:
+        file.write_text('{"theta_tps": 2.0, "low_tps": 1.0, "high_tps": 3.0, "limited_by": "x"}')
+    for scenario in (PAPER, other):
+        assert theta_tps(sample(1000), models, scenario, seed=1)["Llama-2-70B"] == 2.0
+
+
+def test_constants_take_the_place_of_probing(generated) -> None:
+    mixed = load_scenario("mixed-gpus")
+    gpus = {
+        name: gpu.model_copy(update={"theta_tps": {"Llama-2-70B": 7.0}}) for name, gpu in mixed.planning.gpus.items()
+    }
+    scenario = mixed.model_copy(update={"planning": mixed.planning.model_copy(update={"gpus": gpus})})
+    table = theta_table(
+        pd.DataFrame(columns=["model", "prompt_tokens", "output_tokens"]), ("Llama-2-70B",), scenario, 1
+    )
+    assert list(table["gpu"]) == list(mixed.planning.gpus)
+    assert (table[["theta_tps", "low_tps", "high_tps"]] == 7.0).all(axis=None)
+    assert set(table["source"]) == {"constant of the scenario"}
+    published = PAPER.model_copy(update={"theta_tps": {"Llama-2-70B": 5.0}})
+    assert theta_tps(table, ("Llama-2-70B",), published, 1) == {"Llama-2-70B": 5.0}
+    assert list(generated.iterdir()) == []
+
+
+def test_gpu_types_of_the_plan_must_be_known(tmp_path) -> None:
+    text = (paths.SCENARIOS / "mixed-gpus.yaml").read_text()
+    file = tmp_path / "fleet.yaml"
+    file.write_text(text.replace("H200-141GB:", "MI300X-192GB:").replace("A100-80GB:", "V100:"))
+    with pytest.raises(InputError) as error:
+        load_scenario(file)
+    assert len(error.value.problems) == 5
+    assert "MI300X-192GB: the catalogue has no times for BLOOM-176B; give its θ" in error.value.problems[1]

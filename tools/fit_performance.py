@@ -3,7 +3,7 @@
 Usage: python tools/fit_performance.py perf_measurements.csv
 
 Pairs measured on A100 only are carried over to H100 by the mean ratio that the models measured on
-both show, and labelled ``modelled``.
+both show, and from H100 to H200 by the ratio of what bounds them: both labelled ``modelled``.
 """
 
 import sys
@@ -15,6 +15,13 @@ import yaml
 from sageserve_lib.performance import DecodeTime, PrefillTime, errors, fit
 
 SOURCE = "medians of the measurements published with SageServe and Splitwise (MIT)"
+
+#: An H200 computes as an H100 does and reads memory at 4.8 instead of 3.35 TB/s: prefill, bound by computing, takes as
+#: long, and decoding, bound by reading, that much less.
+H200_DECODE_RATIO = 3.35 / 4.8
+H200_SOURCE = (
+    "H100 with decoding by memory bandwidth (3.35 : 4.8 TB/s, NVIDIA's data sheets of H100 SXM and H200 SXM); "
+)
 
 
 def _round(value: float) -> float:
@@ -51,6 +58,10 @@ def main(file: str) -> None:
             note = f"A100 fit scaled by the H100 : A100 ratio of {' and '.join(both)}; " + SOURCE
             new = (_scaled(PrefillTime, prefill, p), _scaled(DecodeTime, decode, d))
             rows.append((model, "H100-80GB", tensor_parallel, "modelled", note, *new))
+    for model, gpu, tensor_parallel, _, source, p, d in list(rows):
+        if gpu == "H100-80GB" and tensor_parallel == 8:
+            faster = DecodeTime(**{name: value * H200_DECODE_RATIO for name, value in d.model_dump().items()})
+            rows.append((model, "H200-141GB", tensor_parallel, "modelled", H200_SOURCE + source, p, faster))
     entries = [
         {
             "model": model,

@@ -1,18 +1,40 @@
 """The allocation plan: θ, the integer program, its solvers, and the hourly planner."""
 
-from sageserve_lib.allocation.capacity import theta_tps
-from sageserve_lib.allocation.demand import planned_demand
-from sageserve_lib.allocation.model import AllocationProblem, build
-from sageserve_lib.allocation.planner import AllocationPlanner
-from sageserve_lib.allocation.solvers import Allocation, choose_solver, solve
+from sageserve_lib.allocation import examples
+from sageserve_lib.allocation.answer import Allocation
+from sageserve_lib.allocation.capacity import theta_table, theta_tps, with_other_gpus
+from sageserve_lib.allocation.check import binding, violations
+from sageserve_lib.allocation.demand import batch_tokens, planned_demand
+from sageserve_lib.allocation.lookahead import by_hour, day_plans, lookahead
+from sageserve_lib.allocation.model import build
+from sageserve_lib.allocation.planner import AllocationPlanner, GpuFleet, PlanTables, compare, gpu_fleets
+from sageserve_lib.allocation.problem import AllocationProblem
+from sageserve_lib.allocation.shadow import relaxed
+from sageserve_lib.allocation.solve import AllocationSolver, solve
+from sageserve_lib.allocation.solvers import choose_solver
 
 __all__ = [
     "Allocation",
     "AllocationPlanner",
     "AllocationProblem",
+    "AllocationSolver",
+    "GpuFleet",
+    "PlanTables",
+    "batch_tokens",
+    "binding",
     "build",
+    "by_hour",
     "choose_solver",
+    "compare",
+    "day_plans",
+    "examples",
+    "gpu_fleets",
+    "lookahead",
     "planned_demand",
+    "relaxed",
     "solve",
+    "theta_table",
     "theta_tps",
+    "violations",
+    "with_other_gpus",
 ]

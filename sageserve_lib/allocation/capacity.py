@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
 
 from sageserve_lib import paths
-from sageserve_lib.catalogue import Scenario, instance_times
+from sageserve_lib.catalogue import PlannedGpu, Planning, Scenario, instance_times, load_catalogue
 from sageserve_lib.policies import Actions, Observation, Policy
 from sageserve_lib.simulation import Simulation
 
@@ -18,7 +18,13 @@ SUSTAINED_SHARE = 0.95
 #: Instances probed together: join-the-shortest-queue over a few serves more per instance than one alone can.
 PROBED_INSTANCES = 4
 _REQUESTS_PER_INSTANCE = 4000
+#: Samples drawn of the requests, each probed by itself.
+PROBED_SAMPLES = 3
 _BISECTIONS = 12
+#: Samples after the first look this far around its answer first, with fewer bisections.
+_NEAR, _NEAR_BISECTIONS = 1.25, 7
+#: Columns of the table of θ.
+THETA_COLUMNS = ("model", "gpu", "theta_tps", "low_tps", "high_tps", "limited_by", "source")
 _REGION = "probe"
 
 
@@ -62,23 +68,21 @@ class _Probe:
         yield self.requests_frame
 
 
-def _sustained(model: str, tokens: pd.DataFrame, gaps: np.ndarray, rate_per_s: float, scenario: Scenario) -> bool:
-    frame = tokens.assign(
-        arrival_s=np.cumsum(gaps) / rate_per_s,
-        region=pd.Categorical([_REGION] * len(tokens)),
-        model=pd.Categorical([model] * len(tokens)),
-        tier=pd.Categorical(["IW-F"] * len(tokens)),
-    )
-    totals = Simulation(_Probe(frame, model), _Fixed(scenario), scenario).run().totals
-    attainable, reached = totals["iwf_attainable_pct"], totals["iwf_sla_pct"]
-    if attainable > 0:
-        return bool(reached >= SUSTAINED_SHARE * attainable)
-    # No prompt can meet the interactive SLA on this model: ask for the normal tier's instead.
-    return bool(totals["ttft_p95_s"] <= scenario.sla.iwn_ttft_s)
+@dataclass(frozen=True)
+class Probed:
+    """θ of one model on one GPU type: the middle of the samples, and the range their brackets span."""
+
+    theta_tps: float
+    low_tps: float
+    high_tps: float
+    limited_by: str
 
 
-def probe_theta_tps(model: str, tokens: pd.DataFrame, scenario: Scenario, seed: int) -> float:
+def probe_theta_tps(model: str, tokens: pd.DataFrame, scenario: Scenario, seed: int) -> Probed:
     """Highest total TPS per instance at which a small pool keeps IW-F TTFT within SLA for 95 % of the attainable share.
+
+    Found by bisection in the simulator, for each of a few samples of the requests. Where not even an empty fleet could
+    meet the interactive SLA, the 95th percentile of TTFT must keep to the normal tier's instead.
 
     Parameters
     ----------
@@ -90,53 +94,148 @@ def probe_theta_tps(model: str, tokens: pd.DataFrame, scenario: Scenario, seed: 
         Its GPU, batching and SLA.
     seed : int
     """
-    rng = np.random.default_rng([seed, 0x7E7A])
+    brackets: list[tuple[float, float]] = []
+    limits = []
+    for repeat in range(PROBED_SAMPLES):
+        rng = np.random.default_rng([seed, 0x7E7A, *([repeat] if repeat else [])])
+        low, high, limited_by = _bracket(model, tokens, scenario, rng, brackets[0] if brackets else None)
+        brackets.append((low, high))
+        limits.append(limited_by)
+    lows, highs = zip(*brackets, strict=True)
+    return Probed(float(np.median(lows)), min(lows), max(highs), limits[0])
+
+
+def _bracket(
+    model: str, tokens: pd.DataFrame, scenario: Scenario, rng: np.random.Generator, near: tuple[float, float] | None
+) -> tuple[float, float, str]:
+    """Total TPS an instance sustains for one sample, a little more that it does not, and the SLA that says so."""
     n_instances = scenario.instances_per_endpoint
     n_requests = n_instances * _REQUESTS_PER_INSTANCE
     sample = tokens.iloc[rng.integers(len(tokens), size=n_requests)].reset_index(drop=True)
     gaps = rng.exponential(size=n_requests)
-    mean_tokens = float(sample.to_numpy().sum() / len(sample))
-    high = (
-        2.0 * n_instances / float(instance_times(scenario, model).prefill_s(sample["prompt_tokens"].to_numpy()).mean())
-    )  # twice what prefill alone allows
+    tps_per_rate = float(sample.to_numpy().sum() / len(sample)) / n_instances
+    limits = []
+
+    def sustained(rate_per_s: float) -> bool:
+        frame = sample.assign(
+            arrival_s=np.cumsum(gaps) / rate_per_s,
+            region=pd.Categorical([_REGION] * len(sample)),
+            model=pd.Categorical([model] * len(sample)),
+            tier=pd.Categorical(["IW-F"] * len(sample)),
+        )
+        totals = Simulation(_Probe(frame, model), _Fixed(scenario), scenario).run().totals
+        if totals["iwf_attainable_pct"] > 0:
+            limits.append(f"IW-F: TTFT within {scenario.sla.iwf_ttft_s:g} s")
+            return bool(totals["iwf_sla_pct"] >= SUSTAINED_SHARE * totals["iwf_attainable_pct"])
+        limits.append(f"IW-N: TTFT within {scenario.sla.iwn_ttft_s:g} s")
+        return bool(totals["ttft_p95_s"] <= scenario.sla.iwn_ttft_s)
+
+    prefill_s = float(instance_times(scenario, model).prefill_s(sample["prompt_tokens"].to_numpy()).mean())
+    high = 2.0 * n_instances / prefill_s  # twice what prefill alone allows
     low = high / 2**_BISECTIONS
-    for _ in range(_BISECTIONS):
+    steps = _BISECTIONS
+    if near is not None:
+        near_low, near_high = near[0] / tps_per_rate / _NEAR, near[1] / tps_per_rate * _NEAR
+        if sustained(near_low) and not sustained(near_high):
+            low, high, steps = near_low, near_high, _NEAR_BISECTIONS
+    low, high = _bisected(sustained, low, high, steps)
+    return low * tps_per_rate, high * tps_per_rate, limits[-1]
+
+
+def _bisected(sustained: Callable[[float], bool], low: float, high: float, steps: int) -> tuple[float, float]:
+    for _ in range(steps):
         middle = (low * high) ** 0.5
-        if _sustained(model, sample, gaps, middle, scenario):
+        if sustained(middle):
             low = middle
         else:
             high = middle
-    return low * mean_tokens / n_instances
+    return low, high
+
+
+def theta_table(sample: pd.DataFrame, models: tuple[str, ...], scenario: Scenario, seed: int) -> pd.DataFrame:
+    """θ of every model on every GPU type of the plan, with its uncertainty.
+
+    Parameters
+    ----------
+    sample : DataFrame
+        Requests: model, prompt_tokens, output_tokens.
+    models : tuple of str
+    scenario : Scenario
+        Constants in it (``theta_tps``, ``planning.gpus.….theta_tps``) take the place of probing.
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        Columns ``THETA_COLUMNS``; low and high are the ends of the samples' brackets, equal to θ for a constant.
+        Probed values are cached on disk by all they depend on.
+    """
+    rows = []
+    for gpu in scenario.planning.gpus or [scenario.gpu]:
+        planned = scenario.planning.gpus.get(gpu)
+        constants = {**(scenario.theta_tps if gpu == scenario.gpu else {}), **(planned.theta_tps if planned else {})}
+        for model in models:
+            if model in constants:
+                rows.append((model, gpu, *[float(constants[model])] * 3, "", "constant of the scenario"))
+                continue
+            tokens = sample.loc[sample["model"] == model, ["prompt_tokens", "output_tokens"]]
+            found = _cached(model, tokens, _probe_scenario(scenario, gpu), seed)
+            rows.append((model, gpu, found.theta_tps, found.low_tps, found.high_tps, found.limited_by, "probed"))
+    return pd.DataFrame(rows, columns=list(THETA_COLUMNS))
+
+
+def with_other_gpus(scenario: Scenario, models: tuple[str, ...], vms_per_region: int) -> Scenario:
+    """The scenario with ``planning.gpus`` of its own type and some VMs of every other that has times for all models.
+
+    A scenario with GPU types of its own, or with times of its own, which other types do not have, is left as it is.
+    """
+    if scenario.planning.gpus or scenario.time_tables or scenario.theta_tps:
+        return scenario
+    catalogue = load_catalogue()
+    known = {(e.gpu, e.model) for e in catalogue.performance if e.tensor_parallel == catalogue.gpus[e.gpu].gpus_per_vm}
+    gpus = {scenario.gpu: PlannedGpu(vms_per_region=scenario.vms_per_region)}
+    gpus |= {
+        gpu: PlannedGpu(vms_per_region=vms_per_region)
+        for gpu in catalogue.gpus
+        if gpu != scenario.gpu and all((gpu, model) in known for model in models)
+    }
+    return scenario.model_copy(update={"planning": scenario.planning.model_copy(update={"gpus": gpus})})
 
 
 def theta_tps(sample: pd.DataFrame, models: tuple[str, ...], scenario: Scenario, seed: int) -> dict[str, float]:
-    """θ of every model, probed with ``sample`` (columns model, prompt_tokens, output_tokens) and cached on disk."""
-    probing = _probe_scenario(scenario)
-    found = {}
-    for model in models:
-        tokens = sample.loc[sample["model"] == model, ["prompt_tokens", "output_tokens"]]
-        performance = instance_times(scenario, model).model_dump_json()
-        key = hashlib.sha256(
-            f"{model}|{performance}|{probing.model_dump_json()}|{seed}|".encode() + tokens.to_numpy("int64").tobytes()
-        ).hexdigest()[:24]
-        file = paths.GENERATED / f"theta-{key}.json"
-        if file.exists():
-            found[model] = float(json.loads(file.read_text())["theta_tps"])
-            continue
-        found[model] = probe_theta_tps(model, tokens, probing, seed)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".partial")
-        partial.write_text(json.dumps({"model": model, "theta_tps": found[model]}))
-        partial.replace(file)
+    """θ by model on the fleet's own GPU type; see :func:`theta_table`."""
+    table = theta_table(sample, models, scenario, seed)
+    own = table[table["gpu"] == scenario.gpu]
+    return dict(zip(own["model"], own["theta_tps"].astype(float), strict=True))
+
+
+def _cached(model: str, tokens: pd.DataFrame, probing: Scenario, seed: int) -> Probed:
+    performance = instance_times(probing, model).model_dump_json()
+    key = hashlib.sha256(
+        f"{model}|{performance}|{probing.model_dump_json()}|{seed}|{PROBED_SAMPLES}|".encode()
+        + tokens.to_numpy("int64").tobytes()
+    ).hexdigest()[:24]
+    file = paths.GENERATED / f"theta-{key}.json"
+    if file.exists():
+        return Probed(**json.loads(file.read_text()))
+    found = probe_theta_tps(model, tokens, probing, seed)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps(asdict(found)))
+    partial.replace(file)
     return found
 
 
-def _probe_scenario(scenario: Scenario) -> Scenario:
-    """The scenario with one small pool and no routing delay: what θ depends on, and nothing else."""
+def _probe_scenario(scenario: Scenario, gpu: str) -> Scenario:
+    """The scenario with one small pool of a GPU type and no routing delay: what θ depends on, and nothing else."""
     return scenario.model_copy(
         update={
             "name": "probe",
             "description": "",
+            "gpu": gpu,
+            "time_tables": scenario.time_tables if gpu == scenario.gpu else {},
+            "theta_tps": {},
+            "planning": Planning(),
             "vms_per_region": PROBED_INSTANCES,
             "instances_per_endpoint": PROBED_INSTANCES,
             "routing": scenario.routing.model_copy(update={"delay_s": 0.0}),

@@ -1,5 +1,8 @@
 """ρ, the demand a plan is made for: the hour's peak of interactive TPS, and a buffer for batch requests."""
 
+import re
+
+import numpy as np
 import pandas as pd
 
 from sageserve_lib.characterize import interval_seconds
@@ -33,18 +36,39 @@ def _by_second(frame: pd.DataFrame, start: pd.Timestamp) -> pd.DataFrame:
     return frame.set_axis(pd.Index(seconds, name="time_s"), axis=0)
 
 
+def hourly_maximum_tps(peaks: pd.DataFrame, quantile: float = 0.5) -> pd.DataFrame:
+    """The forecast of each hour's maximum: index origin, columns (region, model).
+
+    Parameters
+    ----------
+    peaks : DataFrame
+        The ``peaks`` table: quantiles of the maximum of the hour that begins at each origin.
+    quantile : float
+        Share of hours that shall not exceed it; between the table's levels it is interpolated.
+    """
+    columns = {float(name[1:3]) / 100: name for name in peaks.columns if re.fullmatch(r"q\d\d_tps", name)}
+    levels = sorted(columns)
+    wide = peaks.pivot_table(
+        index="origin", columns=["region", "model"], values=[columns[level] for level in levels], dropna=False
+    )
+    upper = min(max(int(np.searchsorted(levels, quantile)), 1), len(levels) - 1)
+    share = (quantile - levels[upper - 1]) / (levels[upper] - levels[upper - 1])
+    return wide[columns[levels[upper - 1]]] * (1 - share) + wide[columns[levels[upper]]] * share
+
+
 def planned_demand(
     demand: pd.DataFrame,
     peaks: pd.DataFrame,
     hours: pd.DatetimeIndex,
     start: pd.Timestamp,
     niw_share: float,
-    quantile: str = "q50_tps",
+    quantile: float | None = None,
 ) -> dict:
     """ρ by kind of plan: frames with index seconds since ``start`` and columns (region, model).
 
-    ``forecast``: the ``quantile`` of the hour's maximum as forecast at the hour (a column of the ``peaks`` table; the
-    median is exceeded every other hour), plus the buffer; NaN where none was made.
+    ``forecast``: the median of the hour's maximum as forecast at the hour (the ``peaks`` table; it is exceeded every
+    other hour), plus the buffer; or the ``quantile`` of that maximum without one: what it leaves above the median is there
+    for batch work too. NaN where none was made.
     ``actual``: the largest interactive TPS that hour, plus the buffer. ``peak``: the largest of ``actual``, at all hours.
     """
     buffer = batch_buffer_tps(demand, hours, niw_share)
@@ -57,9 +81,18 @@ def planned_demand(
         made = pd.DataFrame(index=hours, columns=buffer.columns, dtype="float64")
     else:
         step = hours[1] - hours[0] if len(hours) > 1 else pd.Timedelta(hours=1)
-        made = peaks.pivot_table(index="origin", columns=["region", "model"], values=quantile)
+        made = hourly_maximum_tps(peaks, 0.5 if quantile is None else quantile)
         # The newest forecast there was at the hour, unless it is older than an hour itself.
         tolerance = step - pd.Timedelta(seconds=1)
-        made = made.reindex(columns=buffer.columns).reindex(hours, method="ffill", tolerance=tolerance) + buffer
+        made = made.reindex(columns=buffer.columns).reindex(hours, method="ffill", tolerance=tolerance)
+        made = made + buffer if quantile is None else made
     peak = pd.DataFrame([actual.max()] * len(hours), index=hours)
     return {kind: _by_second(frame, start) for kind, frame in (("forecast", made), ("actual", actual), ("peak", peak))}
+
+
+def batch_tokens(demand: pd.DataFrame, hours: pd.DatetimeIndex) -> pd.DataFrame:
+    """Batch tokens that arrive in each of ``hours``: index hour, columns model."""
+    rows = demand[demand["tier"] == "NIW"]
+    tokens = rows["prompt_tokens"] + rows["output_tokens"]
+    wide = tokens.groupby([rows["time"].dt.floor("h"), rows["model"].astype(str)]).sum().unstack(fill_value=0)
+    return wide.reindex(index=hours, columns=sorted(demand["model"].astype(str).unique()), fill_value=0).fillna(0.0)

@@ -1,103 +1,324 @@
-r"""The allocation model: how many instances of each model, in each region, on each GPU type, for the next hour.
+r"""The allocation model: how many instances of each model, in each region, on each GPU type, hour by hour.
 
-Minimize
+For models i, regions j, GPU types k, ways to start w and hours h, minimize
 
-.. math:: \sum_{ijk} \alpha_k (n_{ijk} + \delta_{ijk}) + \sum_{ijk} \sigma_{ik} \max(0, \delta_{ijk})
+.. math::
+    \sum_{hijk} \alpha_k N_{hijk} + \sum_{hwijk} \sigma_{wik}\, o_{hwijk} + \sum_{hijj'} r_{jj'} x_{hijj'}
 
-over integers :math:`\delta_{ijk}`, such that every region can serve a share :math:`\epsilon` of its own demand,
-the regions together serve all of it, no region needs more VMs than it has, and floors hold
-([SageServe], section 5). The running fleet's cost is counted in: it changes no decision, and keeps the
-relative gap meaningful when the best answer is to shrink.
+over integers :math:`N` (instances planned, n + δ in one hour's model), orders o and routed demand x, such that
+instances grow only by orders that have arrived; every region can serve a share ε of its own demand; the regions
+together serve all of it, and the batch work chosen for the hour; no region needs more VMs than it has; and floors hold
+([SageServe], section 5, which is the case of one hour, one way, and nothing routed or chosen). The running fleet's cost
+is counted in: it changes no decision, and keeps the relative gap meaningful when the best answer is to shrink.
+
+Numbers are mutable parameters: ``set_numbers`` puts a problem of the same structure into a model that is built.
 """
 
-from dataclasses import dataclass
-
-import pandas as pd
+import numpy as np
 import pyomo.environ as pyo
 
+from sageserve_lib.allocation.problem import AllocationProblem
 
-@dataclass(frozen=True)
-class AllocationProblem:
-    """One hour's problem, as tidy data.
+#: Token rates are in thousands within the model: solvers' tolerances suit coefficients near one.
+TPS_PER_KTPS = 1000.0
+TOKENS_PER_H_OF_TPS = 3600.0
+#: A hair above a whole number is rounding, not demand.
+WHOLE = 1e-9
+#: In an elastic model a VM anywhere comes before one in a region, and that before an instance which no VM could give in
+#: time. VMs are counted once for all hours, such instances in each.
+_ANYWHERE, _IN_REGION, _AT_ONCE = 0.999, 1.0, 1.001
 
-    Attributes
-    ----------
-    instances : Series
-        n, instances held now; index (model, region, gpu). Its index defines the sets.
-    theta_tps : Series
-        θ, total TPS one instance sustains within SLA; index (model, gpu).
-    price_usd_per_h : Series
-        α; index gpu.
-    startup_cost_usd : Series
-        σ; index (model, gpu).
-    demand_tps : Series
-        ρ, peak forecast total TPS of the hour with its buffer; index (model, region).
-    capacity_vms : Series
-        C, VMs that can be held; index (region, gpu).
-    floor_instances : Series
-        Least instances to hold of a model in a region, over GPU types; index (model, region).
-    local_share : float
-        ε, share of local demand that must be servable locally.
+
+def build(problem: AllocationProblem, *, elastic: bool = False) -> pyo.ConcreteModel:
+    """The Pyomo model of a problem.
+
+    ``m.target`` are instances planned, ``m.ordered`` those ordered, ``m.routed_ktps`` and ``m.batch_ktps`` exist where
+    the problem has prices between regions or batch work. An elastic model always has a solution: it minimizes the
+    VMs that are missing (``m.more_vms``, ``m.missing``, ``m.missing_anywhere``).
     """
-
-    instances: pd.Series
-    theta_tps: pd.Series
-    price_usd_per_h: pd.Series
-    startup_cost_usd: pd.Series
-    demand_tps: pd.Series
-    capacity_vms: pd.Series
-    floor_instances: pd.Series
-    local_share: float
-
-
-def build(problem: AllocationProblem) -> pyo.ConcreteModel:
-    """The Pyomo model of one hour's problem; ``m.target`` is n + δ, ``m.added`` is max(0, δ)."""
     m = pyo.ConcreteModel("allocation")
-    index = problem.instances.index
-    m.MODELS = pyo.Set(initialize=list(index.unique("model")), ordered=True)
-    m.REGIONS = pyo.Set(initialize=list(index.unique("region")), ordered=True)
-    m.GPUS = pyo.Set(initialize=list(index.unique("gpu")), ordered=True)
+    _sets(m, problem)
+    _parameters(m, problem)
+    _variables(m, elastic)
+    _fleet(m, problem.lead_hours, elastic)
+    if problem.spot_instances is not None:
+        _spot(m)
+    if problem.batch_tokens is not None:
+        _batch(m, problem.batch_deadline_h)
+    _service(m, elastic)
+    if problem.routing_usd_per_mtok is not None:
+        _routing(m, ~np.isnan(problem.array("routing_usd_per_mtok")))
+    if problem.changes_per_h is not None:
+        _changes(m)
+    _objective(m, elastic)
+    set_numbers(m, problem)
+    return m
+
+
+def _sets(m: pyo.ConcreteModel, problem: AllocationProblem) -> None:
+    m.HOURS = pyo.RangeSet(0, len(problem.levels["hour"]) - 1)
+    m.WAYS = pyo.Set(initialize=problem.levels["way"], ordered=True)
+    m.MODELS = pyo.Set(initialize=problem.levels["model"], ordered=True)
+    m.REGIONS = pyo.Set(initialize=problem.levels["region"], ordered=True)
+    m.GPUS = pyo.Set(initialize=problem.levels["gpu"], ordered=True)
     m.PLACES = m.MODELS * m.REGIONS * m.GPUS
+    lead = problem.lead_hours
+    # An order that would serve only after the last hour is never worth its cost.
+    m.ORDERS = pyo.Set(
+        initialize=[(h, w, *place) for h in m.HOURS for w in m.WAYS if h + lead[w][0] in m.HOURS for place in m.PLACES],
+        dimen=5,
+        ordered=True,
+    )
 
-    held = problem.instances.to_dict()
-    theta_tps = problem.theta_tps.to_dict()
-    price_usd = problem.price_usd_per_h.to_dict()
-    startup_usd = problem.startup_cost_usd.to_dict()
-    demand_tps = problem.demand_tps.to_dict()
-    capacity_vms = problem.capacity_vms.to_dict()
-    floor = problem.floor_instances.to_dict()
 
-    def up_to_capacity(m, i, j, k):
-        return 0, int(capacity_vms[j, k])
+def _parameters(m: pyo.ConcreteModel, problem: AllocationProblem) -> None:
+    """Every number of the problem, and what follows from them for rows of whole instances; values come later."""
 
-    m.target = pyo.Var(m.PLACES, domain=pyo.NonNegativeIntegers, bounds=up_to_capacity)
-    # Continuous: its cost pushes it down onto the larger of 0 and target - held, which are integers.
-    m.added = pyo.Var(m.PLACES, domain=pyo.NonNegativeReals)
+    def numbers(*index):
+        return pyo.Param(*index, mutable=True, within=pyo.Reals, initialize=0.0)
+
+    m.held_instances = numbers(m.PLACES)
+    m.theta_ktps = numbers(m.MODELS, m.GPUS)
+    m.price_usd_per_h = numbers(m.GPUS)
+    m.startup_cost_usd = numbers(m.WAYS, m.MODELS, m.GPUS)
+    m.local_ktps = numbers(m.HOURS, m.MODELS, m.REGIONS)  # ε·ρ
+    m.total_ktps = numbers(m.HOURS, m.MODELS)  # Σ_j ρ
+    m.least_local_instances = numbers(m.HOURS, m.MODELS, m.REGIONS)
+    m.least_total_instances = numbers(m.HOURS, m.MODELS)
+    m.capacity_vms = numbers(m.REGIONS, m.GPUS)
+    m.most_instances = numbers(m.PLACES)
+    if problem.spot_instances is not None:
+        m.spot_instances = numbers(m.PLACES)
+    if problem.batch_tokens is not None:
+        m.batch_arriving_ktps = numbers(m.HOURS, m.MODELS)
+    if problem.routing_usd_per_mtok is not None:
+        m.demand_ktps = numbers(m.HOURS, m.MODELS, m.REGIONS)
+        m.routing_usd_per_ktps_h = numbers(m.REGIONS, m.REGIONS)
+    if problem.changes_per_h is not None:
+        m.changes_per_h = numbers()
+
+
+def set_numbers(m: pyo.ConcreteModel, problem: AllocationProblem) -> None:
+    """Put the numbers of ``problem`` into a model built for one of the same structure."""
+    theta_tps, demand_tps = problem.array("theta_tps"), problem.array("demand_tps")
+    local_tps, total_tps = problem.local_share * demand_tps, demand_tps.sum(axis=2)
+    capacity_vms, floor = problem.array("capacity_vms"), problem.array("floor_instances")
+    # An instance on the fastest type serves the most: so many whole ones are needed whatever their types.
+    fastest_tps = np.maximum(theta_tps.max(axis=1), WHOLE)
+    least_local = np.ceil(local_tps / fastest_tps[None, :, None] - WHOLE)
+    _store(m.held_instances, problem.array("instances"))
+    _store(m.theta_ktps, theta_tps / TPS_PER_KTPS)
+    _store(m.price_usd_per_h, problem.array("price_usd_per_h"))
+    _store(m.startup_cost_usd, problem.array("startup_cost_usd"))
+    _store(m.local_ktps, local_tps / TPS_PER_KTPS)
+    _store(m.total_ktps, total_tps / TPS_PER_KTPS)
+    _store(m.least_local_instances, np.maximum(least_local, floor[None]))
+    _store(m.least_total_instances, np.ceil(total_tps / fastest_tps[None, :] - WHOLE))
+    _store(m.capacity_vms, capacity_vms)
+    _store(m.most_instances, capacity_vms[None] * (theta_tps > 0)[:, None, :])
+    if problem.spot_instances is not None:
+        _store(m.spot_instances, problem.array("spot_instances"))
+    if problem.batch_tokens is not None:
+        _store(m.batch_arriving_ktps, problem.array("batch_tokens") / TOKENS_PER_H_OF_TPS / TPS_PER_KTPS)
+    if problem.routing_usd_per_mtok is not None:
+        _store(m.demand_ktps, demand_tps / TPS_PER_KTPS)
+        price = np.nan_to_num(problem.array("routing_usd_per_mtok"))
+        _store(m.routing_usd_per_ktps_h, price * TOKENS_PER_H_OF_TPS * TPS_PER_KTPS / 1e6)
+    if problem.changes_per_h is not None:
+        m.changes_per_h.set_value(problem.changes_per_h)
+
+
+def _store(parameter: pyo.Param, values: np.ndarray) -> None:
+    parameter.store_values(dict(zip(parameter.index_set(), values.ravel().tolist(), strict=True)))
+
+
+def _variables(m: pyo.ConcreteModel, elastic: bool) -> None:
+    def up_to_capacity(m, h, i, j, k):
+        return 0, None if elastic else m.most_instances[i, j, k]
+
+    m.target = pyo.Var(m.HOURS, m.PLACES, domain=pyo.NonNegativeIntegers, bounds=up_to_capacity)
+    # With one way its cost pushes an order down onto the growth of target, which is whole.
+    m.ordered = pyo.Var(m.ORDERS, domain=pyo.NonNegativeReals if len(m.WAYS) == 1 else pyo.NonNegativeIntegers)
+    if elastic:
+        m.more_vms = pyo.Var(m.REGIONS, m.GPUS, domain=pyo.NonNegativeIntegers)
+        m.missing = pyo.Var(m.HOURS, m.PLACES, domain=pyo.NonNegativeIntegers)
+        m.missing_anywhere = pyo.Var(m.MODELS, m.GPUS, domain=pyo.NonNegativeIntegers)
+
+
+def _fleet(m: pyo.ConcreteModel, lead: dict[str, tuple[int, float]], elastic: bool) -> None:
+    """How instances come and go, and how many there may and must be."""
+
+    def arriving(h, w, *place):
+        return m.ordered[h - lead[w][0], w, *place] if h >= lead[w][0] else 0.0
+
+    @m.Expression(m.HOURS, m.PLACES)
+    def given_back(m, h, i, j, k):
+        before = m.target[h - 1, i, j, k] if h else m.held_instances[i, j, k]
+        return before + sum(arriving(h, w, i, j, k) for w in m.WAYS) - m.target[h, i, j, k]
+
+    @m.Expression(m.HOURS, m.PLACES)
+    def serving_instances(m, h, i, j, k):
+        """Less the part of the hour lost by those that start in it."""
+        lost = sum(lead[w][1] * arriving(h, w, i, j, k) for w in m.WAYS if lead[w][1])
+        return m.target[h, i, j, k] - lost + (m.missing[h, i, j, k] if elastic else 0.0)
+
+    @m.Constraint(m.HOURS, m.PLACES)
+    def growth_is_ordered(m, h, i, j, k):
+        return m.given_back[h, i, j, k] >= 0
+
+    @m.Constraint(m.HOURS, m.MODELS, m.REGIONS)
+    def floor_is_held(m, h, i, j):
+        """The floor, or the whole instances that local demand needs at least: a tighter bound for the solver."""
+        held = sum(m.target[h, i, j, k] + (m.missing[h, i, j, k] if elastic else 0.0) for k in m.GPUS)
+        return held >= m.least_local_instances[h, i, j]
+
+    @m.Expression(m.HOURS, m.REGIONS, m.GPUS)
+    def used_vms(m, h, j, k):
+        """VMs that hold an instance, and those on their way for hours."""
+        on_the_way = [
+            m.ordered[past, w, i, j, k]
+            for w, (whole_h, _) in lead.items()
+            for past in range(max(h - whole_h + 1, 0), h + 1)
+            if whole_h and past + whole_h in m.HOURS
+            for i in m.MODELS
+        ]
+        return sum(m.target[h, i, j, k] for i in m.MODELS) + sum(on_the_way)
+
+    @m.Constraint(m.HOURS, m.REGIONS, m.GPUS)
+    def capacity_is_kept(m, h, j, k):
+        return m.used_vms[h, j, k] <= m.capacity_vms[j, k] + (m.more_vms[j, k] if elastic else 0.0)
+
+
+def _spot(m: pyo.ConcreteModel) -> None:
+    """An instance is reclaimed from the model's own VMs lent out, and swapped from any model's in the region."""
+
+    def ordered(h, ways, *place):
+        return sum(m.ordered[past, w, *place] for past in range(h + 1) for w in ways if (past, w, *place) in m.ORDERS)
+
+    def lent(h, *place):
+        return m.spot_instances[place] + sum(m.given_back[past, place] for past in range(h + 1))
+
+    if "reclaim" in m.WAYS:
+
+        @m.Constraint(m.HOURS, m.PLACES)
+        def reclaims_are_from_own_spot(m, h, i, j, k):
+            return ordered(h, ["reclaim"], i, j, k) <= lent(h, i, j, k)
+
+    from_spot = [w for w in m.WAYS if w in {"reclaim", "swap"}]
+    if from_spot:
+
+        @m.Constraint(m.HOURS, m.REGIONS, m.GPUS)
+        def swaps_are_from_spot(m, h, j, k):
+            return sum(ordered(h, from_spot, i, j, k) for i in m.MODELS) <= sum(lent(h, i, j, k) for i in m.MODELS)
+
+
+def _service(m: pyo.ConcreteModel, elastic: bool) -> None:
+    """Demand against what the planned instances sustain."""
+
+    @m.Expression(m.HOURS, m.MODELS, m.REGIONS)
+    def sustained_ktps(m, h, i, j):
+        return sum(m.theta_ktps[i, k] * m.serving_instances[h, i, j, k] for k in m.GPUS)
+
+    @m.Constraint(m.HOURS, m.MODELS, m.REGIONS)
+    def local_demand_is_served(m, h, i, j):
+        return m.sustained_ktps[h, i, j] >= m.local_ktps[h, i, j]
+
+    @m.Constraint(m.HOURS, m.MODELS)
+    def total_demand_is_served(m, h, i):
+        elsewhere = sum(m.theta_ktps[i, k] * m.missing_anywhere[i, k] for k in m.GPUS) if elastic else 0.0
+        batch = m.batch_ktps[h, i] if m.find_component("batch_ktps") else 0.0
+        return sum(m.sustained_ktps[h, i, j] for j in m.REGIONS) + elsewhere >= m.total_ktps[h, i] + batch
+
+    @m.Constraint(m.HOURS, m.MODELS)
+    def whole_instances_are_held(m, h, i):
+        """Follows from the total demand, and is a tighter bound for the solver."""
+        elsewhere = (
+            sum(m.missing_anywhere[i, k] + sum(m.missing[h, i, j, k] for j in m.REGIONS) for k in m.GPUS)
+            if elastic
+            else 0.0
+        )
+        held = sum(m.target[h, i, j, k] for j in m.REGIONS for k in m.GPUS)
+        return held + elsewhere >= m.least_total_instances[h, i]
+
+
+def _routing(m: pyo.ConcreteModel, open_routes: np.ndarray) -> None:
+    """Where each region's demand is served, when routes have a price or are closed."""
+    m.ROUTES = pyo.Set(
+        initialize=[pair for pair, is_open in zip(m.REGIONS * m.REGIONS, open_routes.ravel(), strict=True) if is_open],
+        dimen=2,
+    )
+    m.routed_ktps = pyo.Var(m.HOURS, m.MODELS, m.ROUTES, domain=pyo.NonNegativeReals)
+
+    @m.Constraint(m.HOURS, m.MODELS, m.REGIONS)
+    def demand_is_routed(m, h, i, j):
+        return sum(m.routed_ktps[h, i, j, to] for to in m.REGIONS if (j, to) in m.ROUTES) == m.demand_ktps[h, i, j]
+
+    @m.Constraint(m.HOURS, m.MODELS, m.REGIONS)
+    def local_share_stays(m, h, i, j):
+        return m.routed_ktps[h, i, j, j] >= m.local_ktps[h, i, j]
+
+    @m.Constraint(m.HOURS, m.MODELS, m.REGIONS)
+    def routed_demand_is_sustained(m, h, i, to):
+        incoming = sum(m.routed_ktps[h, i, j, to] for j in m.REGIONS if (j, to) in m.ROUTES)
+        return incoming <= m.sustained_ktps[h, i, to]
+
+
+def _batch(m: pyo.ConcreteModel, deadline_h: int) -> None:
+    """Batch work of each hour: after it came, before its deadline, and none left after the last hour."""
+    m.batch_ktps = pyo.Var(m.HOURS, m.MODELS, domain=pyo.NonNegativeReals)
+
+    def arrived(h, i):
+        return sum(m.batch_arriving_ktps[past, i] for past in range(h + 1))
+
+    def served(h, i):
+        return sum(m.batch_ktps[past, i] for past in range(h + 1))
+
+    @m.Constraint(m.HOURS, m.MODELS)
+    def batch_has_arrived(m, h, i):
+        return served(h, i) <= arrived(h, i)
+
+    @m.Constraint(m.HOURS, m.MODELS)
+    def batch_meets_deadline(m, h, i):
+        due = arrived(h if h == m.HOURS.last() else h - deadline_h + 1, i)
+        return pyo.Constraint.Skip if isinstance(due, int) else served(h, i) >= due
+
+
+def _changes(m: pyo.ConcreteModel) -> None:
+    @m.Constraint(m.HOURS)
+    def changes_are_limited(m, h):
+        ordered = sum(m.ordered[order] for order in m.ORDERS if order[0] == h)
+        return ordered + sum(m.given_back[h, place] for place in m.PLACES) <= m.changes_per_h
+
+
+def _objective(m: pyo.ConcreteModel, elastic: bool) -> None:
+    if elastic:
+
+        @m.Objective(sense=pyo.minimize)
+        def vms_missing(m):
+            return (
+                _IN_REGION * pyo.quicksum(m.more_vms.values())
+                + _AT_ONCE * pyo.quicksum(m.missing.values())
+                + _ANYWHERE * pyo.quicksum(m.missing_anywhere.values())
+            )
+
+        return
+
+    @m.Expression()
+    def running_usd(m):
+        return pyo.quicksum(m.price_usd_per_h[k] * m.target[h, i, j, k] for h in m.HOURS for i, j, k in m.PLACES)
+
+    @m.Expression()
+    def startup_usd(m):
+        return pyo.quicksum(m.startup_cost_usd[w, i, k] * m.ordered[h, w, i, j, k] for h, w, i, j, k in m.ORDERS)
+
+    @m.Expression()
+    def routing_usd(m):
+        if not m.find_component("routed_ktps"):
+            return 0.0
+        return pyo.quicksum(
+            m.routing_usd_per_ktps_h[j, to] * m.routed_ktps[h, i, j, to] for h, i, j, to in m.routed_ktps
+        )
 
     @m.Objective(sense=pyo.minimize)
-    def cost_usd_per_h(m):
-        return sum(price_usd[k] * m.target[i, j, k] + startup_usd[i, k] * m.added[i, j, k] for i, j, k in m.PLACES)
-
-    @m.Constraint(m.PLACES)
-    def added_covers_growth(m, i, j, k):
-        return m.added[i, j, k] >= m.target[i, j, k] - int(held[i, j, k])
-
-    @m.Constraint(m.MODELS, m.REGIONS)
-    def floor_is_held(m, i, j):
-        return sum(m.target[i, j, k] for k in m.GPUS) >= int(floor[i, j])
-
-    @m.Constraint(m.MODELS, m.REGIONS)
-    def local_demand_is_served(m, i, j):
-        local = sum(theta_tps[i, k] * m.target[i, j, k] for k in m.GPUS)
-        return local >= problem.local_share * demand_tps[i, j]
-
-    @m.Constraint(m.MODELS)
-    def total_demand_is_served(m, i):
-        total = sum(theta_tps[i, k] * m.target[i, j, k] for j in m.REGIONS for k in m.GPUS)
-        return total >= sum(demand_tps[i, j] for j in m.REGIONS)
-
-    @m.Constraint(m.REGIONS, m.GPUS)
-    def capacity_is_kept(m, j, k):
-        return sum(m.target[i, j, k] for i in m.MODELS) <= int(capacity_vms[j, k])
-
-    return m
+    def cost_usd(m):
+        return m.running_usd + m.startup_usd + m.routing_usd

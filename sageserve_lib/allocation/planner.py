@@ -1,18 +1,47 @@
-"""The hourly plan: demand with its buffer into the allocation model, hour after hour."""
+"""The hourly plan: demand into the allocation model, hour after hour."""
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from sageserve_lib import tables
-from sageserve_lib.allocation.model import AllocationProblem
-from sageserve_lib.allocation.solvers import Allocation, solve
+from sageserve_lib.allocation.answer import Allocation
+from sageserve_lib.allocation.check import binding
+from sageserve_lib.allocation.problem import START, WAYS, AllocationProblem, product_index
+from sageserve_lib.allocation.solve import AllocationSolver
 from sageserve_lib.catalogue import Scenario, load_catalogue
 from sageserve_lib.policies import PlanKind
 
 Place = tuple[str, str]  # region, model
+
+
+class GpuFleet(NamedTuple):
+    """VMs of one GPU type in every region, the θ of each model on it, and its price (None: the catalogue's)."""
+
+    vms_per_region: int
+    theta_tps: Mapping[str, float]
+    price_usd_per_h: float | None = None
+
+
+@dataclass(frozen=True)
+class PlanTables:
+    """The plan of every hour: tables ``allocation``, ``moves``, ``routing``, ``binding`` and ``solves``, and the plans themselves."""
+
+    allocation: pd.DataFrame
+    moves: pd.DataFrame
+    routing: pd.DataFrame
+    binding: pd.DataFrame
+    solves: pd.DataFrame
+    plans: list[Allocation]
+
+    @property
+    def cost_usd(self) -> float:
+        """Of all hours."""
+        return float(self.solves["cost_usd"].sum())
 
 
 class AllocationPlanner:
@@ -22,12 +51,14 @@ class AllocationPlanner:
     ----------
     scenario : Scenario
     theta_tps : mapping
-        θ by model.
+        θ by model on the scenario's GPU type.
     demand_tps : mapping
         For each kind of plan, a frame of ρ: index hour start in seconds since the trace's start, columns
         (region, model), total TPS with its buffer; NaN where nothing is known.
-    solver : str
-        ``glpk`` or ``highs``.
+    solver : str or AllocationSolver
+        ``glpk`` or ``highs``, or one whose built models are to be shared.
+    gpus : mapping, optional
+        GPU types of the plan by name; the scenario's own, ``vms_per_region`` of it, when left out.
     """
 
     def __init__(
@@ -35,13 +66,31 @@ class AllocationPlanner:
         scenario: Scenario,
         theta_tps: Mapping[str, float],
         demand_tps: Mapping[PlanKind, pd.DataFrame],
-        solver: str = "glpk",
+        solver: str | AllocationSolver = "glpk",
+        gpus: Mapping[str, GpuFleet] | None = None,
     ) -> None:
-        self.scenario, self.theta_tps, self.demand_tps, self.solver = scenario, dict(theta_tps), demand_tps, solver
+        planning = scenario.planning
+        self.scenario, self.theta_tps, self.demand_tps = scenario, dict(theta_tps), demand_tps
+        self.gpus = dict(gpus or {scenario.gpu: GpuFleet(scenario.vms_per_region, self.theta_tps)})
+        if isinstance(solver, str):
+            solver = AllocationSolver(solver, planning.solver_time_limit_s, planning.solver_gap)
+        self.solver = solver
         self._solved: dict[tuple, Allocation] = {}
         self.solve_wall_s = 0.0
         self.solve_cpu_s = 0.0
         self.solves = 0
+
+    def changed(
+        self,
+        demand_tps: Mapping[PlanKind, pd.DataFrame] | None = None,
+        gpus: Mapping[str, GpuFleet] | None = None,
+        **planning: Any,
+    ) -> "AllocationPlanner":
+        """A planner with other demand, GPU types or fields of the scenario's ``planning``; built models are shared."""
+        scenario = self.scenario.model_copy(update={"planning": self.scenario.planning.model_copy(update=planning)})
+        return AllocationPlanner(
+            scenario, self.theta_tps, demand_tps or self.demand_tps, self.solver, gpus or self.gpus
+        )
 
     def forecast_tps(self, kind: PlanKind, time_s: float) -> dict[Place, float]:
         """ρ per (region, model) for the planning interval ``time_s`` lies in; empty where nothing is known."""
@@ -63,54 +112,200 @@ class AllocationPlanner:
         """The allocation for a demand and the instances held now; the same question is solved once."""
         key = (tuple(sorted(demand_tps.items())), tuple(sorted(counts.items())))
         if key not in self._solved:
-            wall_s, cpu_s = time.perf_counter(), time.process_time()
-            planning = self.scenario.planning
-            self._solved[key] = solve(
-                self.problem(demand_tps, counts), self.solver, planning.solver_time_limit_s, planning.solver_gap
-            )
-            self.solve_wall_s += time.perf_counter() - wall_s
-            self.solve_cpu_s += time.process_time() - cpu_s
-            self.solves += 1
+            self._solved[key] = self._timed(self.problem(demand_tps, self.fleet(counts)))
         return self._solved[key]
 
-    def problem(self, demand_tps: Mapping[Place, float], counts: Mapping[Place, int]) -> AllocationProblem:
-        """One hour's problem as tidy data."""
-        gpu = self.scenario.gpu
+    def _timed(self, problem: AllocationProblem) -> Allocation:
+        wall_s, cpu_s = time.perf_counter(), time.process_time()
+        allocation = self.solver.solve(problem)
+        self.solve_wall_s += time.perf_counter() - wall_s
+        self.solve_cpu_s += time.process_time() - cpu_s
+        self.solves += 1
+        return allocation
+
+    def fleet(self, counts: Mapping[Place, int]) -> pd.Series:
+        """Instances by (model, region, gpu) when all that are held are of the scenario's own GPU type."""
         regions = list(dict.fromkeys(region for region, _ in counts))
         models = list(dict.fromkeys(model for _, model in counts))
-        price = load_catalogue().gpus[gpu].on_demand_usd_per_h
-        places = pd.MultiIndex.from_product([models, regions], names=["model", "region"])
-        model_gpus = pd.MultiIndex.from_product([models, [gpu]], names=["model", "gpu"])
-        held = pd.MultiIndex.from_product([models, regions, [gpu]], names=["model", "region", "gpu"])
-        region_gpus = pd.MultiIndex.from_product([regions, [gpu]], names=["region", "gpu"])
+        own = self.scenario.gpu
+        index = product_index(model=models, region=regions, gpu=list(self.gpus))
+        return pd.Series([counts[r, m] if k == own else 0 for m, r, k in index], index=index)
+
+    def problem(
+        self,
+        demand_tps: Mapping[Place, float],
+        instances: pd.Series,
+        spot_instances: pd.Series | None = None,
+        hour: Any = 0,
+    ) -> AllocationProblem:
+        """One hour's problem as tidy data; ``instances`` and ``spot_instances`` by (model, region, gpu)."""
+        planning = self.scenario.planning
+        models, regions = (list(instances.index.unique(level)) for level in ("model", "region"))
+        gpus = list(self.gpus)
+        catalogue = load_catalogue().gpus
+        prices = {
+            gpu: catalogue[gpu].on_demand_usd_per_h if fleet.price_usd_per_h is None else fleet.price_usd_per_h
+            for gpu, fleet in self.gpus.items()
+        }
+        ways_h = {START: planning.startup_cost_h} if planning.startup == "flat" else self.acquisition_h
+        starts = product_index(way=list(ways_h), model=models, gpu=gpus)
+        places = product_index(model=models, region=regions)
+        hours = product_index(hour=[hour], model=models, region=regions)
+        routing = None
+        if planning.routing_usd_per_mtok:
+            routes = product_index(region=regions, serving_region=regions)
+            given = planning.routing_usd_per_mtok
+            prices_between = [given.get(a, {}).get(b, 0.0) for a, b in routes]
+            routing = pd.Series([np.nan if price is None else price for price in prices_between], index=routes)
+        if planning.startup == "by_way" and spot_instances is None:
+            spot_instances = instances * 0
+        model_gpus, region_gpus = product_index(model=models, gpu=gpus), product_index(region=regions, gpu=gpus)
         return AllocationProblem(
-            instances=pd.Series([counts[r, m] for m, r, _ in held], index=held),
-            theta_tps=pd.Series([self.theta_tps[m] for m, _ in model_gpus], index=model_gpus),
-            price_usd_per_h=pd.Series({gpu: price}),
-            startup_cost_usd=pd.Series(self.scenario.planning.startup_cost_h * price, index=model_gpus),
-            demand_tps=pd.Series([demand_tps[r, m] for m, r in places], index=places),
-            capacity_vms=pd.Series(self.scenario.vms_per_region, index=region_gpus),
+            instances=instances,
+            theta_tps=pd.Series([self.gpus[k].theta_tps[m] for m, k in model_gpus], index=model_gpus),
+            price_usd_per_h=pd.Series(list(prices.values()), index=product_index(gpu=gpus)),
+            startup_cost_usd=pd.Series([ways_h[w] * prices[k] for w, _, k in starts], index=starts),
+            demand_tps=pd.Series([demand_tps[r, m] for m, r in places], index=hours),
+            capacity_vms=pd.Series([self.gpus[k].vms_per_region for _, k in region_gpus], index=region_gpus),
             floor_instances=pd.Series(self.scenario.scaling.min_instances, index=places),
-            local_share=self.scenario.planning.local_share,
+            local_share=planning.local_share,
+            spot_instances=spot_instances if planning.startup == "by_way" else None,
+            routing_usd_per_mtok=routing,
+            changes_per_h=planning.changes_per_h,
         )
 
-    def chain(self, kind: PlanKind, start: pd.Timestamp, counts: Mapping[Place, int]) -> pd.DataFrame:
-        """The plan of every hour, each from the hour before: the ``allocation`` table."""
-        rows = []
-        counts = dict(counts)
+    @property
+    def acquisition_h(self) -> dict[str, float]:
+        """Hours until an instance serves, by way: the scenario's."""
+        acquisition = self.scenario.acquisition
+        seconds = (acquisition.reclaim_s, acquisition.swap_s, acquisition.cold_s)
+        return {way: s / 3600 for way, s in zip(WAYS, seconds, strict=True)}
+
+    def chain(
+        self,
+        kind: PlanKind,
+        start: pd.Timestamp,
+        counts: Mapping[Place, int],
+        within: tuple[float, float] = (-np.inf, np.inf),
+    ) -> PlanTables:
+        """The plan of every hour, each from the one before, for hours that start ``within`` these seconds."""
+        rows: list[pd.DataFrame] = []
+        moves: list[pd.DataFrame] = []
+        routing: list[pd.DataFrame] = []
+        held_up: list[pd.DataFrame] = []
+        plans: list[Allocation] = []
+        instances = self.fleet(counts)
+        spot = instances * 0
         for time_s in self.demand_tps[kind].index:
             demand = self.forecast_tps(kind, time_s)
-            if set(demand) != set(counts):
+            if set(demand) != set(counts) or not within[0] <= time_s < within[1]:
                 continue
-            allocation = self.solve(demand, counts)
-            for (model, region, gpu), n in allocation.target.items():
-                place = (region, model)
-                rows.append(
-                    (
-                        start + pd.Timedelta(seconds=time_s),
-                        *(region, model, gpu, n, n - counts[place]),
-                        *(demand[place], n * self.theta_tps[model], allocation.solver, allocation.gap),
-                    )
-                )
-                counts[place] = int(n)
-        return pd.DataFrame(rows, columns=list(tables.COLUMNS["allocation"]))
+            at = start + pd.Timedelta(seconds=time_s)
+            plan = self._timed(self.problem(demand, instances, spot, hour=at))
+            plans.append(plan)
+            rows.append(_allocation_rows(plan))
+            moves.append(_move_rows(plan))
+            routes = plan.routes[plan.routes > 0].rename("tps").reset_index()
+            routing.append(routes.rename(columns={"hour": "time"}))
+            held_up.append(binding(plan).reset_index().rename(columns={"hour": "time"}))
+            spot = _lent(plan, spot)
+            instances = plan.target
+        return PlanTables(
+            _joined("allocation", rows),
+            _joined("moves", moves),
+            _joined("routing", routing),
+            _joined("binding", held_up),
+            solves_table(plans),
+            plans,
+        )
+
+
+def compare(
+    planners: Mapping[Any, AllocationPlanner],
+    kind: PlanKind,
+    start: pd.Timestamp,
+    counts: Mapping[Place, int],
+    within: tuple[float, float] = (-np.inf, np.inf),
+) -> pd.DataFrame:
+    """Chains of several planners side by side: index as given, columns cost_usd, starting_usd, instance_hours, gap
+    (the largest), and for each GPU type its instance-hours.
+    """
+    rows = {}
+    for name, planner in planners.items():
+        chain = planner.chain(kind, start, counts, within)
+        hours = chain.allocation.groupby("gpu", sort=False)["instances"].sum()
+        rows[name] = {
+            "cost_usd": chain.cost_usd,
+            "starting_usd": float(chain.solves["starting_usd"].sum()),
+            "instance_hours": int(hours.sum()),
+            "gap": float(chain.solves["gap"].max()),
+            **hours.to_dict(),
+        }
+    return pd.DataFrame(rows).T
+
+
+def gpu_fleets(theta: pd.DataFrame, vms_per_region: Mapping[str, int]) -> dict[str, GpuFleet]:
+    """GPU types of a plan from a table of θ (see ``theta_table``) and the VMs of each that a region has."""
+    by_gpu = theta.set_index(["gpu", "model"])["theta_tps"]
+    return {gpu: GpuFleet(vms, by_gpu[gpu].to_dict()) for gpu, vms in vms_per_region.items()}
+
+
+def solves_table(plans: list[Allocation]) -> pd.DataFrame:
+    """How each plan was found and what it costs: table ``solves``, one row per plan."""
+    rows = [
+        {
+            "time": plan.problem.levels["hour"][0],
+            "solver": plan.solver,
+            "status": plan.status,
+            "gap": plan.gap,
+            "cost_usd": plan.cost_usd,
+            "bound_usd": plan.bound_usd,
+            **{f"{part}_usd": cost for part, cost in plan.cost_split_usd.sum().items()},
+            "remark": plan.remark,
+        }
+        for plan in plans
+    ]
+    return pd.DataFrame(rows, columns=list(tables.COLUMNS["solves"]))
+
+
+def _joined(name: str, frames: list[pd.DataFrame]) -> pd.DataFrame:
+    columns = list(tables.COLUMNS[name])
+    return pd.concat(frames, ignore_index=True)[columns] if frames else tables.empty(name)
+
+
+def _allocation_rows(plan: Allocation) -> pd.DataFrame:
+    p = plan.problem
+    rows = plan.instances.rename("instances").reset_index().rename(columns={"hour": "time"})
+    keys = pd.MultiIndex.from_frame(rows[["model", "gpu"]])
+    places = pd.MultiIndex.from_frame(rows[["time", "model", "region"]], names=["hour", "model", "region"])
+    return rows.assign(
+        delta=rows["instances"].to_numpy() - p.instances.to_numpy(),
+        demand_tps=p.demand_tps.reindex(places).to_numpy(),
+        capacity_tps=rows["instances"].to_numpy() * p.theta_tps.reindex(keys).to_numpy(),
+        solver=plan.solver,
+        gap=plan.gap,
+    )
+
+
+def _move_rows(plan: Allocation) -> pd.DataFrame:
+    ordered = plan.ordered[plan.ordered > 0].rename("instances").reset_index().rename(columns={"way": "move"})
+    back = plan.given_back[plan.given_back > 0].rename("instances").reset_index().assign(move="give back")
+    rows = pd.concat([ordered, back], ignore_index=True).rename(columns={"hour": "time"})
+    starts = pd.MultiIndex.from_frame(rows[["move", "model", "gpu"]], names=["way", "model", "gpu"])
+    price = plan.problem.startup_cost_usd.reindex(starts).fillna(0.0).to_numpy()
+    return rows.assign(cost_usd=rows["instances"].to_numpy() * price)
+
+
+def _lent(plan: Allocation, spot: pd.Series) -> pd.Series:
+    """VMs lent out after a plan's hour: those given back, less those taken; a swap takes where most are lent."""
+    hour = plan.problem.levels["hour"][0]
+    spot = spot + plan.given_back.xs(hour, level="hour")
+    if plan.problem.spot_instances is None:
+        return spot
+    ordered = plan.ordered.xs(hour, level="hour")
+    spot = spot - ordered.xs("reclaim", level="way")
+    for (_, region, gpu), n in ordered.xs("swap", level="way").items():
+        for _ in range(int(n)):
+            lent = spot.xs((region, gpu), level=("region", "gpu"))
+            spot.loc[(lent.idxmax(), region, gpu)] -= 1
+    return spot

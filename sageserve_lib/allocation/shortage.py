@@ -1,47 +1,73 @@
-"""Why an allocation has no solution: where VMs are short, and how many."""
+"""Why an allocation has no solution: the same model with VMs added at a price, so that it always has one."""
 
-import math
+import numpy as np
+import pyomo.environ as pyo
 
-import pandas as pd
+from sageserve_lib.allocation.model import build
+from sageserve_lib.allocation.problem import AllocationProblem
+from sageserve_lib.allocation.solvers import BuiltModel, choose_solver
 
-from sageserve_lib.allocation.model import AllocationProblem
+#: The missing VMs are counted to a whole one.
+_GAP = 1e-6
 
 
-def explain_infeasible(problem: AllocationProblem) -> list[str]:
-    """Sentences naming the model, region and GPU types that bind, with the VMs that are short; empty if none is.
+def explain_infeasible(problem: AllocationProblem, time_limit_s: float = 20.0) -> list[str]:
+    """Sentences naming the hour, region, GPU type and model that bind, with the VMs that are missing; empty if none is.
 
-    A region is short when what its models need locally, each on its fastest GPU type, is more than it has; the
-    fleet is short when that holds for the sum of the regions.
+    The plan with the fewest VMs added is found. Those that one region lacks are told by region; those that any region
+    could hold by model; and instances that could only be had by an earlier order, or more changes in an hour, as such.
+    Of several hours the one with the most missing is told, with the number of others.
     """
-    reasons = []
-    gpus = ", ".join(problem.instances.index.unique("gpu"))
-    best_tps = problem.theta_tps.groupby("model").max()
-    demand = problem.demand_tps
-    theta = best_tps.reindex(demand.index.get_level_values("model")).to_numpy()
-    local = (problem.local_share * demand / theta).map(_whole)
-    needed = pd.concat([local, problem.floor_instances.reindex(demand.index)], axis=1).max(axis=1)
-    capacity = problem.capacity_vms.groupby("region").sum()
-    by_region = needed.groupby("region").sum()
-    for region, vms in by_region.items():
-        short = int(vms - capacity[region])
-        if short > 0:
-            model = needed.xs(region, level="region").idxmax()
-            reasons.append(
-                f"Region {region} is {short} VMs short of {gpus}: it has {int(capacity[region])}, its models need "
-                f"{int(vms)}, most of them {model} ({int(needed[model, region])})."
-            )
-    total = (demand.groupby("model").sum() / best_tps).map(_whole)
-    total = pd.concat([total, needed.groupby("model").sum()], axis=1).max(axis=1)
-    short = int(total.sum() - capacity.sum())
-    if not reasons and short > 0:
-        model = total.idxmax()
-        reasons.append(
-            f"The fleet is {short} VMs short of {gpus}: all regions together have {int(capacity.sum())}, the models "
-            f"need {int(total.sum())}, most of them {model} ({int(total[model])})."
+    m = build(problem, elastic=True)
+    run = BuiltModel(m).run(choose_solver("highs")[0], time_limit_s, _GAP)
+    if run.cost_usd is None:
+        return []
+    hours, models, regions, gpus = (problem.levels[level] for level in ("hour", "model", "region", "gpu"))
+    target, missing = (_values(v, len(hours), len(models), len(regions), len(gpus)) for v in (m.target, m.missing))
+    used = _values(m.used_vms, len(hours), len(regions), len(gpus))
+    more, anywhere = _values(m.more_vms, len(regions), len(gpus)), _values(m.missing_anywhere, len(models), len(gpus))
+    capacity = problem.array("capacity_vms")
+    sentences = []
+    for j, k in np.argwhere(more > 0):
+        excess = used[:, j, k] - capacity[j, k]
+        h = int(excess.argmax())
+        need = target[h, :, j, k]
+        sentences.append(
+            f"Region {regions[j]} is {_vms(more[j, k])} short of {gpus[k]}{_when(problem, excess)}: it has "
+            f"{capacity[j, k]:.0f}, its models need {used[h, j, k]:.0f}, most of them {models[int(need.argmax())]} "
+            f"({need.max():.0f})."
         )
-    return reasons
+    for i, k in np.argwhere(anywhere > 0):
+        needed = target[:, i, :, k].sum(axis=1)
+        h = int(needed.argmax())
+        sentences.append(
+            f"All regions together are {_vms(anywhere[i, k])} short of {gpus[k]} for {models[i]}: they have "
+            f"{capacity[:, k].sum():.0f}, {models[i]} alone would hold {needed[h] + anywhere[i, k]:.0f}"
+            f"{_when(problem, needed, others=False)}."
+        )
+    for i, j, k in np.argwhere(missing.max(axis=0) > 0):
+        short = missing[:, i, j, k]
+        sentences.append(
+            f"Region {regions[j]} is {_vms(short.max())} short of {gpus[k]} for {models[i]}{_when(problem, short)}: "
+            "what is ordered now would serve too late, or more changes are needed than an hour may have."
+        )
+    return sentences
 
 
-def _whole(instances: float) -> int:
-    """Instances rounded up; a hair above a whole number is rounding, not demand."""
-    return math.ceil(instances - 1e-9)
+def _values(component: pyo.Var | pyo.Expression, *shape: int) -> np.ndarray:
+    return np.round([pyo.value(v) for v in component.values()]).reshape(shape)
+
+
+def _vms(n: float) -> str:
+    return f"{n:.0f} VM{'s' if n != 1 else ''}"
+
+
+def _when(problem: AllocationProblem, short: np.ndarray, others: bool = True) -> str:
+    """The hour with the most, and how many others have some; nothing where there is one hour without a name."""
+    hours = problem.levels["hour"]
+    if len(hours) == 1 and hours[0] == 0:
+        return ""
+    n = int((short > 0).sum()) - 1
+    return f" in hour {hours[int(short.argmax())]}" + (
+        f" (and in {n} other{'s' if n > 1 else ''})" if n and others else ""
+    )

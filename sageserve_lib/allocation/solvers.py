@@ -1,31 +1,35 @@
-"""Solving allocation models with GLPK, or with HiGHS where GLPK is not to be had."""
+"""The solvers: which there are, and running one on a model that is built, with a limit of time and gap."""
 
+import re
 import shutil
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import pyomo.environ as pyo
+from pyomo.contrib.appsi.base import TerminationCondition as HighsCondition
 from pyomo.contrib.appsi.solvers.highs import Highs
 from pyomo.opt import TerminationCondition
 
-from sageserve_lib.allocation.model import AllocationProblem, build
-from sageserve_lib.allocation.shortage import explain_infeasible
-from sageserve_lib.errors import InfeasibleAllocationError, SageServeError, SolverNotFoundError
+from sageserve_lib.errors import SolverNotFoundError
 
 SOLVERS = ("glpk", "highs")
-_SUCCESS = {TerminationCondition.optimal, TerminationCondition.feasible, TerminationCondition.maxTimeLimit}
+OPTIMAL, WITHIN_GAP, TIME_LIMIT = "optimal", "within gap", "time limit"
+_SOLVED = {TerminationCondition.optimal, TerminationCondition.feasible, TerminationCondition.maxTimeLimit}
+_GLPK_BOUND = re.compile(r"mip =\s*(\S+)\s*>=\s*(\S+)")
+#: A gap below this is rounding.
+_CLOSED = 1e-9
 
 
 @dataclass(frozen=True)
-class Allocation:
-    """A solved hour: target instances, index (model, region, gpu); objective, solver and its relative gap."""
+class Run:
+    """How a solver ended; its solution, if ``cost_usd`` is not None, is loaded into the model."""
 
-    target: pd.Series
-    cost_usd_per_h: float
-    solver: str
-    gap: float
+    status: str
+    cost_usd: float | None
+    bound_usd: float
+    infeasible: bool = False
 
 
 def glpsol() -> str | None:
@@ -38,6 +42,11 @@ def glpk_available() -> bool:
     return glpsol() is not None
 
 
+def highs_available() -> bool:
+    """Whether there is ``highspy``."""
+    return bool(Highs().available())
+
+
 def choose_solver(wanted: str = "glpk") -> tuple[str, str]:
     """The solver to use and, when it is not the one wanted, a sentence saying so.
 
@@ -46,7 +55,7 @@ def choose_solver(wanted: str = "glpk") -> tuple[str, str]:
     SolverNotFoundError
         If neither is there.
     """
-    there = {"glpk": glpk_available(), "highs": bool(Highs().available())}
+    there = {"glpk": glpk_available(), "highs": highs_available()}
     if there.get(wanted):
         return wanted, ""
     other = next((name for name in SOLVERS if there[name]), None)
@@ -58,51 +67,68 @@ def choose_solver(wanted: str = "glpk") -> tuple[str, str]:
     return other, f"Solver {wanted!r} was not found; {other!r} was used instead."
 
 
-def _solve_glpk(m: pyo.ConcreteModel, time_limit_s: float, gap: float) -> bool:
-    """Solve in place; whether a solution was loaded. Without cuts GLPK can take minutes on a dozen integers."""
-    solver = pyo.SolverFactory("glpk", executable=glpsol())
-    options = {"tmlim": max(int(time_limit_s), 1), "mipgap": gap, "cuts": ""}
-    result = solver.solve(m, options=options, load_solutions=False)
-    if result.solver.termination_condition in _SUCCESS and len(result.solution) > 0:
-        m.solutions.load_from(result)
-        return True
-    return False
+class BuiltModel:
+    """A Pyomo model with what HiGHS keeps of it, so that changed numbers do not mean building anything again."""
+
+    def __init__(self, model: pyo.ConcreteModel) -> None:
+        self.model = model
+        self._highs: Highs | None = None
+
+    def run(self, solver: str, time_limit_s: float, gap: float) -> Run:
+        """Solve with ``glpk`` or ``highs`` and load the solution, if one was found."""
+        return self._run_glpk(time_limit_s, gap) if solver == "glpk" else self._run_highs(time_limit_s, gap)
+
+    def _run_glpk(self, time_limit_s: float, gap: float) -> Run:
+        """Without cuts GLPK can take minutes on a dozen integers; its bound stands only in its log."""
+        solver = pyo.SolverFactory("glpk", executable=glpsol())
+        options = {"tmlim": max(int(time_limit_s), 1), "mipgap": gap, "cuts": ""}
+        with tempfile.TemporaryDirectory() as folder:
+            log_file = Path(folder, "log")
+            result = solver.solve(self.model, options=options, load_solutions=False, logfile=str(log_file))
+            log = log_file.read_text() if log_file.exists() else ""
+        condition = result.solver.termination_condition
+        if condition not in _SOLVED or not len(result.solution):
+            return Run(
+                TIME_LIMIT, None, 0.0, condition != TerminationCondition.maxTimeLimit and "TIME LIMIT" not in log
+            )
+        self.model.solutions.load_from(result)
+        cost_usd = float(pyo.value(next(self.model.component_data_objects(pyo.Objective, active=True))))
+        if "TIME LIMIT" not in log and "GAP TOLERANCE" not in log:
+            return Run(OPTIMAL, cost_usd, cost_usd)
+        bounds = [float(bound) for _, bound in _GLPK_BOUND.findall(log) if bound != "-inf"]
+        if "TIME LIMIT" in log:
+            return Run(TIME_LIMIT, cost_usd, min(bounds[-1] if bounds else 0.0, cost_usd))
+        return Run(WITHIN_GAP, cost_usd, min(bounds[-1] if bounds else cost_usd * (1 - gap), cost_usd))
+
+    def _run_highs(self, time_limit_s: float, gap: float) -> Run:
+        if self._highs is None:
+            self._highs = _new_highs()
+        highs = self._highs
+        highs.config.time_limit, highs.config.mip_gap = time_limit_s, gap
+        if highs._solver_model is not None:
+            # What an earlier solve left behind would decide between plans of equal cost.
+            highs._solver_model.clearSolver()
+        result = highs.solve(self.model)
+        if result.best_feasible_objective is None:
+            closed = result.termination_condition in {HighsCondition.infeasible, HighsCondition.infeasibleOrUnbounded}
+            return Run(TIME_LIMIT, None, 0.0, closed)
+        result.solution_loader.load_vars()
+        cost_usd, bound_usd = float(result.best_feasible_objective), float(result.best_objective_bound)
+        bound_usd = min(bound_usd, cost_usd)
+        if result.termination_condition != HighsCondition.optimal:
+            return Run(TIME_LIMIT, cost_usd, bound_usd)
+        return Run(OPTIMAL if cost_usd - bound_usd <= _CLOSED * abs(cost_usd) else WITHIN_GAP, cost_usd, bound_usd)
 
 
-def _solve_highs(m: pyo.ConcreteModel, time_limit_s: float, gap: float) -> bool:
-    """Solve in place; whether a solution was loaded."""
-    solver = Highs()
-    solver.config.load_solution = False
-    solver.config.time_limit = time_limit_s
-    solver.config.mip_gap = gap
-    result = solver.solve(m)
-    if result.best_feasible_objective is None:
-        return False
-    result.solution_loader.load_vars()
-    return True
-
-
-def solve(
-    problem: AllocationProblem, solver: str = "glpk", time_limit_s: float = 20.0, gap: float = 1e-3
-) -> Allocation:
-    """Solve one hour's problem.
-
-    Raises
-    ------
-    InfeasibleAllocationError
-        If no plan exists; says which model, region and GPU type binds and how many VMs are short.
-    SolverNotFoundError
-        If there is no solver.
-    """
-    name, _ = choose_solver(solver)
-    m = build(problem)
-    solved = (_solve_glpk if name == "glpk" else _solve_highs)(m, time_limit_s, gap)
-    if not solved:
-        if reasons := explain_infeasible(problem):
-            raise InfeasibleAllocationError("\n".join(reasons))
-        raise SageServeError(
-            f"{name} found no plan within {time_limit_s:g} s; give it more time (planning.solver_time_limit_s)."
-        )
-    target = pd.Series({place: round(pyo.value(m.target[place])) for place in m.PLACES}, dtype="int64")
-    target.index = pd.MultiIndex.from_tuples(target.index, names=["model", "region", "gpu"])
-    return Allocation(target, float(pyo.value(m.cost_usd_per_h)), name, gap)
+def _new_highs() -> Highs:
+    """HiGHS that looks for changed parameters when it solves again, and for nothing else."""
+    highs = Highs()
+    highs.config.load_solution = False
+    highs.config.warmstart = False
+    for what in ("new_or_removed_constraints", "new_or_removed_vars", "new_or_removed_params", "new_objective"):
+        setattr(highs.update_config, f"check_for_{what}", False)
+    for what in ("constraints", "vars", "named_expressions", "objective"):
+        setattr(highs.update_config, f"update_{what}", False)
+    highs.update_config.update_params = True
+    highs.update_config.treat_fixed_vars_as_params = False
+    return highs

@@ -3,7 +3,7 @@
 import typer
 
 from sageserve_lib import __version__
-from sageserve_lib.cli import forecast, report, trace
+from sageserve_lib.cli import forecast, report, sweep, trace
 from sageserve_lib.cli.base import Group
 
 app = typer.Typer(
@@ -15,6 +15,7 @@ app = typer.Typer(
     help="Demand, forecast, GPU plan and the cost of autoscaling policies for an LLM serving fleet.",
 )
 app.command()(report.report)
+app.command()(sweep.sweep)
 app.add_typer(trace.app, name="trace")
 app.add_typer(forecast.app, name="forecast")
 

@@ -1,8 +1,8 @@
-"""``sageserve trace``: check, convert and generate request traces."""
+"""``sageserve trace``: check, convert, generate and draw request traces."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from sageserve_lib.trace import Trace
 
 app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Check, convert, generate and fetch request traces."
+    no_args_is_help=True, rich_markup_mode=None, help="Check, convert, generate, draw and fetch request traces."
 )
 app.command("fetch")(fetch.fetch_trace)
 app.command("sources")(fetch.list_sources)
@@ -65,35 +65,11 @@ def convert(
     default_region: DefaultRegion = "",
     default_model: DefaultModel = "",
     default_tier: DefaultTier = "",
-    scale: Annotated[float | None, typer.Option(help="Factor on the rates of a folder of ServeGen clients.")] = None,
-    from_h: Annotated[float | None, typer.Option(help="Hour of the clients' time to begin with.")] = None,
-    until_h: Annotated[float | None, typer.Option(help="Hour of the clients' time to end with.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the requests drawn for the clients.")] = None,
 ) -> None:
-    """Write a trace as Parquet with the canonical columns; or requests drawn for a folder of ServeGen clients."""
+    """Write a trace as Parquet with the canonical columns."""
     from sageserve_lib import trace
 
     check_target(target)
-    drawing = {"--scale": scale, "--from-h": from_h, "--until-h": until_h, "--seed": seed}
-    if trace_format == "servegen" or (not trace_format and Path(source).is_dir()):
-        names = {"--map": column_map, "--rename": rename}
-        problems = [f"{option} means nothing for ServeGen clients" for option, value in names.items() if value]
-        if problems:
-            raise InputError(problems)
-        hours = {"from_s": from_h, "until_s": until_h}
-        _convert_clients(
-            source,
-            target,
-            scale=1.0 if scale is None else scale,
-            seed=7 if seed is None else seed,
-            **{name: None if value is None else 3600 * value for name, value in hours.items()},
-            **{"model": default_model, "region": default_region, "tier": default_tier},
-        )
-        return
-    if problems := [
-        f"{name} means nothing but for ServeGen clients" for name, given in drawing.items() if given is not None
-    ]:
-        raise InputError(problems)
     if target.exists() and Path(source).exists() and target.samefile(source):
         msg = f"{target} is the trace to convert; choose another file to write"
         raise InputError(msg)
@@ -101,14 +77,29 @@ def convert(
     typer.echo(f"Wrote {target}: {trace.convert(source, target, reading):,} requests")
 
 
-def _convert_clients(source: str, target: Path, **options: Any) -> None:
-    """Draw requests for a folder of ServeGen clients and write them."""
+@app.command("draw")
+def draw(
+    source: Annotated[str, typer.Argument(metavar="FOLDER", help="Folder of ServeGen's clients.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="Parquet file to write.")],
+    scale: Annotated[float, typer.Option(help="Factor on the clients' rates.")] = 1.0,
+    from_h: Annotated[float | None, typer.Option(help="Hour of the clients' time to begin with.")] = None,
+    until_h: Annotated[float | None, typer.Option(help="Hour of the clients' time to end with.")] = None,
+    seed: Seed = 7,
+    region: Annotated[str, typer.Option(help="Region of every request.")] = "",
+    model: Annotated[str, typer.Option(help="Model of every request.")] = "",
+    tier: Annotated[str, typer.Option(help="Tier of every request (IW-F, IW-N or NIW).")] = "",
+) -> None:
+    """Write requests drawn for a folder of ServeGen's clients as Parquet; the same seed gives the same file."""
     from sageserve_lib import servegen
     from sageserve_lib.readers import ASSUMED_START
     from sageserve_lib.trace import write_parquet
 
+    check_target(target)
     clients = servegen.read_clients(source)
-    frames = servegen.requests(clients, **options)
+    from_s, until_s = (None if hour is None else 3600 * hour for hour in (from_h, until_h))
+    frames = servegen.requests(
+        clients, scale=scale, seed=seed, from_s=from_s, until_s=until_s, model=model, region=region, tier=tier
+    )
     drawn = 0
 
     def counted() -> Iterator["pd.DataFrame"]:

@@ -1,56 +1,188 @@
-"""Figures of the plan: instances over time, and what they can carry beside the demand they are planned for."""
+"""Figures of the plan: demand against capacity, instances, moves, cost, what binds, and what other numbers would do."""
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sageserve_lib.figures.style import time_axis
+from sageserve_lib.figures.style import PALETTE, model_colours, time_axis
 
-
-def _grid(n: int, height: float = 2.6) -> tuple[Figure, list]:
-    columns = min(n, 2)
-    rows = -(-n // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(10, height * rows), squeeze=False, sharex=True)
-    flat = list(axes.flat)
-    for spare in flat[n:]:
-        spare.set_visible(False)
-    return figure, flat[:n]
-
-
-def plan_by_hour(allocation: pd.DataFrame) -> Figure:
-    """Planned instances of each region over time, one panel per model. Takes the ``allocation`` table."""
-    models = list(allocation["model"].unique())
-    figure, panels = _grid(len(models))
-    for axes, model in zip(panels, models, strict=True):
-        for region, rows in allocation[allocation["model"] == model].groupby("region", sort=False, observed=True):
-            total = rows.groupby("time")["instances"].sum()
-            axes.step(total.index, total, where="post", label=str(region), marker="o" if len(total) == 1 else None)
-        axes.set_title(model)
-        axes.set_ylabel("instances")
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_ylim(bottom=0)
-        time_axis(axes)
-    panels[0].legend(title="region", frameon=False)
-    figure.tight_layout()
-    return figure
+_MOVE_COLOURS = {"start": "#0072B2", "reclaim": "#009E73", "swap": "#E69F00", "cold": "#D55E00", "give back": "#999999"}
+_BINDS = {
+    "floor": ("the floor", "#999999"),
+    "local_demand": ("local demand", "#0072B2"),
+    "total_demand": ("total demand", "#56B4E9"),
+    "nothing": ("start-up cost alone", "#E69F00"),
+}
 
 
 def demand_and_capacity(allocation: pd.DataFrame) -> Figure:
-    """Demand planned for and what the plan sustains, all regions together, one panel per model."""
-    models = list(allocation["model"].unique())
-    figure, panels = _grid(len(models))
-    for axes, model in zip(panels, models, strict=True):
-        rows = allocation[allocation["model"] == model]
-        demand = rows.drop_duplicates(["time", "region"]).groupby("time")["demand_tps"].sum() / 1000
-        capacity = rows.groupby("time")["capacity_tps"].sum() / 1000
-        marker = "o" if len(demand) == 1 else None
-        axes.step(capacity.index, capacity, where="post", label="capacity (θ × instances)", marker=marker)
-        axes.step(demand.index, demand, where="post", label="demand with buffer (ρ)", marker=marker)
-        axes.set_title(model)
-        axes.set_ylabel("thousand tokens/s")
-        axes.set_ylim(bottom=0)
-        time_axis(axes)
-    panels[0].legend(frameon=False)
+    """Demand planned for and what the plan sustains: a row per model, a column per region."""
+    models, regions = (list(allocation[name].unique()) for name in ("model", "region"))
+    size = (max(3.4 * len(regions), 6), 1.75 * len(models) + 0.5)
+    figure, axes = plt.subplots(len(models), len(regions), figsize=size, squeeze=False, sharex=True, sharey="row")
+    for row, model in zip(axes, models, strict=True):
+        for panel, region in zip(row, regions, strict=True):
+            rows = allocation[(allocation["model"] == model) & (allocation["region"] == region)]
+            demand = rows.groupby("time")["demand_tps"].first() / 1000
+            capacity = rows.groupby("time")["capacity_tps"].sum() / 1000
+            marker = "o" if len(demand) == 1 else None
+            panel.step(capacity.index, capacity, where="post", label="capacity (θ × instances)", marker=marker, lw=1.2)
+            panel.step(demand.index, demand, where="post", label="demand (ρ)", marker=marker, lw=1.2)
+            panel.set_title(f"{model}, {region}", fontsize="small")
+            time_axis(panel)
+            panel.set_xlabel("")
+            panel.tick_params(labelsize="small")
+        row[0].set_ylim(bottom=0)
+        row[0].set_ylabel("thousand tokens/s", fontsize="small")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     figure.tight_layout()
     return figure
+
+
+def instances_by_gpu(allocation: pd.DataFrame) -> Figure:
+    """Planned instances over time, stacked by model, a panel per GPU type that the plan uses."""
+    used = allocation.groupby("gpu", sort=False)["instances"].sum()
+    gpus = list(used[used > 0].index)
+    figure, panels = plt.subplots(len(gpus), 1, figsize=(10, 2.6 * len(gpus)), squeeze=False, sharex=True)
+    for axes, gpu in zip(panels[:, 0], gpus, strict=True):
+        rows = allocation[allocation["gpu"] == gpu]
+        wide = rows.pivot_table(index="time", columns="model", values="instances", aggfunc="sum", sort=False)
+        _stacked(axes, wide, model_colours(allocation["model"].unique()))
+        axes.set_title(gpu)
+        axes.set_ylabel("instances")
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        time_axis(axes)
+    panels[0, 0].legend(title="model", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.tight_layout()
+    return figure
+
+
+def moves_by_hour(moves: pd.DataFrame) -> Figure:
+    """Instances started (by way, upwards) and given back (downwards) in each hour. Takes the ``moves`` table."""
+    figure, axes = plt.subplots(figsize=(10, 3))
+    wide = moves.pivot_table(index="time", columns="move", values="instances", aggfunc="sum").fillna(0.0)
+    bottom = np.zeros(len(wide))
+    for move in [name for name in _MOVE_COLOURS if name in wide]:
+        down = move == "give back"
+        height = -wide[move] if down else wide[move]
+        base = 0.0 if down else bottom
+        axes.bar(
+            wide.index, height, width=1 / 24, bottom=base, align="edge", color=_MOVE_COLOURS[move], label=move, lw=0
+        )
+        bottom = bottom if down else bottom + wide[move].to_numpy()
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set_ylabel("instances an hour")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    time_axis(axes)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.tight_layout()
+    return figure
+
+
+def cost_split(costs: pd.DataFrame) -> Figure:
+    """What each model's instances cost. Takes columns running and starting, USD, index model."""
+    figure, axes = plt.subplots(figsize=(9, 0.5 * len(costs) + 1.3))
+    thousand = costs / 1000
+    left = pd.Series(0.0, index=costs.index)
+    for name, colour in (("running", PALETTE[0]), ("starting", PALETTE[1])):
+        axes.barh(costs.index, thousand[name], left=left, color=colour, label=name)
+        left += thousand[name]
+    for place, (total, starting) in enumerate(zip(left, thousand["starting"], strict=True)):
+        axes.text(total, place, f" {total:,.1f}, of it {starting:,.2f} starting", va="center", fontsize="small")
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.3 * left.max())
+    axes.set_xlabel("thousand USD")
+    axes.grid(axis="y", visible=False)
+    axes.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    figure.tight_layout()
+    return figure
+
+
+def what_binds(binding: pd.DataFrame) -> Figure:
+    """Share of hours in which each rule holds an endpoint's count up; the first that does, in the legend's order."""
+    rows = binding.assign(endpoint=binding["model"].astype(str) + ", " + binding["region"].astype(str))
+    flags = rows[list(_BINDS)].astype(bool)
+    first = flags.to_numpy().argmax(axis=1)
+    shares = pd.crosstab(rows["endpoint"], first, normalize="index").reindex(rows["endpoint"].unique()) * 100
+    figure, axes = plt.subplots(figsize=(9, 0.3 * len(shares) + 1.2))
+    left = np.zeros(len(shares))
+    for k, (label, colour) in enumerate(_BINDS.values()):
+        if k in shares:
+            axes.barh(shares.index, shares[k], left=left, color=colour, label=label)
+            left += shares[k].to_numpy()
+    axes.invert_yaxis()
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("share of hours (%)")
+    axes.grid(axis="y", visible=False)
+    axes.legend(frameon=False, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    figure.tight_layout()
+    return figure
+
+
+def sensitivity(panels: dict[str, pd.DataFrame], as_planned_usd: float) -> Figure:
+    """Cost against a changed number, a panel each. Takes for each label of an x axis a frame with cost_usd."""
+    size = (4.5 * len(panels), 3)
+    figure, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False, sharey=True)
+    for panel, (label, rows) in zip(axes[0], panels.items(), strict=True):
+        change_pct = 100 * (rows["cost_usd"].astype(float) / as_planned_usd - 1)
+        panel.plot(rows.index.astype(float), change_pct, marker="o", color=PALETTE[0])
+        panel.axhline(0, color="black", linewidth=0.8, linestyle="--")
+        panel.set_xlabel(label)
+    axes[0, 0].set_ylabel("cost against as planned (%)")
+    figure.tight_layout()
+    return figure
+
+
+def instance_hours_by_price(rows: pd.DataFrame, gpus: list[str], label: str) -> Figure:
+    """Instance-hours of each GPU type against a price. Takes columns named as the types, index the price."""
+    figure, axes = plt.subplots(figsize=(8, 3))
+    for gpu, colour in zip(gpus, PALETTE, strict=False):
+        axes.plot(rows.index.astype(float), rows[gpu].astype(float), marker="o", color=colour, label=gpu)
+    axes.set_xlabel(label)
+    axes.set_ylabel("instance-hours")
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.tight_layout()
+    return figure
+
+
+def waiting_batch(plans: dict[str, pd.DataFrame]) -> Figure:
+    """Hours planned together, a column per rule for batch work: instances above, token rates below.
+
+    Takes frames with index hour and columns instances, interactive_tps (peaks of the hours) and batch_tps.
+    """
+    figure, axes = plt.subplots(2, len(plans), figsize=(5 * len(plans), 4.6), squeeze=False, sharex=True, sharey="row")
+    for (count, rate), (label, rows) in zip(axes.T, plans.items(), strict=True):
+        count.step(rows.index, rows["instances"], where="post", color=PALETTE[0])
+        count.set_title(label)
+        count.set_ylim(bottom=0)
+        rates = rows[["interactive_tps", "batch_tps"]].rename(
+            columns={"interactive_tps": "interactive, peak of the hour", "batch_tps": "batch"}
+        )
+        _stacked(rate, rates / 1000, dict(zip(rates, PALETTE, strict=False)))
+        time_axis(rate)
+    axes[0, 0].set_ylabel("instances")
+    axes[1, 0].set_ylabel("thousand tokens/s")
+    axes[1, 0].legend(frameon=False, ncols=2, loc="upper left", fontsize="small")
+    axes[1, 0].set_ylim(top=1.3 * axes[1, 0].get_ylim()[1])
+    figure.tight_layout()
+    return figure
+
+
+def _stacked(axes: Axes, wide: pd.DataFrame, colours: dict[str, str]) -> None:
+    """Stacked steps; bars where there is a single time."""
+    wide = wide.set_axis(wide.columns.astype(str), axis=1)
+    if len(wide) == 1:
+        bottom = 0.0
+        for column in wide:
+            height = float(wide[column].iloc[0])
+            axes.bar(wide.index, height, width=1 / 24, bottom=bottom, align="edge", color=colours[column], label=column)
+            bottom += height
+    else:
+        shades = [colours[column] for column in wide]
+        axes.stackplot(wide.index, wide.T.to_numpy(), labels=list(wide), step="post", colors=shades, lw=0)
+    axes.set_ylim(bottom=0)

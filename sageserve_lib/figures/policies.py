@@ -5,7 +5,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from sageserve_lib.figures.style import log_axis, policy_colours, time_axis
+from sageserve_lib.figures.style import log_axis, model_colours, policy_colours, time_axis
 
 _USES = {
     "busy": "serving, busy",
@@ -135,6 +135,7 @@ def quantile_agreement(quantiles: pd.DataFrame) -> Figure:
         x="error_pct",
         y="which",
         hue="model",
+        palette=model_colours(rows["model"].unique()),
         col="fleet",
         kind="strip",
         height=2.9,

@@ -14,6 +14,9 @@ from matplotlib_inline.backend_inline import set_matplotlib_formats
 #: Okabe and Ito's colours, told apart by colour-blind readers too.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 TIER_COLOURS = {"IW-F": "#0072B2", "IW-N": "#56B4E9", "NIW": "#E69F00"}
+#: Apart from one another and from the tiers' under every kind of colour blindness, as far as so many can be.
+_MODEL_PALETTE = ("#332288", "#CC6677", "#117733", "#DDAA33", "#88CCEE", "#882255", "#000000", "#999933")
+_REGION_PALETTE = ("#7B3294", "#1B9E77", "#C2A000", "#4477AA", "#000000", "#E07B91")
 _POLICY_COLOURS = {
     "siloed": "#8C6D31",
     "reactive": "#D55E00",
@@ -69,6 +72,20 @@ def policy_colours(policies: Iterable[str]) -> dict[str, str]:
     own = [name for name in policies if name not in _POLICY_COLOURS]
     extra = {name: PALETTE[k % len(PALETTE)] for k, name in enumerate(own)}
     return {name: _POLICY_COLOURS.get(name, extra.get(name, "")) for name in policies}
+
+
+def model_colours(models: Iterable[str]) -> dict[str, str]:
+    """A colour for every model: the same wherever the same models are shown, in whatever order."""
+    return _in_order(models, _MODEL_PALETTE)
+
+
+def region_colours(regions: Iterable[str]) -> dict[str, str]:
+    """A colour for every region: the same wherever the same regions are shown, in whatever order."""
+    return _in_order(regions, _REGION_PALETTE)
+
+
+def _in_order(names: Iterable[str], palette: Sequence[str]) -> dict[str, str]:
+    return {name: palette[k % len(palette)] for k, name in enumerate(sorted(set(map(str, names))))}
 
 
 def time_axis(axes: Axes) -> None:

@@ -65,7 +65,7 @@ def open_file(path: Path) -> File:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise InputError(f"{path} is a folder; {WANTED}")
+            raise InputError(f"{path} is a folder; {WANTED} (`sageserve trace draw` makes one of ServeGen's clients)")
         if not stat.S_ISREG(mode):
             raise InputError(f"{path} is a pipe or device, which cannot be read twice; {WANTED}")
         with path.open("rb") as stream:

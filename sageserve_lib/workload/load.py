@@ -1,14 +1,11 @@
 """Workload definitions from files: by name, with what a file is based on, and with single values changed."""
 
-import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sageserve_lib import paths
-from sageserve_lib.datafile import merged, read_yaml, validated
+from sageserve_lib.datafile import changed, merged, read_yaml, validated
 from sageserve_lib.errors import InputError
 from sageserve_lib.workload.definition import Workload
 
@@ -20,7 +17,7 @@ def workload_names() -> list[str]:
     return sorted(file.stem for file in paths.WORKLOADS.glob("*.yaml"))
 
 
-def load_workload(name_or_file: str | Path = DEFAULT_WORKLOAD, changes: Iterable[str] = ()) -> Workload:
+def load_workload(name_or_file: str | Path = DEFAULT_WORKLOAD, changes: str | Iterable[str] = ()) -> Workload:
     """A workload by name (``data/workloads/<name>.yaml``) or from a YAML file.
 
     Parameters
@@ -28,7 +25,7 @@ def load_workload(name_or_file: str | Path = DEFAULT_WORKLOAD, changes: Iterable
     name_or_file : str or Path
         A file may say ``based_on`` (a name, or a file beside it) and then hold only what differs: mappings are
         merged entry by entry, anything else replaces, and null takes an entry out.
-    changes : iterable of str
+    changes : iterable of str, or one
         ``path=value`` each: a dotted path to something there is, and YAML. ``niw_share=0.5``, ``bursts.level=[8, 8]``,
         ``models.Llama-2-70B.tokens.output.0.median_tokens=20``, ``events.collapse=null``.
 
@@ -44,11 +41,8 @@ def load_workload(name_or_file: str | Path = DEFAULT_WORKLOAD, changes: Iterable
         )
     origin = str(file)
     workload = _checked(_raw(file, ()), origin)
-    if changes := list(changes):
-        raw = workload.model_dump(mode="json")
-        problems = list(_changed(raw, changes, workload.name))
-        if problems:
-            raise InputError(problems)
+    if changes := [changes] if isinstance(changes, str) else list(changes):
+        raw = changed(workload.model_dump(mode="json"), changes, f"Workload {workload.name!r}")
         workload = _checked(raw, f"{origin} with {', '.join(changes)}")
     return workload
 
@@ -83,50 +77,3 @@ def _checked(raw: dict[str, Any], origin: str) -> Workload:
     if problems:
         raise InputError(problems)
     return workload
-
-
-def _changed(raw: dict[str, Any], changes: list[str], name: str) -> Iterator[str]:
-    """Change ``raw`` in place; gives what is wrong with the changes."""
-    for change in changes:
-        path, equals, text = (part.strip() for part in change.partition("="))
-        if not (path and equals):
-            yield f"Workload change {change!r}: expected path=value, as in niw_share=0.5"
-            continue
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            yield f"Workload change {change!r}: {text!r} is not YAML; expected a value, as in bursts.level=[8, 8]"
-            continue
-        found = _find(raw, path)
-        if found is None:
-            near = difflib.get_close_matches(path, _paths(raw), n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "what is new belongs in a file with based_on"
-            yield f"Workload change {change!r}: {name!r} has no {path!r}; {hint}"
-            continue
-        holder, key = found
-        if value is None and isinstance(holder, dict):
-            del holder[key]
-        else:
-            holder[key] = value
-
-
-def _find(raw: Any, path: str) -> tuple[Any, Any] | None:
-    """The mapping or list that holds a dotted path's end, and its key there; names may have dots in them."""
-    for key, value in _entries(raw):
-        if path == str(key):
-            return raw, key
-        if path.startswith(f"{key}.") and (found := _find(value, path.removeprefix(f"{key}."))):
-            return found
-    return None
-
-
-def _paths(raw: Any) -> Iterator[str]:
-    for key, value in _entries(raw):
-        yield str(key)
-        yield from (f"{key}.{below}" for below in _paths(value))
-
-
-def _entries(raw: Any) -> Iterable[tuple[Any, Any]]:
-    if isinstance(raw, Mapping):
-        return raw.items()
-    return enumerate(raw) if isinstance(raw, list) else ()

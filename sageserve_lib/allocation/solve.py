@@ -1,0 +1,196 @@
+"""From a problem to a plan: choose a way to solve it, solve, read back, check; models are kept between problems."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pyomo.environ as pyo
+
+from sageserve_lib.allocation import parts
+from sageserve_lib.allocation.answer import Allocation, earliest_batch_tps, relative_gap
+from sageserve_lib.allocation.check import violations
+from sageserve_lib.allocation.model import TPS_PER_KTPS, build, set_numbers
+from sageserve_lib.allocation.problem import AllocationProblem
+from sageserve_lib.allocation.shortage import explain_infeasible
+from sageserve_lib.allocation.solvers import TIME_LIMIT, BuiltModel, Run, choose_solver, highs_available
+from sageserve_lib.errors import InfeasibleAllocationError, SageServeError
+
+#: Up to so many instance counts to decide, GLPK closes the gap in a moment; with more it seldom does.
+GLPK_MOST_COUNTS = 120
+#: From so many on it pays to look for parts that can be solved apart.
+_FEWEST_COUNTS_TO_SPLIT = 200
+
+
+class AllocationSolver:
+    """Solves problems one after the other; those that differ only in numbers share one built model.
+
+    Parameters
+    ----------
+    solver : str
+        ``glpk`` or ``highs``. With ``glpk``, HiGHS takes over where GLPK is known not to close the gap or has not within
+        half the time; the plan's remark says so.
+    time_limit_s : float
+        Of all solves for one problem together.
+    gap : float
+        Relative gap at which to stop.
+    """
+
+    def __init__(self, solver: str = "glpk", time_limit_s: float = 20.0, gap: float = 1e-3) -> None:
+        self.solver, self.missing_remark = choose_solver(solver)
+        self.time_limit_s, self.gap = time_limit_s, gap
+        self._built: dict[tuple, BuiltModel] = {}
+
+    def built(self, problem: AllocationProblem) -> BuiltModel:
+        """The model of the problem's structure with its numbers in it; built when it is the first of its structure."""
+        found = self._built.get(problem.structure)
+        if found is None:
+            found = self._built[problem.structure] = BuiltModel(build(problem))
+        else:
+            set_numbers(found.model, problem)
+        return found
+
+    def solve(self, problem: AllocationProblem) -> Allocation:
+        """The cheapest plan, within the gap; one that hit the time limit is used and marked.
+
+        Raises
+        ------
+        InfeasibleAllocationError
+            If no plan exists; says which model, region, GPU type and hour bind and how many VMs are short.
+        SageServeError
+            If none was found in time, or the solver's breaks a rule.
+        """
+        start_s = time.perf_counter()
+        if _counts(problem) < _FEWEST_COUNTS_TO_SPLIT:
+            plan = self._solve_whole(problem, self.time_limit_s)
+        else:
+            plan = self._solve_large(problem, start_s)
+        if wrong := violations(plan):
+            raise SageServeError(f"{plan.solver}'s plan breaks rules it was given: {'; '.join(wrong)}.")
+        return replace(plan, wall_s=time.perf_counter() - start_s)
+
+    def _solve_large(self, problem: AllocationProblem, start_s: float) -> Allocation:
+        """In parts where they do not touch: regions that serve all of their own demand, models with room for each."""
+        bound_usd = 0.0
+        if parts.regions_are_apart(problem):
+            return self._solve_parts(
+                problem,
+                parts.by_region(problem),
+                self.time_limit_s,
+                "Every region serves all of its own demand, so that each was solved by itself.",
+            )
+        if parts.models_may_be_apart(problem):
+            plan = self._solve_parts(
+                problem,
+                parts.by_model(problem),
+                self.time_limit_s / 3,
+                "Each model was solved by itself, since there is room for all of their plans.",
+            )
+            bound_usd = plan.bound_usd  # each had all the room there is: no plan for all is cheaper
+            if not violations(plan):
+                return plan
+        left_s = max(self.time_limit_s - (time.perf_counter() - start_s), 1.0)
+        plan = self._solve_whole(problem, left_s)
+        return replace(plan, bound_usd=min(max(plan.bound_usd, bound_usd), plan.cost_usd))
+
+    def _solve_parts(
+        self, problem: AllocationProblem, pieces: list[AllocationProblem], time_limit_s: float, remark: str
+    ) -> Allocation:
+        """Each part in an equal share of the time that is left."""
+        end_s = time.perf_counter() + time_limit_s
+        counts = _counts(problem)
+        plans = []
+        for k, piece in enumerate(pieces):
+            left_s = max(end_s - time.perf_counter(), 1.0)
+            plans.append(self._solve_whole(piece, left_s / (len(pieces) - k), counts))
+        return parts.joined(problem, plans, remark)
+
+    def _solve_whole(self, problem: AllocationProblem, time_limit_s: float, counts: int = 0) -> Allocation:
+        """With the solver that suits ``counts`` (those of the whole, where this is a part of it)."""
+        built = self.built(problem)
+        name, remark = self.solver, self.missing_remark
+        counts = counts or _counts(problem)
+        if name == "glpk" and counts > GLPK_MOST_COUNTS and highs_available():
+            name = "highs"
+            remark = f"HiGHS solved it: GLPK seldom closes the gap with {counts} counts to decide."
+        if name == "highs" or not highs_available():
+            run = built.run(name, time_limit_s, self.gap)
+            return self._read(problem, built.model, name, run, remark)
+        run = built.run("glpk", time_limit_s / 2, self.gap)
+        plan = None if run.cost_usd is None else self._read(problem, built.model, "glpk", run, remark)
+        if run.infeasible or (plan is not None and run.status != TIME_LIMIT):
+            return plan or self._read(problem, built.model, "glpk", run, remark)
+        second = built.run("highs", time_limit_s / 2, self.gap)
+        if plan is not None and (second.cost_usd is None or second.cost_usd > plan.cost_usd):
+            return plan
+        reached = f"stood at {plan.gap:.2%}" if plan is not None else "had no plan"
+        remark = f"GLPK {reached} after {time_limit_s / 2:g} s, so HiGHS solved it."
+        return self._read(problem, built.model, "highs", second, remark)
+
+    def _read(self, p: AllocationProblem, m: pyo.ConcreteModel, name: str, run: Run, remark: str) -> Allocation:
+        if run.cost_usd is None:
+            if run.infeasible and (reasons := explain_infeasible(p, self.time_limit_s)):
+                raise InfeasibleAllocationError("\n".join(reasons))
+            raise SageServeError(
+                f"{name} found no plan within {self.time_limit_s:g} s; give it more time (planning.solver_time_limit_s)."
+            )
+        places = ("model", "region", "gpu")
+        counts = np.round(np.fromiter((v.value for v in m.target.values()), float)).astype(np.int64)
+        plan = Allocation(
+            problem=p,
+            instances=pd.Series(counts, index=p.index("hour", *places)),
+            ordered=pd.Series(_orders(p, m, counts), index=p.index("hour", "way", *places)),
+            batch_tps=pd.Series(0.0, index=p.index("hour", "model")),
+            routed_tps=_routes(p, m),
+            solver=name,
+            status=run.status,
+            cost_usd=0.0,
+            bound_usd=run.bound_usd,
+            wall_s=0.0,
+            remark=remark,
+        )
+        if p.batch_tokens is not None:
+            sustained_tps = plan.sustained_tps.to_numpy().reshape(p.array("demand_tps").shape)
+            batch_tps = earliest_batch_tps(p, (sustained_tps - p.array("demand_tps")).sum(axis=2))
+            plan = replace(plan, batch_tps=pd.Series(batch_tps.ravel(), index=plan.batch_tps.index))
+        cost_usd = float(plan.cost_split_usd.to_numpy().sum())
+        bound_usd = cost_usd if relative_gap(cost_usd, run.bound_usd) < 1e-9 else min(run.bound_usd, cost_usd)
+        return replace(plan, cost_usd=cost_usd, bound_usd=bound_usd)
+
+
+def _counts(problem: AllocationProblem) -> int:
+    return problem.instances.size * len(problem.levels["hour"])
+
+
+def _orders(p: AllocationProblem, m: pyo.ConcreteModel, counts: np.ndarray) -> np.ndarray:
+    """Orders as whole numbers: with one way the growth of the counts says what they are."""
+    shape = tuple(len(p.levels[level]) for level in ("hour", "way", "model", "region", "gpu"))
+    ordered = np.zeros(shape, dtype=np.int64)
+    if shape[1] == 1:
+        whole_h = next(iter(p.lead_hours.values()))[0]
+        n = counts.reshape(shape[0], *shape[2:])
+        growth = np.diff(n, axis=0, prepend=p.array("instances")[None].astype(np.int64))
+        ordered[: shape[0] - whole_h, 0] = np.maximum(growth[whole_h:], 0)
+        return ordered.ravel()
+    places = {level: {name: k for k, name in enumerate(p.levels[level])} for level in ("way", "model", "region", "gpu")}
+    for (h, *rest), variable in m.ordered.items():
+        if variable.value and variable.value > 0.5:
+            at = (places[level][name] for level, name in zip(places, rest, strict=True))
+            ordered[(h, *at)] = round(variable.value)
+    return ordered.ravel()
+
+
+def _routes(p: AllocationProblem, m: pyo.ConcreteModel) -> pd.Series | None:
+    if p.routing_usd_per_mtok is None:
+        return None
+    index = p.index("hour", "model", "region", "serving_region")
+    hours = p.levels["hour"]
+    found = {(hours[h], *rest): max(v.value, 0.0) * TPS_PER_KTPS for (h, *rest), v in m.routed_ktps.items()}
+    return pd.Series([found.get(key, 0.0) for key in index], index=index)
+
+
+def solve(
+    problem: AllocationProblem, solver: str = "glpk", time_limit_s: float = 20.0, gap: float = 1e-3
+) -> Allocation:
+    """Solve one problem; see :class:`AllocationSolver`."""
+    return AllocationSolver(solver, time_limit_s, gap).solve(problem)

@@ -1,0 +1,66 @@
+"""A sweep's results as frames: every cell, and means with intervals over seeds."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from sageserve_lib import costs
+from sageserve_lib.errors import InputError
+from sageserve_lib.sweep.run import CELLS
+
+#: What tells a fleet's cells from another's.
+FLEET = ("study", "scenario", "workload", "scale", "days")
+
+
+def read_results(folder: Path) -> pd.DataFrame:
+    """Every cell of a sweep that has a result: study, scenario, workload, scale, days, then the ``policies`` table's columns.
+
+    Savings are against the baseline of the same fleet and seed, NaN where none was simulated.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no sweep, or no cell of it is done.
+    """
+    file = folder / "sweep.json"
+    if not file.is_file():
+        raise InputError(f"{folder} holds no sweep; expected {file.name}, which `sageserve sweep` writes")
+    rows = []
+    for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
+        result = folder / CELLS / f"{cell.pop('key')}.json"
+        if result.exists():
+            rows.append({**cell, **json.loads(result.read_text(encoding="utf-8"))})
+    if not rows:
+        raise InputError(f"{folder}: none of the sweep's cells is done; `sageserve sweep` goes on with it")
+    parts = []
+    for fleet, part in pd.DataFrame(rows).groupby(list(FLEET), sort=False):
+        table = costs.policies_table(part.reset_index(drop=True))
+        for place, (name, value) in enumerate(zip(FLEET, fleet, strict=True)):
+            table.insert(place, name, value)
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True)
+
+
+def intervals(results: pd.DataFrame, columns: Sequence[str], confidence: float = 0.95) -> pd.DataFrame:
+    """Mean over seeds of ``columns``, and the interval that holds it with ``confidence``.
+
+    Student's t over the seeds: mean ± t·s/√n. NaN as an interval's ends where there is one seed.
+
+    Returns
+    -------
+    DataFrame
+        The fleet's columns, policy, seeds, measure, mean, low, high.
+    """
+    keys = [*FLEET, "policy"]
+    long = results.melt(id_vars=[*keys, "seed"], value_vars=list(columns), var_name="measure")
+    grouped = long.groupby([*keys, "measure"], sort=False)["value"]
+    frame = grouped.agg(["count", "mean", "std"]).reset_index().rename(columns={"count": "seeds"})
+    n = frame["seeds"].to_numpy()
+    half = stats.t.ppf(0.5 + confidence / 2, np.maximum(n - 1, 1)) * frame["std"] / np.sqrt(n)
+    half = half.where(n > 1)
+    frame["low"], frame["high"] = frame["mean"] - half, frame["mean"] + half
+    return frame[[*keys, "seeds", "measure", "mean", "low", "high"]]
