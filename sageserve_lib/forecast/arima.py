@@ -95,6 +95,7 @@ class ArimaFourier(_Transformed):
         self.order = order
         self._b: Array = np.empty(0)
         self._filter: _Filter | None = None
+        self._parameters: Array | None = None
         self.residuals: Array = np.empty(0)
 
     @property
@@ -122,11 +123,12 @@ class ArimaFourier(_Transformed):
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", module=r"statsmodels\..*|pmdarima\..*|sklearn\..*")
                 model = ARIMA(order=self.order, with_intercept=False, suppress_warnings=True)
-                fitted = model.fit(_tamed(rest)).arima_res_
+                # From the parameters of the day before it takes a few steps only.
+                fitted = model.fit(_tamed(rest), start_params=self._parameters).arima_res_
         except Exception as error:  # pmdarima raises whatever its optimizer met
             msg = f"{type(error).__name__}: {error}".splitlines()[0]
             raise FitError(msg) from error
-        self.residuals = np.asarray(fitted.resid)
+        self._parameters, self.residuals = np.asarray(fitted.params), np.asarray(fitted.resid)
         # Past the start, where the filter still knows nothing
         self._filter = _Filter(fitted, _FURTHEST * _spread(self.residuals[min(10, self._n // 2) :]))
 
