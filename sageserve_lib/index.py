@@ -51,6 +51,8 @@ TABLE_NOTES = {
     "demand": "requests and tokens per interval, region, model and tier",
     "backtest": "error of each forecasting method, by rolling origin",
     "forecast": "forecast and actual tokens per second",
+    "peaks": "distribution of the next hour's largest token rate, and what came",
+    "peak_backtest": "error of that, by method",
     "allocation": "the plan: instances per hour, region, model and GPU",
     "moves": "instances started, by way, and given back in each hour of the plan",
     "routing": "where each region's demand is served in each hour of the plan",

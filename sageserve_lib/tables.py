@@ -17,6 +17,14 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "origin", "time", "region", "model", "method",
         "mean_tps", "q05_tps", "q50_tps", "q90_tps", "q95_tps", "actual_tps",
     ),
+    # Beyond the contract: the distribution of the next hour's largest interval, and how wrong it was.
+    "peaks": (
+        "origin", "region", "model", "method",
+        "path_max_tps", "q05_tps", "q50_tps", "q90_tps", "q95_tps", "actual_tps",
+    ),
+    "peak_backtest": (
+        "method", "region", "model", "origins", "mae_tps", "mase", "smape", "coverage_90", "pinball", "bias_pct",
+    ),
     "allocation": (
         "time", "region", "model", "gpu", "instances", "delta",
         "demand_tps", "capacity_tps", "solver", "gap",

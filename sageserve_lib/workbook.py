@@ -4,24 +4,19 @@ Alone, a notebook computes what it needs; within a run it finds what earlier not
 are the same either way.
 """
 
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
-import matplotlib.pyplot as plt
 import pandas as pd
-from IPython.display import Markdown, display
-from matplotlib.figure import Figure
 
 from sageserve_lib import characterize, costs, tables
 from sageserve_lib.allocation import AllocationPlanner, choose_solver, gpu_fleets, planned_demand, theta_table
 from sageserve_lib.catalogue import Scenario, load_scenario
-from sageserve_lib.characterize.findings import Finding
 from sageserve_lib.errors import InputError
 from sageserve_lib.forecast import forecast_week, interval_for
+from sageserve_lib.pages import Pages
 from sageserve_lib.policies import REGISTRY, Policy
 from sageserve_lib.scorecard import scorecard
 from sageserve_lib.simulation import RequestFile, SimulationResult, fleet_models, fleet_regions, horizon_s, simulate
@@ -34,7 +29,7 @@ DEFAULT_POLICIES = ("siloed", "reactive", "lt-i", "lt-u", "lt-ua", "chiron", "st
 _SAMPLE_ROWS = 20_000
 
 
-class Workbook:
+class Workbook(Pages):
     """One trace, one scenario, one run.
 
     Parameters
@@ -83,7 +78,7 @@ class Workbook:
         scenario_changes: Iterable[str] = (),
     ) -> None:
         self.scenario: Scenario = load_scenario(scenario, scenario_changes)
-        self.folder = Path(run_dir) if run_dir else None
+        super().__init__(Path(run_dir) if run_dir else None)
         self.seed = seed
         self.per_request = per_request
         self.policy_names = tuple(policies)
@@ -100,59 +95,6 @@ class Workbook:
         self.regions = fleet_regions(self.trace, self.scenario)
         self.models = fleet_models(self.trace, self.scenario)
         self._results: dict[str, SimulationResult] = {}
-        plt.rcParams["figure.max_open_warning"] = 0
-
-    # What a notebook shows
-
-    def say(self, text: str) -> None:
-        """Show Markdown text."""
-        display(Markdown(text))
-
-    def note(self, text: str) -> None:
-        """Show a sentence and add it to the report's notes."""
-        self.say(f"> **Note.** {text}")
-        if self.folder is not None:
-            notes = self._json("notes.json", [])
-            if text not in (entry["text"] for entry in notes):
-                self._write_json("notes.json", [*notes, {"text": text}])
-
-    def figure(self, figure: Figure, name: str, title: str, see: str) -> None:
-        """Show a figure with the sentence that says what to see, and save it for the report's summary."""
-        figure.set_label(title)
-        self.say(f"**{title}**")
-        alt = f"{title}. {see}"
-        display(figure, metadata={kind: {"alt": alt} for kind in ("image/svg+xml", "image/png")})
-        plt.close(figure)
-        self.say(f"*{see}*")
-        if self.folder is not None:
-            folder = self.folder / "figures"
-            folder.mkdir(parents=True, exist_ok=True)
-            # Without a date, equal runs give equal files.
-            figure.savefig(folder / f"{name}.svg", bbox_inches="tight", metadata={"Date": None})
-            captions = self._json("figures/captions.json", {})
-            captions[name] = {"file": f"{name}.svg", "title": title, "see": see, "alt": alt}
-            self._write_json("figures/captions.json", captions)
-
-    def found(
-        self,
-        finding: Finding,
-        name: str,
-        draw: Callable[..., Figure],
-        *frames: pd.DataFrame | dict | pd.Timestamp,
-        see: str,
-    ) -> None:
-        """Show the figure that ``draw`` makes of ``frames`` under a finding, or what is to be said instead."""
-        if finding.drawn:
-            self.figure(draw(*frames), name, finding.text, see)
-        else:
-            self.tell(finding)
-
-    def tell(self, finding: Finding) -> None:
-        """Show a finding as a sentence, or note why nothing can be found."""
-        if finding.told:
-            self.say(f"**{finding.text}.**")
-        else:
-            self.note(finding.text)
 
     # Tables
 
@@ -168,6 +110,16 @@ class Workbook:
         """The ``backtest`` table."""
         self.forecast()
         return self._table("backtest", lambda: tables.empty("backtest"))
+
+    def peaks(self) -> pd.DataFrame:
+        """The ``peaks`` table: the distribution of the next hour's largest token rate, and what came."""
+        self.forecast()
+        return self._table("peaks", lambda: tables.empty("peaks"))
+
+    def peak_backtest(self) -> pd.DataFrame:
+        """The ``peak_backtest`` table."""
+        self.forecast()
+        return self._table("peak_backtest", lambda: tables.empty("peak_backtest"))
 
     def allocation(self) -> pd.DataFrame:
         """The ``allocation`` table: the plan of every hour, each from the one before."""
@@ -279,7 +231,7 @@ class Workbook:
 
     def planned_demand(self, niw_share: float, quantile: float | None = None) -> dict:
         """ρ by kind of plan, with a buffer for batch work or as a quantile of the hour's maximum."""
-        return planned_demand(self.demand(), self.forecast(), self.hours, self.start, niw_share, quantile)
+        return planned_demand(self.demand(), self.peaks(), self.hours, self.start, niw_share, quantile)
 
     @cached_property
     def planner(self) -> AllocationPlanner:
@@ -329,7 +281,8 @@ class Workbook:
 
     def _forecast(self) -> pd.DataFrame:
         result = forecast_week(self.demand(), self.start, self.start + pd.Timedelta(seconds=self.trace.duration_s))
-        self._keep("backtest", result.backtest)
+        for name in ("backtest", "peaks", "peak_backtest"):
+            self._keep(name, getattr(result, name))
         self._memory["forecast-notes"] = result.notes
         if self.folder is not None:
             self._write_json("forecast-notes.json", result.notes)
@@ -360,41 +313,3 @@ class Workbook:
         self._add_timings(pd.concat([result.timings for result in results], ignore_index=True))
         rows = [{"policy": result.policy, "seed": self.seed, **result.totals} for result in results]
         return costs.policies_table(pd.DataFrame(rows))
-
-    # Where they are kept
-
-    @cached_property
-    def _memory(self) -> dict:
-        return {}
-
-    def _table(self, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-        if name not in self._memory:
-            found = tables.read(name, self.folder / "tables") if self.folder is not None else None
-            if found is None:
-                found = make()
-                self._keep(name, found)
-            self._memory[name] = found
-        return self._memory[name]
-
-    def _keep(self, name: str, frame: pd.DataFrame) -> None:
-        self._memory[name] = frame
-        if self.folder is not None:
-            tables.write(name, frame, self.folder / "tables")
-
-    def _add_timings(self, rows: pd.DataFrame) -> None:
-        rows = rows.reindex(columns=list(tables.COLUMNS["timings"]))
-        rows = rows.astype({name: object for name in ("policy", "region", "model")})
-        rows = rows.fillna(dict.fromkeys(("policy", "region", "model"), ""))
-        before = tables.read("timings", self.folder / "tables") if self.folder is not None else None
-        before = self._memory.get("timings") if before is None else before
-        self._keep("timings", rows if before is None else pd.concat([before, rows], ignore_index=True))
-
-    def _json(self, name: str, default: Any) -> Any:
-        file = self.folder / name if self.folder is not None else None
-        return json.loads(file.read_text(encoding="utf-8")) if file is not None and file.exists() else default
-
-    def _write_json(self, name: str, value: list | dict) -> None:
-        assert self.folder is not None
-        file = self.folder / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")

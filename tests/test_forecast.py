@@ -1,22 +1,20 @@
 """Series, methods, the forecast tables, and what is said when there is too little to forecast from."""
 
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
-from sageserve_lib import paths, tables
+from sageserve_lib import tables
 from sageserve_lib.characterize import interval_seconds
 from sageserve_lib.figures import forecast as figures
 from sageserve_lib.forecast import METHODS, SELECTED, Periods, forecast_week, interactive_tps, interval_for
 from sageserve_lib.forecast.arima import ArimaFourier, LagsFourier, fourier_terms
 from sageserve_lib.forecast.methods import FitError, LastValue, MovingAverage, SeasonalNaive, WeekLevel
+from sageserve_lib.forecast.registry import COMBINATION
 from sageserve_lib.forecast.series import whole_intervals
 from sageserve_lib.forecast.summary import choice_table, error_table, headline
 
-SHARED = paths.ROOT.parent / "shared"
 START = pd.Timestamp("2026-06-01", tz="UTC")
 #: Hourly intervals keep the tests quick; the code knows time only as intervals per day and week.
 HOURLY = Periods(day=24, week=168)
@@ -212,8 +210,11 @@ class TestForecastWeek:
         assert tuple(result.backtest.columns) == tables.COLUMNS["backtest"]
         assert tuple(result.timings.columns) == tables.COLUMNS["timings"]
         assert len(result.forecast) == 48 * 4
-        assert set(result.backtest["method"]) == {*METHODS, SELECTED}
-        assert len(result.backtest) == (len(METHODS) + 1) * 4 * 2
+        assert tuple(result.peaks.columns) == tables.COLUMNS["peaks"]
+        assert tuple(result.peak_backtest.columns) == tables.COLUMNS["peak_backtest"]
+        assert len(result.peaks) == 48 * 4
+        assert set(result.backtest["method"]) == {*METHODS, COMBINATION, SELECTED}
+        assert len(result.backtest) == (len(METHODS) + 2) * 4 * 2
         assert (result.backtest.loc[result.backtest["horizon_h"] == 6, "origins"] == 43).all()
 
     def test_one_forecast_per_origin_time_and_series_and_none_looks_back(self, week):
@@ -256,7 +257,7 @@ class TestForecastWeek:
     def test_methods_can_be_named_and_unknown_ones_are_refused(self, week):
         demand, _ = week
         result = forecast_week(demand, START, after(48, 3600), methods=["last-value"], n_jobs=1)
-        assert set(result.forecast["method"]) == {"last-value"}
+        assert set(result.forecast["method"]) <= {"last-value", COMBINATION}
         with pytest.raises(ValueError, match=r"unknown forecast method prophet; there are: last-value"):
             forecast_week(demand, START, after(48, 3600), methods=["prophet"])
         with pytest.raises(ValueError, match="intervals of 900 s cannot be made of the demand table's 3600 s"):
@@ -273,33 +274,12 @@ class TestForecastWeek:
         assert len(result.forecast) == len(whole.forecast)
         assert any("arima-fourier could not be fitted" in note and "no luck" in note for note in result.notes)
 
-    def test_real_rates_with_outages_and_level_shifts(self):
-        file = SHARED / "traces" / "servegen_rates.csv"
-        if not file.exists():
-            pytest.skip(f"shared data not there: {file}")
-        result = servegen(file)
-        error = result.backtest[result.backtest["horizon_h"] == 1].groupby("method")["mase"].mean()
-        assert error[SELECTED] < error[["seasonal-naive-day", "seasonal-naive-week"]].min()
-        assert error[SELECTED] < 1.1 * error.min()
-        assert not result.forecast[["mean_tps", "q05_tps", "q95_tps"]].isna().any(axis=None)
-
-
-def servegen(file: Path):
-    """The two real models, hourly, with the last two of fourteen days as the trace."""
-    rates = pd.read_csv(file)
-    rates["tps"] = rates["input_tokens_per_s"] + rates["output_tokens_per_s"]
-    series = {
-        (str(model), "cloud"): rows["tps"].to_numpy()[: 14 * 144].reshape(-1, 6).mean(axis=1)
-        for model, rows in rates.groupby("model")
-    }
-    return forecast_week(demand_of(series, 3600, 12 * 24), START, after(48, 3600), n_jobs=1)
-
 
 class TestTooLittleData:
     def test_an_hour_gives_the_last_value_and_says_what_it_does_not_allow(self):
         demand = demand_of({("m", "east"): np.random.default_rng(0).uniform(50, 100, 12)}, 300)
         result = forecast_week(demand, START, after(12, 300))
-        assert set(result.forecast["method"]) <= {"last-value", "moving-average"}
+        assert set(result.forecast["method"]) <= {"last-value", "moving-average", COMBINATION}
         assert len(result.forecast) == 11 * 3
         assert set(result.backtest["horizon_h"]) == {0.25}
         notes = " ".join(result.notes)
@@ -361,7 +341,7 @@ class TestWhatIsShown:
             plt.close(figure)
             assert all(axes.get_xlabel() for axes in figure.axes[-1:])
         errors = error_table(result.backtest)
-        assert list(errors.index) == [*METHODS, SELECTED]
+        assert list(errors.index) == [*METHODS, COMBINATION, SELECTED]
         assert ("mase", 6.0) in errors.columns
         np.testing.assert_allclose(choice_table(result.forecast).sum(axis=1), 100, atol=0.5)
         assert headline(result.backtest).startswith("**One hour ahead**")

@@ -24,7 +24,7 @@ LAYERS = (
     {"allocation"},
     {"costs", "scorecard", "figures", "published"},
     {"sanitize", "html", "index", "progress", "notebooks", "run"},
-    {"workbook", "report", "bench", "sweep"},
+    {"pages", "workbook", "report", "bench", "sweep"},
     {"cli", "cli_fetch"},
 )
 

@@ -36,34 +36,29 @@ def _by_second(frame: pd.DataFrame, start: pd.Timestamp) -> pd.DataFrame:
     return frame.set_axis(pd.Index(seconds, name="time_s"), axis=0)
 
 
-def hourly_maximum_tps(within: pd.DataFrame, quantile: float | None = None) -> pd.DataFrame:
+def hourly_maximum_tps(peaks: pd.DataFrame, quantile: float = 0.5) -> pd.DataFrame:
     """The forecast of each hour's maximum: index origin, columns (region, model).
 
     Parameters
     ----------
-    within : DataFrame
-        Rows of the ``forecast`` table, those of the hour that begins at each origin.
-    quantile : float, optional
-        Share of hours that shall not exceed it; None for the largest mean. The table has quantiles of every interval:
-        each level's largest over the hour is taken, and levels between are interpolated. That is the quantile of the
-        maximum if the hour's intervals rise and fall together, and a little under it if they do not.
+    peaks : DataFrame
+        The ``peaks`` table: quantiles of the maximum of the hour that begins at each origin.
+    quantile : float
+        Share of hours that shall not exceed it; between the table's levels it is interpolated.
     """
-    columns = {float(name[1:3]) / 100: name for name in within.columns if re.fullmatch(r"q\d\d_tps", name)}
-    wanted = ["mean_tps"] if quantile is None else [columns[level] for level in sorted(columns)]
-    largest = within.pivot_table(
-        index="origin", columns=["region", "model"], values=wanted, aggfunc="max", dropna=False
-    )
-    if quantile is None:
-        return largest["mean_tps"]
+    columns = {float(name[1:3]) / 100: name for name in peaks.columns if re.fullmatch(r"q\d\d_tps", name)}
     levels = sorted(columns)
+    wide = peaks.pivot_table(
+        index="origin", columns=["region", "model"], values=[columns[level] for level in levels], dropna=False
+    )
     upper = min(max(int(np.searchsorted(levels, quantile)), 1), len(levels) - 1)
     share = (quantile - levels[upper - 1]) / (levels[upper] - levels[upper - 1])
-    return largest[columns[levels[upper - 1]]] * (1 - share) + largest[columns[levels[upper]]] * share
+    return wide[columns[levels[upper - 1]]] * (1 - share) + wide[columns[levels[upper]]] * share
 
 
 def planned_demand(
     demand: pd.DataFrame,
-    forecast: pd.DataFrame,
+    peaks: pd.DataFrame,
     hours: pd.DatetimeIndex,
     start: pd.Timestamp,
     niw_share: float,
@@ -71,8 +66,9 @@ def planned_demand(
 ) -> dict:
     """ρ by kind of plan: frames with index seconds since ``start`` and columns (region, model).
 
-    ``forecast``: the largest mean forecast made at the hour for the hour, plus the buffer, or the ``quantile`` of its
-    maximum without one: what it leaves above the mean is there for batch work too; NaN where none was made.
+    ``forecast``: the median of the hour's maximum as forecast at the hour (the ``peaks`` table; it is exceeded every
+    other hour), plus the buffer; or the ``quantile`` of that maximum without one: what it leaves above the median is there
+    for batch work too. NaN where none was made.
     ``actual``: the largest interactive TPS that hour, plus the buffer. ``peak``: the largest of ``actual``, at all hours.
     """
     buffer = batch_buffer_tps(demand, hours, niw_share)
@@ -81,12 +77,11 @@ def planned_demand(
     hour_of = hours[(hours.searchsorted(interactive.index, side="right") - 1).clip(0)]
     actual = interactive[interactive.index >= start].groupby(hour_of[interactive.index >= start]).max()
     actual = actual.reindex(hours).fillna(0.0) + buffer
-    if forecast.empty:
+    if peaks.empty:
         made = pd.DataFrame(index=hours, columns=buffer.columns, dtype="float64")
     else:
         step = hours[1] - hours[0] if len(hours) > 1 else pd.Timedelta(hours=1)
-        within = forecast[(forecast["time"] - forecast["origin"]) < step]
-        made = hourly_maximum_tps(within, quantile)
+        made = hourly_maximum_tps(peaks, 0.5 if quantile is None else quantile)
         # The newest forecast there was at the hour, unless it is older than an hour itself.
         tolerance = step - pd.Timedelta(seconds=1)
         made = made.reindex(columns=buffer.columns).reindex(hours, method="ffill", tolerance=tolerance)

@@ -1,5 +1,6 @@
 """Forecasts of token demand from the past alone, and how wrong they are."""
 
+from sageserve_lib.forecast.forecaster import Forecaster
 from sageserve_lib.forecast.registry import METHODS, SELECTED
 from sageserve_lib.forecast.series import Periods, interactive_tps, interval_for
 from sageserve_lib.forecast.week import ForecastResult, forecast_week
@@ -8,6 +9,7 @@ __all__ = [
     "METHODS",
     "SELECTED",
     "ForecastResult",
+    "Forecaster",
     "Periods",
     "forecast_week",
     "interactive_tps",

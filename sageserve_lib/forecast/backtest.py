@@ -4,15 +4,14 @@ An origin is an interval's start. A forecast at origin t may use the intervals b
 for every step ahead at once, and each horizon is read off it.
 """
 
-import time
-from collections.abc import Callable
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 
-from sageserve_lib.forecast.methods import Array, FitError, Forecaster
-
-LEVELS = (0.05, 0.50, 0.90, 0.95)
+from sageserve_lib.forecast.forecaster import Forecaster
+from sageserve_lib.forecast.intervals import LEVELS
+from sageserve_lib.forecast.series import Array
 
 
 @dataclass(frozen=True)
@@ -32,75 +31,41 @@ class Horizon:
         return slice(self.steps - self.block, self.steps)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Rolled:
-    """What one method forecast for one series: ``mean`` has shape (origins, steps), NaN where it could not."""
+    """What a forecaster said at each origin; candidates and leads as in `Outlook`."""
 
-    mean: Array
-    fits: int = 0
-    updates: int = 0
-    fit_wall_s: float = 0.0
-    fit_cpu_s: float = 0.0
-    update_wall_s: float = 0.0
-    update_cpu_s: float = 0.0
-    failure: str = ""
+    mean: Array  # (candidates, origins, leads)
+    quantiles: Array  # (levels, candidates, origins, leads)
+    chosen: np.ndarray  # (origins, leads)
+    few: np.ndarray  # (origins, leads)
 
 
-def roll(y: Array, make: Callable[[], Forecaster], origins: np.ndarray, steps: int) -> Rolled:
-    """Forecast ``steps`` intervals ahead at each origin, each time from ``y[:origin]`` alone.
+def roll(y: Array, forecaster: Forecaster, origins: np.ndarray) -> Rolled:
+    """Forecast at each origin, each time from ``y[:origin]`` alone: the forecaster is never given more.
 
     Parameters
     ----------
     y
         The series, shape (n,), tokens per second.
-    make
-        Makes a fresh forecaster.
+    forecaster
+        Fitted on what comes before the first origin, then updated from origin to origin.
     origins
-        Increasing indices into ``y``; ``len(y)`` is allowed.
-    steps
-        Intervals ahead.
-
-    Notes
-    -----
-    A fit that fails leaves the earlier fit in use, and is tried again when the next one is due.
+        Increasing indices into ``y``, from 1; ``len(y)`` is allowed.
     """
-    rolled = Rolled(mean=np.full((len(origins), steps), np.nan))
-    model: Forecaster | None = None
-    known, tried = 0, None
-    for row, origin in enumerate(origins):
-        candidate = make()
-        if origin < candidate.min_history:
-            continue
-        wall, cpu = time.perf_counter(), time.process_time()
-        every = candidate.refit_every
-        due = tried is None or (every is not None and origin - tried >= every)
-        fitted = False
-        if due:
-            tried = origin
-            try:
-                candidate.fit(y[:origin])
-                model, known, fitted = candidate, origin, True
-            except FitError as error:
-                rolled.failure = str(error)
-        if fitted:
-            rolled.fits += 1
-            rolled.fit_wall_s += time.perf_counter() - wall
-            rolled.fit_cpu_s += time.process_time() - cpu
-            wall, cpu = time.perf_counter(), time.process_time()
-        if model is None:
-            continue
-        if origin > known:
-            model.update(y[known:origin])
-            known = origin
-        rolled.mean[row] = model.predict(steps)
-        rolled.updates += 1
-        rolled.update_wall_s += time.perf_counter() - wall
-        rolled.update_cpu_s += time.process_time() - cpu
-    return rolled
+    outlooks = [forecaster.fit(y[: origins[0]]).outlook]
+    for before, origin in itertools.pairwise(origins):
+        outlooks.append(forecaster.update(y[before:origin]).outlook)
+    return Rolled(
+        mean=np.stack([o.mean for o in outlooks], axis=1),
+        quantiles=np.stack([o.quantiles for o in outlooks], axis=2),
+        chosen=np.stack([o.chosen for o in outlooks]),
+        few=np.stack([o.few for o in outlooks]),
+    )
 
 
 def actuals(y: Array, origins: np.ndarray, steps: int) -> Array:
-    """Return what came: shape (origins, steps), NaN beyond the end of ``y``."""
+    """Return what came: shape (origins, steps), NaN beyond the end of ``y`` and where it is unknown."""
     index = np.asarray(origins)[:, None] + np.arange(steps)
     return np.where(index < len(y), y[np.minimum(index, len(y) - 1)], np.nan)
 
@@ -113,7 +78,8 @@ def naive_scale(y: Array, day: int) -> float:
     lag = day if len(y) > day else 1
     if len(y) <= lag:
         return float("nan")
-    scale = float(np.abs(y[lag:] - y[:-lag]).mean())
+    moves = np.abs(y[lag:] - y[:-lag])
+    scale = float(np.nanmean(moves)) if np.isfinite(moves).any() else 0.0
     return scale if scale > 0 else float("nan")
 
 
@@ -133,24 +99,31 @@ def scores(actual: Array, mean: Array, quantiles: Array, scale: float) -> dict[s
     -------
     dict
         ``mae_tps``; ``mase`` = MAE / scale; ``smape``, the mean of 200·|a - f| / (a + f), percent from 0 to 200, with
-        0/0 as 0; ``coverage_90``, the share of actuals within the 5 % and 95 % quantiles; ``pinball``, the mean
+        0/0 as 0; ``coverage_90`` and ``coverage_95``, the shares of actuals within the 5 % and 95 %, and the 2.5 % and
+        97.5 % quantiles; ``pinball``, the mean
         pinball loss over the levels, tokens/s; ``bias_pct``, 100·Σ(f - a) / Σa (NaN when there was no demand but some
         was forecast).
     """
     seen = ~(np.isnan(actual) | np.isnan(mean))
     a, f, q = actual[seen], mean[seen], quantiles[:, seen]
     if not len(a):
-        return dict.fromkeys(("mae_tps", "mase", "smape", "coverage_90", "pinball", "bias_pct"), float("nan"))
+        names = ("mae_tps", "mase", "smape", "coverage_90", "coverage_95", "pinball", "bias_pct")
+        return dict.fromkeys(names, float("nan"))
     error, total = np.abs(a - f), a + f
     levels = np.array(LEVELS)[:, None]
     over = a - q
-    inside = (a >= q[LEVELS.index(0.05)]) & (a <= q[LEVELS.index(0.95)])
+    inside = {
+        f"coverage_{round(100 * (high - low))}": float(
+            np.mean((a >= q[LEVELS.index(low)]) & (a <= q[LEVELS.index(high)]))
+        )
+        for low, high in ((0.05, 0.95), (0.025, 0.975))
+    }
     bias, demand = float((f - a).sum()), float(a.sum())
     return {
         "mae_tps": float(error.mean()),
         "mase": float(error.mean()) / scale,
         "smape": float(np.mean(200 * np.divide(error, total, out=np.zeros_like(error), where=total > 0))),
-        "coverage_90": float(inside.mean()),
+        **inside,
         "pinball": float(np.maximum(levels * over, (levels - 1) * over).mean()),
         "bias_pct": 100 * bias / demand if demand > 0 else (0.0 if bias == 0 else float("nan")),
     }

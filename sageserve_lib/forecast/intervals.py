@@ -1,89 +1,115 @@
-"""Quantiles of a forecast from the method's own past errors."""
+"""Quantiles of a forecast from the method's own past errors: adaptive conformal prediction.
+
+Errors are differences of square roots, so that a band is wide when demand is high and narrow at night. The quantile at
+level p is the empirical one of the last errors at the same lead, at a level that is moved by what the band itself got
+wrong: after each outcome, p' += rate·(p - 1{y ≤ quantile}) (Gibbs and Candès, Adaptive Conformal Inference Under
+Distribution Shift, 2021). Over time the share of outcomes below the quantile is p whatever the series does.
+"""
+
+from collections.abc import Callable
 
 import numpy as np
 from scipy import stats
 
-from sageserve_lib.forecast.backtest import LEVELS
-from sageserve_lib.forecast.methods import Array
+from sageserve_lib.forecast.series import Array
 
-#: Past errors looked back on (a week of hourly origins), and how few are too few for empirical quantiles.
-WINDOW, FEWEST = 168, 20
+#: The quantiles that are followed; the tables show four of them.
+LEVELS = (0.025, 0.05, 0.50, 0.90, 0.95, 0.975)
+#: Past errors looked back on (four days of hourly origins: what was longer ago is another regime as often as not), and
+#: how few are too few for empirical quantiles.
+WINDOW, FEWEST = 96, 20
+#: The rate for errors known at the next origin: a miss moves a 90 % band's edge by about two percent of outcomes. Errors known
+#: later all say the same thing several times before the band can answer, so it is divided by the root of the delay.
+RATE = 0.02
 #: Degrees of freedom of the Student t band when hardly any error is known; with less it has no finite spread.
 _FEWEST_FREEDOM = 3
 
 
-def past_window(values: Array, delay: int, window: int = WINDOW) -> Array:
-    """For each origin the ``window`` latest rows of ``values`` that are known by then.
+def moved(offsets: Array, actual: Array, quantiles: Array, delay: np.ndarray) -> Array:
+    """Level offsets after outcomes: shape (levels, methods, leads), unchanged where outcome or quantile is NaN.
 
-    ``values`` has shape (origins, block); row j becomes known ``delay`` origins later. Returns shape
-    (origins, block, window), NaN where there is no such row.
+    ``actual`` and ``delay``, the origins until an outcome is known, have shape (leads,), ``quantiles`` that of
+    ``offsets``.
     """
-    padding = np.full((delay + window - 1, values.shape[1]), np.nan)
-    padded = np.concatenate([padding, values])[: len(values) + window - 1]
-    return np.lib.stride_tricks.sliding_window_view(padded, window, axis=0)
+    known = ~(np.isnan(quantiles) | np.isnan(actual))
+    step = RATE / np.sqrt(delay) * (np.array(LEVELS)[:, None, None] - (actual <= quantiles))
+    return np.asarray(np.where(known, offsets + step, offsets))
 
 
-def quantiles(mean: Array, actual: Array, past_rms: Array, delay: int) -> tuple[Array, np.ndarray]:
-    """Quantiles (``LEVELS``) around ``mean``, from errors whose actual was known at each origin.
+def quantiles(
+    mean: Array, errors: Array, offsets: Array, moves: Callable[[], Array], levels: tuple[float, ...] = LEVELS
+) -> tuple[Array, np.ndarray]:
+    """Quantiles around ``mean``.
 
-    Errors are differences of square roots, so that a band is wide when demand is high and narrow at night. With at
-    least 20 known errors the quantiles are empirical, at position (n + 1)·p of the ordered errors. With fewer the band
-    is a Student t around the forecast, with the root mean square of those errors, or of what the series did over
-    the same number of steps where that is more.
+    With at least 20 known errors the quantiles are empirical, at position (n + 1)·p' of the ordered errors. With fewer
+    the band is a Student t around the forecast, with the root mean square of those errors, or of what the series did
+    over the same number of steps where that is more.
 
     Parameters
     ----------
-    mean, actual
-        Shape (origins, block), tokens/s; NaN where unknown.
-    past_rms
-        Shape (origins, block): how far the series moved in as many steps before the origin (root mean square of square
-        roots' differences); NaN when it has no past.
-    delay
-        Origins until a forecast's last actual is known.
+    mean
+        Shape (methods, leads), tokens/s; NaN where there is none.
+    errors
+        Shape (methods, leads, past): differences √actual - √mean, NaN where unknown.
+    offsets
+        Shape (levels, methods, leads) for ``LEVELS``, see `moved`.
+    moves
+        Gives `past_moves`, shape (leads,), if it is needed.
+    levels
+        Quantiles asked for; between ``LEVELS`` the offset is interpolated.
 
     Returns
     -------
     tuple
-        Quantiles of shape (levels, origins, block), never negative, NaN where ``mean`` is; and a boolean array
-        (origins,) telling where errors were too few.
+        Quantiles of shape (levels, methods, leads), in order, never negative, NaN where ``mean`` is; and whether
+        errors were too few, shape (methods, leads).
     """
     root = np.sqrt(mean)
-    ordered = np.sort(past_window(np.sqrt(actual) - root, delay), axis=2)
-    known = np.sum(~np.isnan(ordered), axis=2)
-    squares = np.nansum(np.square(ordered), axis=2)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        rms = np.where(known > 0, np.sqrt(squares / known), 0.0)
-    # Nothing known at all: anything from nothing to four times the forecast.
-    spread = np.where(known > 0, np.fmax(rms, past_rms), past_rms)
-    spread = np.where(np.isnan(spread), root / stats.t.ppf(LEVELS[-1], _FEWEST_FREEDOM), spread)
+    known = np.sum(~np.isnan(errors), axis=2)
     few = known < FEWEST
+    ordered = np.sort(errors, axis=2) if errors.shape[2] else np.full((*mean.shape, 1), np.nan)
+    last = np.maximum(known - 1, 0)
     bands = []
-    for level in LEVELS:
-        position = np.clip((known + 1) * level - 1, 0, np.maximum(known - 1, 0))
+    for level in levels:
+        offset = _between(offsets, level)
+        position = np.clip((known + 1) * np.clip(level + offset, 0.0, 1.0) - 1, 0, last)
         low = np.floor(position).astype(int)
-        high = np.minimum(low + 1, np.maximum(known - 1, 0))
+        high = np.minimum(low + 1, last)
         below = np.take_along_axis(ordered, low[..., None], axis=2)[..., 0]
         above = np.take_along_axis(ordered, high[..., None], axis=2)[..., 0]
-        empirical = below + (position - low) * (above - below)
-        wide = spread * stats.t.ppf(level, np.maximum(known, _FEWEST_FREEDOM))
-        bands.append(np.square(np.maximum(root + np.where(few, wide, empirical), 0.0)))
-    return np.stack(bands), few.any(axis=1) & ~np.isnan(mean).all(axis=1)
+        bands.append(below + (position - low) * (above - below))
+    result = np.stack(bands)
+    if few.any():
+        result = np.where(few, _student(root, errors, moves(), known, levels), result)
+    return np.sort(np.square(np.maximum(root + result, 0.0)), axis=0), few
 
 
-def past_moves(y: Array, origins: np.ndarray, first: int, block: int, window: int) -> Array:
-    """Root mean square of how √y moved over ``first`` … ``first + block - 1`` steps, before each origin.
+def _between(offsets: Array, level: float) -> Array:
+    """Offset for any level, from those of ``LEVELS``."""
+    above = int(np.clip(np.searchsorted(LEVELS, level), 1, len(LEVELS) - 1))
+    left, right = LEVELS[above - 1], LEVELS[above]
+    share = float(np.clip((level - left) / (right - left), 0.0, 1.0))
+    return np.asarray((1 - share) * offsets[above - 1] + share * offsets[above])
 
-    Over the latest ``window`` moves. Shape (origins, block); NaN where fewer than two moves are known.
+
+def _student(root: Array, errors: Array, moves: Array, known: np.ndarray, levels: tuple[float, ...]) -> Array:
+    squares = np.nansum(np.square(errors), axis=2)
+    rms = np.where(known > 0, np.sqrt(squares / np.maximum(known, 1)), 0.0)
+    spread = np.where(known > 0, np.fmax(rms, moves), moves)
+    # Nothing known at all: anything from nothing to four times the forecast.
+    spread = np.where(np.isnan(spread), root / stats.t.ppf(0.95, _FEWEST_FREEDOM), spread)
+    return np.stack([spread * stats.t.ppf(level, np.maximum(known, _FEWEST_FREEDOM)) for level in levels])
+
+
+def past_moves(y: Array, leads: np.ndarray, window: int) -> Array:
+    """Root mean square of how √y moved over each of ``leads`` steps, over the latest ``window`` moves; shape (leads,).
+
+    NaN where fewer than two moves are known.
     """
     root = np.sqrt(y)
-    result = np.full((len(origins), block), np.nan)
-    for column in range(block):
-        lag = first + column
-        if lag >= len(root):
-            continue
-        total = np.concatenate([np.zeros(lag + 1), np.cumsum(np.square(root[lag:] - root[:-lag]))])
-        start = np.maximum(origins - window, lag)
-        count = origins - start
-        mean_square = (total[origins] - total[np.minimum(start, origins)]) / np.maximum(count, 1)
-        result[:, column] = np.where(count >= 2, np.sqrt(np.maximum(mean_square, 0.0)), np.nan)
+    result = np.full(len(leads), np.nan)
+    for column, lead in enumerate(leads):
+        moves = (root[lead:] - root[:-lead])[-window:]
+        if len(moves) >= 2:
+            result[column] = np.sqrt(np.mean(np.square(moves)))
     return result

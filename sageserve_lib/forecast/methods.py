@@ -1,21 +1,21 @@
-"""The forecaster protocol, and the naive methods every other one has to beat."""
+"""The protocol of a method, and the naive methods every other one has to beat."""
 
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sageserve_lib.forecast.series import Periods
+from sageserve_lib.forecast.series import Array, Periods
 
-Array = NDArray[np.float64]
+#: A forecast above this multiple of all that was seen is cut: a model gone astray, not demand.
+CEILING = 3.0
 
 
 class FitError(Exception):
     """A method could not be fitted to a series; the text says why."""
 
 
-class Forecaster(Protocol):
-    """One method on one series: fit on the past, take in new values as they come, predict.
+class Method(Protocol):
+    """Point forecasts of one series: fit on the past, take in new values as they come, predict.
 
     Attributes
     ----------
@@ -25,11 +25,14 @@ class Forecaster(Protocol):
         Intervals needed before the first fit.
     refit_every
         Intervals between fits; in between only ``update`` is called. None: fitted once.
+    filled
+        Whether the method is given the series with outages filled (see `outages`), or as it was observed.
     """
 
     name: str
     min_history: int
     refit_every: int | None
+    filled: bool
 
     def fit(self, y: Array) -> None:
         """Learn from all values so far, shape (n,), tokens per second. Raises FitError."""
@@ -44,10 +47,17 @@ class Forecaster(Protocol):
         ...
 
 
+class Filled:
+    """A method that learns from the series with outages filled."""
+
+    filled = True
+
+
 class _FromHistory:
-    """A method that only looks back: its state is the values so far."""
+    """A method that only looks back: its state is the values so far, as observed."""
 
     refit_every: int | None = None
+    filled = False
 
     def __init__(self) -> None:
         self._y: Array = np.empty(0)
@@ -108,6 +118,7 @@ class WeekLevel(_FromHistory):
     """The same time one week ago, times how the last hours compare with the same hours then."""
 
     name = "week-level"
+    filled = True
 
     def __init__(self, periods: Periods, level_hours: float = 6.0) -> None:
         super().__init__()
@@ -119,6 +130,6 @@ class WeekLevel(_FromHistory):
         """Shape (h,)."""
         now = self._y[-self._window :].sum()
         then = self._y[-self._week - self._window : -self._week].sum()
-        # After an outage a week ago the ratio means nothing; ten is far beyond any weekly growth.
+        # Where nothing came a week ago the ratio means nothing; ten is far beyond any weekly growth.
         ratio = min(now / then, 10.0) if then > 0 else 1.0
         return np.resize(self._y[-self._week :], h) * ratio

@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 
 from sageserve_lib.forecast.backtest import Horizon
+from sageserve_lib.forecast.forecaster import WARM_UP_DAYS
 from sageserve_lib.forecast.series import DAY_S, HOUR_S
 
-#: Origins before the trace's start from whose errors selection and quantiles learn.
-_WARM_UP_DAYS = 4
+#: Days before a short trace whose forecasts are scored too.
+_SCORED_BEFORE_DAYS = 4
 #: Fewer hourly origins than this, and there is one per interval instead.
 _FEWEST_ORIGINS = 12
 #: A horizon is scored when at least this many origins have it whole within the data.
@@ -29,7 +30,8 @@ class Plan:
     first_in_trace: int  # position in ``origins`` of the first one at or after the trace's start
     first_scored: int  # position of the first origin whose errors are reported
     step: int  # intervals between origins
-    horizons: tuple[Horizon, ...]  # the first one is the table's
+    intervals: int  # of the whole grid
+    horizons: tuple[Horizon, ...]
     methods: tuple[str, ...]  # those with enough history to be scored
     notes: tuple[str, ...]
 
@@ -38,9 +40,14 @@ class Plan:
         """Intervals that every forecast covers."""
         return max((h.steps for h in self.horizons), default=0)
 
-    def delay(self, horizon: Horizon) -> int:
-        """Origins until a forecast for this horizon is known to have been right or wrong."""
-        return -(-horizon.steps // self.step)
+    def in_trace(self, where: np.ndarray) -> np.ndarray:
+        """Positions of the origins within the trace at which ``where``, shape (origins,), holds."""
+        return np.flatnonzero(where & (np.arange(len(self.origins)) >= self.first_in_trace))
+
+    @property
+    def table(self) -> Horizon:
+        """The horizon of the forecast table: the next hour, or the longest there is up to it."""
+        return max((h for h in self.horizons if h.steps == h.block), key=lambda h: h.steps, default=self.horizons[0])
 
 
 def duration(intervals: int, interval_s: int) -> str:
@@ -61,7 +68,7 @@ def make_plan(
 ) -> Plan:
     """Lay out the backtest.
 
-    Origins are hourly from ``start``, and go on for four days before it as far as there is history. When the data is
+    Origins are hourly from ``start``, and go back for seven days before it as far as there is history. When the data is
     too short for a dozen hourly origins there is one per interval, and when it is too short for every horizon asked
     for, a quarter of an hour (or a third of the data, if that is less) stands in.
 
@@ -76,7 +83,7 @@ def make_plan(
     min_history
         Intervals each method needs.
     horizons_h
-        Horizons asked for, in hours.
+        Horizons asked for, in hours; those shorter than an interval are left out.
     """
     n = len(times)
     notes: list[str] = []
@@ -85,25 +92,26 @@ def make_plan(
     # With nothing before the trace, the first forecast can be made one step into it.
     history = int(np.sum(times + pd.Timedelta(seconds=interval_s) <= start))
     begin = int(times.searchsorted(start)) if history else step
-    warm_up = min((begin - 1) // step, _WARM_UP_DAYS * DAY_S // (interval_s * step))
+    warm_up = min((begin - 1) // step, WARM_UP_DAYS * DAY_S // (interval_s * step))
     origins = np.arange(begin - warm_up * step, n, step)
     score_warm_up = warm_up > 0 and n - history < _SHORT_TRACE_DAYS * DAY_S // interval_s
 
     # Methods have to be ready when scoring starts, or early enough for half of the data to be scored.
-    ready = n - _WARM_UP_DAYS * DAY_S // interval_s if score_warm_up else history
+    scored_before = _SCORED_BEFORE_DAYS * DAY_S // interval_s
+    ready = n - scored_before if score_warm_up else history
     methods = _usable_methods(n, history, max(ready, n // 2), min_history, interval_s, notes)
     first_in_trace = min(warm_up, len(origins))
-    first_scored = 0 if score_warm_up else first_in_trace
+    first_scored = max(0, first_in_trace - scored_before // step) if score_warm_up else first_in_trace
     needed = max((min_history[m] for m in methods), default=0)
     if score_warm_up:
         notes.append(
             f"The trace has only {duration(n - history, interval_s)}: forecast errors are measured over the "
-            f"{duration(warm_up * step, interval_s)} before it too."
+            f"{duration((first_in_trace - first_scored) * step, interval_s)} before it too."
         )
     first_scored = max(first_scored, int(np.searchsorted(origins, needed)))
 
     horizons, impossible = [], []
-    for hours in sorted(horizons_h):
+    for hours in sorted(h for h in horizons_h if h * HOUR_S >= interval_s):
         steps = max(1, round(hours * HOUR_S / interval_s))
         if np.sum(origins[first_scored:] + steps <= n) >= _FEWEST_SCORED:
             horizons.append(Horizon(hours=hours, steps=steps, block=min(steps, hour)))
@@ -118,7 +126,7 @@ def make_plan(
         steps = max(1, min(_QUARTER_S // interval_s, n // 3))
         horizons = [Horizon(hours=steps * interval_s / HOUR_S, steps=steps, block=steps)]
         notes.append(f"Errors are given {duration(steps, interval_s)} ahead instead.")
-    return Plan(origins, first_in_trace, first_scored, step, tuple(horizons), methods, tuple(notes))
+    return Plan(origins, first_in_trace, first_scored, step, n, tuple(horizons), methods, tuple(notes))
 
 
 def _usable_methods(

@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from sageserve_lib.characterize import interval_seconds
 from sageserve_lib.validation import INTERACTIVE_TIERS
@@ -17,6 +18,7 @@ _FEWEST_INTERVALS = 12
 #: An interval at the edge of a trace is kept when at least this share of it lies inside the trace.
 _WHOLE_SHARE = 0.9
 
+Array = NDArray[np.float64]
 Tokens = Literal["total", "prompt", "output"]
 _TOKEN_COLUMNS: dict[str, list[str]] = {
     "total": ["prompt_tokens", "output_tokens"],
@@ -34,6 +36,11 @@ class Periods:
 
     day: int
     week: int
+
+    @property
+    def hour(self) -> int:
+        """Intervals an hour has, at least one."""
+        return max(1, self.day // 24)
 
     @classmethod
     def of(cls, interval_s: int) -> "Periods":

@@ -1,7 +1,7 @@
 """Forecast and backtest of every (model, region) of a demand table: what the notebooks call."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import joblib
 import numpy as np
@@ -10,37 +10,49 @@ from threadpoolctl import threadpool_limits
 
 from sageserve_lib import tables
 from sageserve_lib.characterize import interval_seconds
-from sageserve_lib.forecast.backtest import LEVELS, Horizon, Rolled, actuals, naive_scale, roll, scores
-from sageserve_lib.forecast.intervals import FEWEST, WINDOW, past_moves, quantiles
-from sageserve_lib.forecast.methods import Array
+from sageserve_lib.forecast.backtest import Horizon, Rolled, actuals, naive_scale, roll, scores
+from sageserve_lib.forecast.forecaster import Effort, Forecaster
+from sageserve_lib.forecast.intervals import FEWEST, LEVELS
 from sageserve_lib.forecast.plan import Plan, make_plan
-from sageserve_lib.forecast.registry import METHODS, SELECTED
-from sageserve_lib.forecast.select import choose
+from sageserve_lib.forecast.registry import METHODS
 from sageserve_lib.forecast.series import (
     DEFAULT_INTERVAL_S,
+    Array,
     Periods,
     Tokens,
     interactive_tps,
     whole_intervals,
 )
+from sageserve_lib.status import StatusLine
 
-_QUANTILE_COLUMNS = [f"q{round(100 * level):02d}_tps" for level in LEVELS]
+HORIZONS_H = (0.25, 1, 24)
+_SHOWN = (0.05, 0.50, 0.90, 0.95)
+_QUANTILE_COLUMNS = [f"q{round(100 * level):02d}_tps" for level in _SHOWN]
 
 
 @dataclass(frozen=True)
 class ForecastResult:
-    """Tables ``forecast``, ``backtest`` and ``timings`` (columns: `tables.COLUMNS`), and sentences for the report."""
+    """What a backtest gives: tables with the columns of `tables.COLUMNS`, and sentences for the report.
+
+    ``forecast`` has the next hour's intervals, ``peaks`` the distribution of the next hour's largest interval;
+    ``backtest`` and ``peak_backtest`` say how wrong both were; ``timings`` have seconds.
+    """
 
     forecast: pd.DataFrame
     backtest: pd.DataFrame
-    notes: list[str]
+    peaks: pd.DataFrame
+    peak_backtest: pd.DataFrame
     timings: pd.DataFrame
+    notes: list[str]
+    coverage_95: pd.Series  # by method and horizon, over all series
 
 
 @dataclass
 class _SeriesResult:
     forecast: pd.DataFrame
+    peaks: pd.DataFrame
     backtest: list[dict[str, object]] = field(default_factory=list)
+    peak_backtest: list[dict[str, object]] = field(default_factory=list)
     timings: list[dict[str, object]] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
     few_errors: int = 0
@@ -51,7 +63,7 @@ def forecast_week(
     start: pd.Timestamp,
     end: pd.Timestamp,
     methods: Sequence[str] | None = None,
-    horizons_h: Sequence[float] = (1, 24),
+    horizons_h: Sequence[float] = HORIZONS_H,
     n_jobs: int = 2,
     tokens: Tokens = "total",
     interval_s: int | None = None,
@@ -59,7 +71,7 @@ def forecast_week(
     """Forecast the interactive token rate of every model and region through a trace, by rolling origin, and score it.
 
     At each origin (hourly; more often in a trace of less than half a day) every method forecasts from what came before
-    it, and per series the one with the lowest error so far gives the row of the forecast table.
+    it, and a `Forecaster` per series chooses by past error which one, or their combination, gives the forecast table.
 
     Parameters
     ----------
@@ -70,7 +82,7 @@ def forecast_week(
     methods
         Names in `registry.METHODS`; all when None.
     horizons_h
-        Hours ahead to score. The shortest possible one is the forecast table's: with 1, the next hour's intervals.
+        Hours ahead to score.
     n_jobs
         Processes, over series. The result does not depend on it.
     tokens
@@ -91,45 +103,83 @@ def forecast_week(
     ValueError
         For a method that is not registered, or an interval that the table cannot give.
     """
-    names = list(METHODS) if methods is None else list(methods)
-    unknown = [name for name in names if name not in METHODS]
-    if unknown:
-        msg = f"unknown forecast method {', '.join(unknown)}; there are: {', '.join(METHODS)}"
-        raise ValueError(msg)
     table_s = round(interval_seconds(demand, interval_s or DEFAULT_INTERVAL_S))
     length = interval_s or table_s
     if length % table_s:
         msg = f"intervals of {length} s cannot be made of the demand table's {table_s} s"
         raise ValueError(msg)
     tps = whole_intervals(interactive_tps(demand, length, tokens), start, end, length)
-    if len(tps) < 2 or tps.shape[1] == 0:
+    return forecast_frame(tps, start, length, methods, horizons_h, n_jobs)
+
+
+def forecast_frame(
+    rates: pd.DataFrame,
+    start: pd.Timestamp,
+    interval_s: int,
+    methods: Sequence[str] | None = None,
+    horizons_h: Sequence[float] = HORIZONS_H,
+    n_jobs: int = 2,
+) -> ForecastResult:
+    """Forecast and score any series: see `forecast_week`.
+
+    Parameters
+    ----------
+    rates
+        One row per interval (index: its start, without gaps) and one column per series, labelled (model, region);
+        NaN where a value is missing. The tables' ``tps`` is then whatever unit the rates have.
+    start
+        What comes before is history.
+    interval_s
+        Seconds between the rows.
+    """
+    names = list(METHODS) if methods is None else list(methods)
+    unknown = [name for name in names if name not in METHODS]
+    if unknown:
+        msg = f"unknown forecast method {', '.join(unknown)}; there are: {', '.join(METHODS)}"
+        raise ValueError(msg)
+    if len(rates) < 2 or rates.shape[1] == 0:
         return _nothing("There are fewer than two whole intervals of demand: nothing can be forecast, no error given.")
-    periods = Periods.of(length)
+    periods = Periods.of(interval_s)
     min_history = {name: METHODS[name](periods).min_history for name in names}
-    plan = make_plan(pd.DatetimeIndex(tps.index), start, length, min_history, horizons_h)
+    plan = make_plan(pd.DatetimeIndex(rates.index), start, interval_s, min_history, horizons_h)
     if not plan.methods:
         return _nothing(*plan.notes, "None of the methods asked for has the history it needs: there is no forecast.")
 
     jobs = [
-        joblib.delayed(_forecast_series)(tps[pair], {"region": pair[1], "model": pair[0]}, periods, plan)
-        for pair in tps.columns
+        joblib.delayed(_forecast_series)(rates[pair], {"region": pair[1], "model": pair[0]}, periods, plan)
+        for pair in rates.columns
     ]
     # Starting worker processes costs seconds: only worth it when models are fitted.
     parallel = n_jobs if any(min_history[name] > periods.day for name in plan.methods) else 1
-    results: list[_SeriesResult] = joblib.Parallel(n_jobs=min(parallel, len(jobs)))(jobs)
+    status, results = StatusLine(), []
+    for result in joblib.Parallel(n_jobs=min(parallel, len(jobs)), return_as="generator")(jobs):
+        results.append(result)
+        status.share("Forecasting", len(results) / len(jobs))
+    status.say(f"Forecast {len(results)} series from {len(plan.origins)} origins each.")
 
-    forecast = pd.concat([r.forecast for r in results], ignore_index=True)
-    forecast = forecast.sort_values(["origin", "time", "model", "region"], ignore_index=True)
+    order = ["origin", "time", "model", "region"]
+    scored = pd.DataFrame([row for r in results for row in r.backtest])
     return ForecastResult(
-        forecast=forecast[list(tables.COLUMNS["forecast"])] if len(forecast) else tables.empty("forecast"),
+        forecast=_sorted("forecast", [r.forecast for r in results], order),
         backtest=_table("backtest", [row for r in results for row in r.backtest]),
-        notes=[*plan.notes, *_series_notes(tps, plan, results)],
+        peaks=_sorted("peaks", [r.peaks for r in results], ["origin", "model", "region"]),
+        peak_backtest=_table("peak_backtest", [row for r in results for row in r.peak_backtest]),
         timings=_table("timings", [row for r in results for row in r.timings]),
+        notes=[*plan.notes, *_series_notes(rates, plan, results)],
+        coverage_95=scored.groupby(["method", "horizon_h"])["coverage_95"].mean() if len(scored) else pd.Series(),
     )
 
 
+def _sorted(name: str, frames: list[pd.DataFrame], by: list[str]) -> pd.DataFrame:
+    frame = pd.concat(frames, ignore_index=True)
+    if frame.empty:
+        return tables.empty(name)
+    return frame.sort_values(by, ignore_index=True)[list(tables.COLUMNS[name])]
+
+
 def _nothing(*notes: str) -> ForecastResult:
-    return ForecastResult(tables.empty("forecast"), tables.empty("backtest"), list(notes), tables.empty("timings"))
+    names = ("forecast", "backtest", "peaks", "peak_backtest", "timings")
+    return ForecastResult(**{name: tables.empty(name) for name in names}, notes=list(notes), coverage_95=pd.Series())
 
 
 def _table(name: str, rows: list[dict[str, object]]) -> pd.DataFrame:
@@ -161,102 +211,109 @@ def _series_notes(tps: pd.DataFrame, plan: Plan, results: list[_SeriesResult]) -
 def _forecast_series(series: pd.Series, place: dict[str, str], periods: Periods, plan: Plan) -> _SeriesResult:
     """All methods on one series; ``place`` is its region and model."""
     y = series.to_numpy(dtype=float)
+    forecaster = Forecaster(
+        periods, {name: METHODS[name] for name in plan.methods}, plan.step, steps=plan.steps, warm_up=0
+    )
     with threadpool_limits(1):  # the same sums in the same order wherever it runs
-        rolled = {
-            name: roll(y, lambda make=METHODS[name]: make(periods), plan.origins, plan.steps)  # type: ignore[misc]
-            for name in plan.methods
-        }
-    result = _SeriesResult(forecast=pd.DataFrame())
-    result.failures = {name: r.failure for name, r in rolled.items() if r.failure}
-    for name, r in rolled.items():
-        result.timings += _timing_rows(name, place, r)
+        rolled = roll(y, forecaster, plan.origins)
+    result = _SeriesResult(forecast=pd.DataFrame(), peaks=pd.DataFrame(), failures=forecaster.failures)
+    for name, effort in forecaster.effort.items():
+        result.timings += _timing_rows(name, place, effort)
     scale = naive_scale(y[: plan.origins[min(plan.first_scored, len(plan.origins) - 1)]], periods.day)
     came = actuals(y, plan.origins, plan.steps)
-    means = np.stack([r.mean for r in rolled.values()])
-    for number, horizon in enumerate(plan.horizons):
-        actual, mean = came[:, horizon.window], means[:, :, horizon.window]
-        bands, few, chosen = _bands_and_choice(y, mean, actual, horizon, plan)
-        picked = np.maximum(chosen, 0), np.arange(len(plan.origins))
-        mean_of = dict(zip(plan.methods, mean, strict=True)) | {SELECTED: mean[picked]}
-        band_of = dict(zip(plan.methods, bands, strict=True))
-        band_of[SELECTED] = np.moveaxis(bands[picked[0], :, picked[1]], 1, 0)
-        result.backtest += _score_rows(mean_of, band_of, actual, horizon, plan, place, scale)
-        if number == 0:
-            result.forecast = _forecast_rows(
-                mean_of[SELECTED], band_of[SELECTED], actual, chosen, horizon, plan, pd.DatetimeIndex(series.index)
-            ).assign(**place)
-            result.few_errors = int(few[picked][plan.first_in_trace :].sum())
+    times = pd.DatetimeIndex(series.index)
+    for horizon in plan.horizons:
+        for row in _score_rows(rolled, forecaster.names, came, horizon, plan, scale):
+            result.backtest.append({**row, **place, "horizon_h": float(horizon.hours)})
+    result.forecast = _forecast_rows(rolled, forecaster.names, came, plan, times).assign(**place)
+    result.few_errors = int(rolled.few[plan.first_in_trace :, plan.table.window].any(axis=1).sum())
+
+    width = min(periods.hour, plan.steps)
+    peak = came[:, :width].max(axis=1, keepdims=True)
+    last = Horizon(hours=1.0, steps=plan.steps + 1, block=1)
+    # As a number, the maximum expected is its median: the largest of the mean forecasts is nearly always too low.
+    middle = replace(rolled, mean=rolled.quantiles[LEVELS.index(0.5)])
+    came = np.concatenate([came, peak], axis=1)
+    for row in _score_rows(middle, forecaster.names, came, last, plan, scale):
+        result.peak_backtest.append({**row, **place})
+    result.peaks = _peak_rows(rolled, forecaster.names, peak[:, 0], plan, times).assign(**place)
     return result
 
 
-def _bands_and_choice(
-    y: Array, mean: Array, actual: Array, horizon: Horizon, plan: Plan
-) -> tuple[Array, np.ndarray, np.ndarray]:
-    """Quantiles (methods, levels, origins, block), whether errors were few (methods, origins), choice (origins,)."""
-    delay = plan.delay(horizon)
-    moves = past_moves(y, plan.origins, horizon.window.start + 1, horizon.block, WINDOW * plan.step)
-    bands, few = zip(*(quantiles(m, actual, moves, delay) for m in mean), strict=True)
-    errors = np.abs(mean - actual).mean(axis=2)
-    chosen = choose(errors, np.asarray(~np.isnan(mean).any(axis=2)), delay)
-    return np.stack(bands), np.stack(few), chosen
-
-
 def _score_rows(
-    mean_of: dict[str, Array],
-    band_of: dict[str, Array],
-    actual: Array,
-    horizon: Horizon,
-    plan: Plan,
-    place: dict[str, str],
-    scale: float,
+    rolled: Rolled, names: Sequence[str], came: Array, horizon: Horizon, plan: Plan, scale: float
 ) -> list[dict[str, object]]:
-    """Backtest rows of one series and horizon, all methods over the same origins."""
-    scored = (np.arange(len(plan.origins)) >= plan.first_scored) & ~np.isnan(actual).any(axis=1)
-    works = {name: scored & ~np.isnan(mean).any(axis=1) for name, mean in mean_of.items()}
+    """Backtest rows of one series and horizon, all candidates over the same origins."""
+    window = horizon.window
+    actual, mean, bands = came[:, window], rolled.mean[:, :, window], rolled.quantiles[:, :, :, window]
+    scored = (np.arange(len(plan.origins)) >= plan.first_scored) & ~np.isnan(actual).all(axis=1)
+    scored &= plan.origins + horizon.steps <= plan.intervals
+    works = {name: scored & ~np.isnan(m).any(axis=1) for name, m in zip(names, mean, strict=True)}
     # A method that failed at most origins would take them from all the others: it goes instead.
     kept = [name for name, rows in works.items() if 2 * rows.sum() > scored.sum()]
     shared = np.logical_and.reduce([works[name] for name in kept]) if kept else scored
     if not shared.any():
         return []
-    rows: list[dict[str, object]] = []
-    for name in kept:
-        error = scores(actual[shared], mean_of[name][shared], band_of[name][:, shared], scale)
-        rows.append({"method": name, **place, "horizon_h": float(horizon.hours), "origins": int(shared.sum()), **error})
-    return rows
+    return [
+        {
+            "method": name,
+            "origins": int(shared.sum()),
+            **scores(actual[shared], mean[k][shared], bands[:, k][:, shared], scale),
+        }
+        for k, name in enumerate(names)
+        if name in kept
+    ]
+
+
+def _shown(rolled: Rolled, rows: np.ndarray, window: slice) -> dict[str, object]:
+    """Quantile columns of the selection."""
+    return {
+        column: rolled.quantiles[LEVELS.index(level), -1][rows, window].ravel()
+        for column, level in zip(_QUANTILE_COLUMNS, _SHOWN, strict=True)
+    }
 
 
 def _forecast_rows(
-    mean: Array,
-    bands: Array,
-    actual: Array,
-    chosen: np.ndarray,
-    horizon: Horizon,
-    plan: Plan,
-    times: pd.DatetimeIndex,
+    rolled: Rolled, names: Sequence[str], came: Array, plan: Plan, times: pd.DatetimeIndex
 ) -> pd.DataFrame:
     """Rows of the forecast table for one series: the origins within the trace that have a forecast."""
-    rows = np.flatnonzero((np.arange(len(chosen)) >= plan.first_in_trace) & (chosen >= 0))
+    window = plan.table.window
+    rows = plan.in_trace(rolled.chosen[:, window.start] >= 0)
     interval = times[1] - times[0]
-    ahead = np.arange(horizon.window.start, horizon.window.stop)
+    ahead = np.arange(window.start, window.stop)
     origin = times[0] + pd.TimedeltaIndex(plan.origins[rows] * interval.to_timedelta64())
     lead = pd.TimedeltaIndex(np.tile(ahead, len(rows)) * interval.to_timedelta64())
-    names = np.array(plan.methods)
-    columns: dict[str, object] = {
-        "origin": origin.repeat(len(ahead)),
-        "time": origin.repeat(len(ahead)) + lead,
-        "method": names[chosen[rows]].repeat(len(ahead)),
-        "mean_tps": mean[rows].ravel(),
-        "actual_tps": actual[rows].ravel(),
-    }
-    columns |= {name: band[rows].ravel() for name, band in zip(_QUANTILE_COLUMNS, bands, strict=True)}
-    return pd.DataFrame(columns)
+    return pd.DataFrame(
+        {
+            "origin": origin.repeat(len(ahead)),
+            "time": origin.repeat(len(ahead)) + lead,
+            "method": np.array(names)[rolled.chosen[rows, window.start]].repeat(len(ahead)),
+            "mean_tps": rolled.mean[-1][rows, window].ravel(),
+            "actual_tps": came[rows, window].ravel(),
+            **_shown(rolled, rows, window),
+        }
+    )
 
 
-def _timing_rows(method: str, place: dict[str, str], rolled: Rolled) -> list[dict[str, object]]:
+def _peak_rows(rolled: Rolled, names: Sequence[str], peak: Array, plan: Plan, times: pd.DatetimeIndex) -> pd.DataFrame:
+    """Rows of the peaks table for one series, at the same origins."""
+    rows = plan.in_trace(rolled.chosen[:, -1] >= 0)
+    return pd.DataFrame(
+        {
+            "origin": times[0] + pd.TimedeltaIndex(plan.origins[rows] * (times[1] - times[0]).to_timedelta64()),
+            "method": np.array(names)[rolled.chosen[rows, -1]],
+            "path_max_tps": rolled.mean[-1][rows, -1],
+            "actual_tps": peak[rows],
+            **_shown(rolled, rows, slice(-1, None)),
+        }
+    )
+
+
+def _timing_rows(method: str, place: dict[str, str], effort: Effort) -> list[dict[str, object]]:
     """Mean seconds of a fit, and of an update with its forecast."""
     steps = {
-        "fit": (rolled.fits, rolled.fit_wall_s, rolled.fit_cpu_s),
-        "update": (rolled.updates, rolled.update_wall_s, rolled.update_cpu_s),
+        "fit": (effort.fits, effort.fit_wall_s, effort.fit_cpu_s),
+        "update": (effort.updates, effort.update_wall_s, effort.update_cpu_s),
     }
     return [
         {"step": step, "policy": method, **place, "wall_s": wall / calls, "cpu_s": cpu / calls}
