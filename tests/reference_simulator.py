@@ -156,6 +156,7 @@ class ReferenceSimulator:
                 vm.state = "spot"
 
     def end_iteration(self, vm, now):
+        prefilled = bool(vm.admitted or vm.partial)
         for request in vm.batch:
             request.produced += 1
         for request in vm.partial:
@@ -168,6 +169,8 @@ class ReferenceSimulator:
         for request in done:
             request.finish_s = now
             self.observe(vm.pool, request, request.output)
+        if prefilled or done:
+            self.take(vm, now)
         self.start_iteration(vm, now)
         if self.niw_queued and vm.state == "serving":
             for _ in done:
@@ -244,13 +247,30 @@ class ReferenceSimulator:
     def feed(self, pool, now):
         u, limits = self.utilization(pool), self.scenario.niw_queue
         tiers = self.groups[pool.group]
-        if "NIW" not in tiers:
+        if "NIW" not in tiers or pool.rule.batch_instances >= 0:
             return
         one, two = (1.0, 1.0) if tiers == ("NIW",) else (limits.feed_one_below, limits.feed_two_below)
         n = 2 if u < two else 1 if u < one else 0
         while n > 0 and self.niw[pool.model] and pool.members:
             self.assign(pool, self.niw[pool.model].pop(0), now)
             n -= 1
+
+    def take(self, vm, now):
+        """Where a rule names how many instances take batch requests, one with nothing waiting takes the next."""
+        if not self.niw_queued or vm.state != "serving" or not self.niw[vm.model] or vm.queue:
+            return
+        busy = [v for v in vm.pool.members if any(r.tier == "NIW" for r in v.queue + v.admitted + v.partial + v.batch)]
+        if len(busy) > vm.pool.rule.batch_instances or (len(busy) == vm.pool.rule.batch_instances and vm not in busy):
+            return
+        head = self.niw[vm.model][0]
+        requests = len(vm.batch)
+        need = head.prompt + (head.output if vm.reserve_whole else 1)
+        if requests >= self.scenario.batching.max_requests or vm.kv + need > self.performance[vm.model].kv_capacity:
+            return
+        request = self.niw[vm.model].pop(0)
+        self.observe(vm.pool, request, request.prompt)
+        request.enqueued = next(self.order)
+        vm.queue.append(request)
 
     def arrive(self, request, now):
         perf = self.performance[request.model]
@@ -286,6 +306,11 @@ class ReferenceSimulator:
                     self.assign(pool, request, now)
             for pool in self.pools:
                 self.feed(pool, now)
+                for vm in pool.members:
+                    if vm.iteration_ends_s == math.inf:
+                        self.take(vm, now)
+                        if vm.queue:
+                            self.start_iteration(vm, now)
 
     def apply(self, pool, now):
         rule, u = pool.rule, self.utilization(pool)

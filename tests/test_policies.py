@@ -13,7 +13,7 @@ from sageserve_lib.simulation import simulate
 
 def view(**changes) -> View:
     nothing = {"serving": 0, "acquiring": 0, "utilization": 0.0, "observed_tps": 0.0, "interactive_tps": 0.0}
-    nothing |= {"pending_tokens": 0, "interactive_instances": 0, "theta_tps": 1000.0}
+    nothing |= {"pending_tokens": 0, "interactive_instances": 0, "theta_tps": 1000.0, "reclaimable": 0}
     return View(**(nothing | {"batch_groups": (), "batch_output_tokens": 0.0} | changes))
 
 
@@ -144,9 +144,9 @@ def test_policies_see_waiting_batch_requests_in_groups_by_the_hour() -> None:
     policy, _ = watch(trace_of(arrival_s, tokens, 5, tier="NIW"), scenario)
     last = policy.seen[-1]
     [groups] = {tuple(v.batch_groups) for v in last.endpoints.values()}
-    assert groups == (BatchGroup(36_010.0, 3, 700), BatchGroup(39_611.0, 2, 2400))
+    assert groups == (BatchGroup(36_000.0, 2, 300), BatchGroup(39_600.0, 3, 2800))
     at_30_s = next(o for o in policy.seen if o.time_s == 30.0)
-    assert next(iter(at_30_s.endpoints.values())).batch_groups == (BatchGroup(36_010.0, 2, 300),)
+    assert next(iter(at_30_s.endpoints.values())).batch_groups == (BatchGroup(36_000.0, 2, 300),)
 
 
 @pytest.mark.parametrize("seed", range(5))

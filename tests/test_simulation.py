@@ -118,7 +118,7 @@ def random_trace(rng: np.random.Generator, n: int, rate_per_s: float, regions: l
     return FrameTrace(data, rows=int(rng.integers(1, n + 1)))
 
 
-def rule_of(rng: np.random.Generator) -> Rule:
+def rule_of(rng: np.random.Generator, batch_instances: int = -1) -> Rule:
     low = float(rng.uniform(0, 0.4))
     return Rule(
         floor=int(rng.integers(0, 3)),
@@ -134,6 +134,7 @@ def rule_of(rng: np.random.Generator) -> Rule:
         override_in_tps=float(rng.uniform(0, 1000)),
         override_floor=1,
         override_cap=6,
+        batch_instances=batch_instances,
     )
 
 
@@ -162,7 +163,8 @@ def test_engine_agrees_with_the_plain_simulator(seed: int) -> None:
     trace = random_trace(rng, int(rng.integers(20, 160)), float(rng.choice([0.5, 2.0, 8.0])), regions)
     kind = REGISTRY[("siloed", "reactive", "chiron")[seed % 3]]
     groups = dict(kind.tier_groups)
-    rules = {(r, m, g): rule_of(rng) for r in regions for m in MODELS for g in groups}
+    takes = {g: -1 if seed % 2 or "NIW" not in tiers else seed // 2 % 4 for g, tiers in groups.items()}
+    rules = {(r, m, g): rule_of(rng, takes[g]) for r in regions for m in MODELS for g in groups}
 
     class Ruled(Policy):
         name = "ruled"

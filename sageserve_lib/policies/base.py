@@ -26,9 +26,9 @@ class Endpoint(NamedTuple):
 
 
 class BatchGroup(NamedTuple):
-    """Batch requests of a model that wait in the global queue and came within an hour of each other.
+    """Batch requests of a model that wait in the global queue and came in the same hour since the trace's start.
 
-    ``due_s`` is when the first of them must have started: its deadline, or when the queue would promote it.
+    ``due_s`` is when one that came as that hour began must have started: its deadline, or when the queue would promote it.
     """
 
     due_s: float
@@ -41,7 +41,8 @@ class View(NamedTuple):
 
     ``interactive_instances`` are the serving ones with an interactive request in progress. ``theta_tps`` is what an
     instance sustains within SLA (infinite if unknown). ``batch_groups`` wait for any region of the model, the oldest
-    first; ``batch_output_tokens`` is the mean output of its batch requests completed so far.
+    first; ``batch_output_tokens`` is the mean output of its batch requests completed so far. ``reclaimable`` VMs of the
+    region are lent out and still hold the model.
     ``planned_instances`` and ``forecast_tps`` are None for a policy that has no plan, or when there is none yet.
     """
 
@@ -54,6 +55,7 @@ class View(NamedTuple):
     interactive_instances: int
     theta_tps: float
     batch_output_tokens: float
+    reclaimable: int
     batch_groups: tuple[BatchGroup, ...]
     planned_instances: int | None = None
     forecast_tps: float | None = None
@@ -81,6 +83,11 @@ class Rule:
     taking one of the model's own spot instances, ``swap_cooldown_s`` of taking another, or ``cooldown_after_in_s`` of
     giving one back. Between ``override_from_s`` and ``override_until_s`` observed interactive TPS at or past
     ``override_out_tps`` / ``override_in_tps`` does the same up to ``override_cap`` and down to ``override_floor``.
+
+    With ``batch_instances`` at 0 or more, that many instances take batch requests from the global queue, as many as they
+    can hold: one when they are idle, and whenever a prefill is done or a request finishes and nothing waits there.
+    Join-the-shortest-queue then keeps interactive requests off them. Below 0 all instances are fed while the pool's
+    utilization is below the scenario's ``niw_queue`` thresholds.
     """
 
     floor: int = 0
@@ -96,6 +103,7 @@ class Rule:
     override_in_tps: float = -math.inf
     override_floor: int = 0
     override_cap: int = 1_000_000
+    batch_instances: int = -1
 
 
 @dataclass(frozen=True)

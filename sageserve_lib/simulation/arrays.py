@@ -131,6 +131,12 @@ def window_tokens(s):
 
 
 @njit(cache=True)
+def niw_waiting(s):
+    """(M, n_hours, 2)."""
+    return carray(_pointer(s.niw_waiting), (s.n_models, s.n_hours, 2), types.int64)
+
+
+@njit(cache=True)
 def rules(s):
     """(P,)."""
     return carray(_pointer(s.rules), (s.n_pools,), RULE)

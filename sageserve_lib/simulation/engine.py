@@ -6,19 +6,21 @@ the control tick: an arrival at a boundary joins the iteration that starts there
 
 import math
 
-import numpy as np
 from numba import njit
 
 from sageserve_lib.simulation.arrays import (
     arrivals,
+    endpoints,
     feed_below,
     groups,
     instances,
     members,
     models,
     next_event_s,
+    niw_waiting,
     pending_tokens,
     pools,
+    queues,
     records,
     requests,
     rules,
@@ -30,13 +32,14 @@ from sageserve_lib.simulation.fleet import (
     assign,
     book,
     donate,
+    hand_over,
     release,
     route,
     serve,
     set_count,
     utilization,
 )
-from sageserve_lib.simulation.instance import end_iteration, prefill_s, start_iteration
+from sageserve_lib.simulation.instance import end_iteration, fits, prefill_s, start_iteration
 from sageserve_lib.simulation.state import (
     ACQUIRING,
     DRAINING,
@@ -50,6 +53,7 @@ from sageserve_lib.simulation.state import (
     NIW,
     REACHED,
     RECLAIM,
+    SERVING,
 )
 
 #: Log rows one event can write: a tick may change every pool a few times.
@@ -60,8 +64,12 @@ _LOG_MARGIN_PER_POOL = 4
 def niw_pop(s, m):
     """Take the oldest request from a model's global queue."""
     slot = models(s)[m].niw_head
-    models(s)[m].niw_head = requests(s)[slot].next
-    requests(s)[slot].next = -1
+    request = requests(s)[slot]
+    models(s)[m].niw_head = request.next
+    request.next = -1
+    waiting = niw_waiting(s)[m, int(request.arrival_s / 3600.0)]
+    waiting[0] -= 1
+    waiting[1] -= request.prompt_tokens
     return slot
 
 
@@ -69,13 +77,27 @@ def niw_pop(s, m):
 def niw_feed(s, p, time_s):
     """Feed a pool batch requests as its utilization allows: one below the first threshold, two below the second."""
     m = (p // s.n_groups) % s.n_models
-    if models(s)[m].niw_head < 0 or pools(s)[p].n_members == 0:
+    if models(s)[m].niw_head < 0 or pools(s)[p].n_members == 0 or rules(s)[p].batch_instances >= 0:
         return
     u, below = utilization(s, p), feed_below(s)[p % s.n_groups]
     n = 2 if u < below[1] else (1 if u < below[0] else 0)
     while n > 0 and models(s)[m].niw_head >= 0:
         assign(s, p, niw_pop(s, m), time_s)
         n -= 1
+
+
+@njit(cache=True)
+def niw_take(s, i, time_s):
+    """Give an instance with nothing waiting one batch request, if its pool's rule has it take some and there is room."""
+    instance = instances(s)[i]
+    p, m = instance.pool, instance.model
+    head, n_batch, most = models(s)[m].niw_head, pools(s)[p].n_batch, rules(s)[p].batch_instances
+    if head < 0 or n_batch > most or (n_batch == most and instance.niw == 0) or not fits(s, i, head):
+        return
+    for tier in range(N_TIERS):
+        if queues(s)[i, tier].head >= 0:
+            return
+    hand_over(s, i, niw_pop(s, m), time_s)
 
 
 @njit(cache=True)
@@ -142,6 +164,10 @@ def tick(s, time_s):
         niw_promote(s, time_s)
         for p in range(n_pools):
             niw_feed(s, p, time_s)
+            if rules(s)[p].batch_instances > 0:
+                for k in range(pools(s)[p].n_members):
+                    if instances(s)[members(s)[p, k]].activity == IDLE:
+                        niw_take(s, members(s)[p, k], time_s)
 
 
 @njit(cache=True)
@@ -193,6 +219,9 @@ def arrive(s, at, time_s):
     else:
         requests(s)[models(s)[model].niw_tail].next = slot
     models(s)[model].niw_tail = slot
+    waiting = niw_waiting(s)[model, int(arrival.arrival_s / 3600.0)]
+    waiting[0] += 1
+    waiting[1] += prompt_tokens
 
 
 @njit(cache=True)
@@ -203,6 +232,8 @@ def instance_event(s, i, time_s):
         serve(s, i, time_s)
         return
     finished = end_iteration(s, i, time_s)
+    if instance.state == SERVING and s.niw_queued and rules(s)[instance.pool].batch_instances > 0:
+        niw_take(s, i, time_s)
     start_iteration(s, i, time_s)
     if instance.state == DRAINING:
         if instance.activity == IDLE:
@@ -269,29 +300,6 @@ def close_books(record):
 
 
 @njit(cache=True)
-def niw_groups(record, m, promised_s, width_s):
-    """(groups, 3) f8 of a model's waiting batch requests by the time they are promised for.
-
-    Columns: that time for the first one, requests, prompt tokens. Requests that came within ``width_s`` go together.
-    """
-    s = record[0]
-    found = np.empty((8, 3))
-    n, until_s, slot = 0, -math.inf, models(s)[m].niw_head
-    while slot >= 0:
-        request = requests(s)[slot]
-        if request.arrival_s >= until_s:
-            if n == len(found):
-                found = np.concatenate((found, np.empty((n, 3))))
-            found[n] = request.arrival_s + promised_s, 0.0, 0.0
-            until_s = request.arrival_s + width_s
-            n += 1
-        found[n - 1, 1] += 1
-        found[n - 1, 2] += request.prompt_tokens
-        slot = request.next
-    return found[:n]
-
-
-@njit(cache=True)
 def look(record, views):
     """Fill ``views``, (P,) VIEW, with what policies see of every pool now."""
     s = record[0]
@@ -308,6 +316,7 @@ def look(record, views):
         view.interactive_instances = pool.n_interactive
         view.theta_tps = model.theta_tps
         view.batch_output_tokens = model.niw_output_tokens / max(model.niw_completed, 1)
+        view.reclaimable = endpoints(s)[p // s.n_groups].spot
 
 
 @njit(cache=True)

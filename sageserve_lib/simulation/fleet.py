@@ -168,6 +168,8 @@ def release(s, p, time_s):
     pools(s)[p].kv_tokens -= instance.kv_tokens
     if instance.interactive > 0:
         pools(s)[p].n_interactive -= 1
+    if instance.niw > 0:
+        pools(s)[p].n_batch -= 1
     book(s, i, time_s)
     instance.state = DRAINING
     pools(s)[p].scale_ins += 1
@@ -245,6 +247,16 @@ def route(s, preference, model, tier):
 
 
 @njit(cache=True)
+def hand_over(s, i, slot, time_s):
+    """An instance takes a request."""
+    p, request = instances(s)[i].pool, requests(s)[slot]
+    observe(s, p, request.tier, request.prompt_tokens)
+    if s.record:
+        records(s)[request.index - s.first_recorded].pool = p
+    enqueue(s, i, slot, time_s)
+
+
+@njit(cache=True)
 def assign(s, p, slot, time_s):
     """Join the shortest queue: the pool's instance with the fewest pending tokens takes the request."""
     best = members(s)[p, 0]
@@ -253,7 +265,4 @@ def assign(s, p, slot, time_s):
         i = members(s)[p, k]
         if pending_tokens(s)[i] < least:
             best, least = i, pending_tokens(s)[i]
-    observe(s, p, requests(s)[slot].tier, requests(s)[slot].prompt_tokens)
-    if s.record:
-        records(s)[requests(s)[slot].index - s.first_recorded].pool = p
-    enqueue(s, best, slot, time_s)
+    hand_over(s, best, slot, time_s)

@@ -154,6 +154,10 @@ def enqueue(s, i, slot, time_s):
         instance.interactive += 1
         if instance.interactive == 1:
             pools(s)[instance.pool].n_interactive += 1
+    else:
+        instance.niw += 1
+        if instance.niw == 1:
+            pools(s)[instance.pool].n_batch += 1
     if instance.activity == IDLE:
         start_iteration(s, i, time_s)
     elif instance.activity == DECODING and (
@@ -326,6 +330,10 @@ def end_iteration(s, i, time_s):
             instance.interactive -= 1
             if instance.interactive == 0 and instance.state == SERVING:
                 pools(s)[instance.pool].n_interactive -= 1
+        else:
+            instance.niw -= 1
+            if instance.niw == 0 and instance.state == SERVING:
+                pools(s)[instance.pool].n_batch -= 1
         observe(s, instance.pool, requests(s)[slot].tier, requests(s)[slot].output_tokens)
         complete(s, slot, time_s)
         finished += 1

@@ -115,6 +115,7 @@ def initial_state(
     n_regions, n_models, n_groups = len(regions), len(times), len(policy.tier_groups)
     n_vms, n_pools, n_ticks = scenario.vms_per_region * n_regions, len(endpoints), int(settings["window_ticks"])
     n_latency_groups = n_regions * n_models * st.N_TIERS
+    n_hours = int(settings["horizon_s"] // 3600) + 1
     instances = np.zeros(n_vms, dtype=st.INSTANCE)
     instances["region"] = np.repeat(np.arange(n_regions), scenario.vms_per_region)
     instances["admitted"] = instances["partial"] = instances["pool"] = instances["model"] = -1
@@ -167,6 +168,7 @@ def initial_state(
         pools=pools,
         members=members,
         window_tokens=np.zeros((n_pools, n_ticks, 2)),
+        niw_waiting=np.zeros((n_models, n_hours, 2), dtype=np.int64),
         rules=np.array([rule_row(Rule())] * n_pools, dtype=st.RULE),
         held_s=np.zeros((n_pools, st.N_HELD)),
         endpoints=counts,
@@ -184,6 +186,7 @@ def initial_state(
         "n_vms": n_vms,
         "n_leaves": len(next_event_s),
         "n_slots": _INITIAL_SLOTS,
+        "n_hours": n_hours,
         "n_knots": state.prefill_knots.shape[1],
         "log_size": len(log),
         "log_rows": len(counts),

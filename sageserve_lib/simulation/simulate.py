@@ -21,8 +21,6 @@ from sageserve_lib.validation import TIERS
 
 #: Accounting ends at a whole quarter of an hour, as the demand table does.
 HORIZON_STEP_S = 900.0
-#: Waiting batch requests that came within this time are shown to policies as one group.
-BATCH_GROUP_S = 3600.0
 _AFTER_STEP_S = 600.0
 
 
@@ -201,10 +199,13 @@ class Simulation:
 
     def _batch_groups(self, m: int) -> tuple[BatchGroup, ...]:
         """A model's waiting batch requests by the hour of their arrival."""
-        scenario = self.scenario
+        scenario, waiting = self.scenario, self.state.niw_waiting[m]
         promised_s = min(scenario.niw_queue.promote_after_s, scenario.sla.niw_e2e_s)
-        rows = engine.niw_groups(self._record, m, promised_s, BATCH_GROUP_S)
-        return tuple(BatchGroup(due_s, int(requests), int(tokens)) for due_s, requests, tokens in rows.tolist())
+        hours = np.flatnonzero(waiting[:, 0])
+        return tuple(
+            BatchGroup(3600.0 * hour + promised_s, *counts)
+            for hour, counts in zip(hours.tolist(), waiting[hours].tolist(), strict=True)
+        )
 
     def _plan(self, now_s: float) -> tuple[Mapping[tuple[str, str], int], Mapping[tuple[str, str], float]]:
         kind = self.policy.plan
@@ -228,6 +229,9 @@ class Simulation:
         if unknown := (actions.rules.keys() | actions.counts.keys()) - self._pool_of.keys():
             raise InputError(f"Policy {self.policy.name!r} names {min(unknown)}, which the fleet does not have.")
         for endpoint, rule in actions.rules.items():
+            if rule.batch_instances > 0 and "NIW" not in self.policy.tier_groups[endpoint.group]:
+                msg = f"Policy {self.policy.name!r} has {endpoint} take batch requests, but that pool serves none."
+                raise InputError(msg)
             self.state.rules[self._pool_of[endpoint]] = setup.rule_row(rule)
         changes, held = [], self._held()
         for endpoint, wanted in actions.counts.items():

@@ -77,6 +77,7 @@ INSTANCE = np.dtype(
         ("new_tokens", "i4"),
         ("batch", "i4"),
         ("interactive", "i4"),  # interactive requests in progress
+        ("niw", "i4"),  # batch requests in progress, promoted ones too
         ("region", "i2"),
         ("model", "i2"),
         ("state", "i1"),
@@ -117,6 +118,7 @@ POOL = np.dtype(
         ("n_members", "i8"),
         ("n_acquiring", "i8"),
         ("n_interactive", "i8"),  # serving instances with an interactive request in progress
+        ("n_batch", "i8"),  # serving instances with a batch request in progress
         ("scale_outs", "i8"),
         ("scale_ins", "i8"),
     ],
@@ -167,6 +169,7 @@ VIEW = np.dtype(
         ("interactive_instances", "i8"),
         ("theta_tps", "f8"),
         ("batch_output_tokens", "f8"),
+        ("reclaimable", "i8"),
     ]
 )
 
@@ -186,6 +189,7 @@ RULE = np.dtype(
         ("override_in_tps", "f8"),
         ("override_floor", "i8"),
         ("override_cap", "i8"),
+        ("batch_instances", "i8"),
     ],
     align=True,
 )
@@ -224,6 +228,7 @@ SETTINGS = (
     ("record", "i8"),  # keep what becomes of every request
     ("n_slots", "i8"),
     ("n_knots", "i8"),
+    ("n_hours", "i8"),
     ("log_size", "i8"),
 )
 
@@ -266,6 +271,9 @@ class State:
     pools: np.ndarray  # (P,) POOL
     members: np.ndarray  # (P, V) i8: serving instances of a pool
     window_tokens: np.ndarray  # (P, window_ticks, 2) f8: observed tokens per tick, all and interactive
+    niw_waiting: (
+        np.ndarray
+    )  # (M, n_hours, 2) i8: requests in the global queue and their prompt tokens, by hour of arrival
     rules: np.ndarray  # (P,) RULE
     held_s: np.ndarray  # (P, N_HELD) f8: VM-seconds by what they were held for
     endpoints: np.ndarray  # (E,) ENDPOINT
