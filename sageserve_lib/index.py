@@ -53,6 +53,7 @@ TABLE_NOTES = {
     "forecast": "forecast and actual tokens per second",
     "peaks": "distribution of the next hour's largest token rate, and what came",
     "peak_backtest": "error of that, by method",
+    "outlook": "the largest mean forecast of each whole hour ahead",
     "allocation": "the plan: instances per hour, region, model and GPU",
     "moves": "instances started, by way, and given back in each hour of the plan",
     "routing": "where each region's demand is served in each hour of the plan",

@@ -25,6 +25,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "peak_backtest": (
         "method", "region", "model", "origins", "mae_tps", "mase", "smape", "coverage_90", "pinball", "bias_pct",
     ),
+    # Beyond the contract: the largest mean forecast of each whole hour ahead, for plans of several hours.
+    "outlook": ("origin", "time", "region", "model", "path_max_tps", "actual_tps"),
     "allocation": (
         "time", "region", "model", "gpu", "instances", "delta",
         "demand_tps", "capacity_tps", "solver", "gap",

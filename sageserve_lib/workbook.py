@@ -117,6 +117,11 @@ class Workbook(Pages):
         self.forecast()
         return self._table("peaks", lambda: tables.empty("peaks"))
 
+    def outlook(self) -> pd.DataFrame:
+        """The ``outlook`` table: the largest mean forecast of each whole hour ahead."""
+        self.forecast()
+        return self._table("outlook", lambda: tables.empty("outlook"))
+
     def peak_backtest(self) -> pd.DataFrame:
         """The ``peak_backtest`` table."""
         self.forecast()
@@ -284,7 +289,7 @@ class Workbook(Pages):
         source, end = self.scenario.planning.forecast, self.start + pd.Timedelta(seconds=self.trace.duration_s)
         result = forecast_week(self.demand(), self.start, end, source_methods(source.source))
         result = from_source(result, source.source, source.factor)
-        for name in ("backtest", "peaks", "peak_backtest"):
+        for name in ("backtest", "peaks", "peak_backtest", "outlook"):
             self._keep(name, getattr(result, name))
         self._memory["forecast-notes"] = result.notes
         if self.folder is not None:

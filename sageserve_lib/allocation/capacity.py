@@ -117,12 +117,7 @@ def _bracket(
     limits = []
 
     def sustained(rate_per_s: float) -> bool:
-        frame = sample.assign(
-            arrival_s=np.cumsum(gaps) / rate_per_s,
-            region=pd.Categorical([_REGION] * len(sample)),
-            model=pd.Categorical([model] * len(sample)),
-            tier=pd.Categorical(["IW-F"] * len(sample)),
-        )
+        frame = _probe_frame(sample, model, np.cumsum(gaps) / rate_per_s)
         totals = Simulation(_Probe(frame, model), _Fixed(scenario), scenario).run().totals
         if totals["iwf_attainable_pct"] > 0:
             limits.append(f"IW-F: TTFT within {scenario.sla.iwf_ttft_s:g} s")
@@ -207,6 +202,38 @@ def theta_tps(sample: pd.DataFrame, models: tuple[str, ...], scenario: Scenario,
     table = theta_table(sample, models, scenario, seed)
     own = table[table["gpu"] == scenario.gpu]
     return dict(zip(own["model"], own["theta_tps"].astype(float), strict=True))
+
+
+def saturated_tps(sample: pd.DataFrame, models: tuple[str, ...], scenario: Scenario, seed: int) -> dict[str, float]:
+    """μ by model: total TPS of one instance with which work always waits; the largest over a few samples of the requests.
+
+    What it does at most, however long users wait: batch work is counted in it, and no policy can do more.
+    """
+    probing = _probe_scenario(scenario, scenario.gpu)
+    probing = probing.model_copy(update={"vms_per_region": 1, "instances_per_endpoint": 1})
+    found = {}
+    for model in models:
+        tokens = sample.loc[sample["model"] == model, ["prompt_tokens", "output_tokens"]]
+        rates = []
+        for repeat in range(PROBED_SAMPLES):
+            rng = np.random.default_rng([seed, 0x5A7, repeat])
+            own = tokens.iloc[rng.integers(len(tokens), size=_REQUESTS_PER_INSTANCE)].reset_index(drop=True)
+            frame = _probe_frame(own, model, np.zeros(len(own)))
+            simulation = Simulation(_Probe(frame, model), _Fixed(probing), probing)
+            simulation.run()
+            rates.append(float(own.to_numpy().sum()) / float(simulation.state.instances["busy_since_s"].max()))
+        found[model] = max(rates)
+    return found
+
+
+def _probe_frame(tokens: pd.DataFrame, model: str, arrival_s: np.ndarray) -> pd.DataFrame:
+    """A trace of interactive requests of one model in the probed region."""
+    return tokens.assign(
+        arrival_s=arrival_s,
+        region=pd.Categorical([_REGION] * len(tokens)),
+        model=pd.Categorical([model] * len(tokens)),
+        tier=pd.Categorical(["IW-F"] * len(tokens)),
+    )
 
 
 def _cached(model: str, tokens: pd.DataFrame, probing: Scenario, seed: int) -> Probed:

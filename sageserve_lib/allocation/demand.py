@@ -96,3 +96,31 @@ def batch_tokens(demand: pd.DataFrame, hours: pd.DatetimeIndex) -> pd.DataFrame:
     tokens = rows["prompt_tokens"] + rows["output_tokens"]
     wide = tokens.groupby([rows["time"].dt.floor("h"), rows["model"].astype(str)]).sum().unstack(fill_value=0)
     return wide.reindex(index=hours, columns=sorted(demand["model"].astype(str).unique()), fill_value=0).fillna(0.0)
+
+
+def forecast_ahead(outlook: pd.DataFrame, first_hour_tps: pd.DataFrame, start: pd.Timestamp) -> pd.DataFrame:
+    """Interactive TPS expected of the hours ahead, from the ``outlook`` table.
+
+    Returns a frame with index (origin_s, time_s), seconds since ``start``, and columns (region, model): the largest mean
+    forecast of each hour, and of the first one ``first_hour_tps`` (index seconds), where there is one.
+    """
+    table = outlook.set_index(["origin", "time", "region", "model"])["path_max_tps"].unstack(["region", "model"])
+    ahead = _in_seconds(table, start)
+    first = ahead.index.get_level_values("origin_s") == ahead.index.get_level_values("time_s")
+    better = first_hour_tps.reindex(ahead.index.get_level_values("origin_s")[first])[ahead.columns]
+    ahead[first] = better.set_axis(ahead.index[first], axis=0).fillna(ahead[first])
+    return ahead
+
+
+def actual_ahead(demand: pd.DataFrame, hours: pd.DatetimeIndex, start: pd.Timestamp, hours_ahead: int) -> pd.DataFrame:
+    """The same of what comes: for each of ``hours`` itself and those after it, as far as the trace goes."""
+    interactive = tps(demand, INTERACTIVE_TIERS, interval_seconds(demand))
+    largest = interactive.resample("h").max().reindex(hours, fill_value=0.0)
+    places = [(origin, k) for origin in range(len(hours)) for k in range(origin, min(origin + hours_ahead, len(hours)))]
+    index = pd.MultiIndex.from_tuples([(hours[o], hours[k]) for o, k in places], names=["origin", "time"])
+    return _in_seconds(largest.iloc[[k for _, k in places]].set_axis(index, axis=0), start)
+
+
+def _in_seconds(frame: pd.DataFrame, start: pd.Timestamp) -> pd.DataFrame:
+    seconds = [(frame.index.get_level_values(level) - start).total_seconds() for level in ("origin", "time")]
+    return frame.set_axis(pd.MultiIndex.from_arrays(seconds, names=["origin_s", "time_s"]), axis=0)

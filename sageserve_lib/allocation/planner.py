@@ -14,7 +14,7 @@ from sageserve_lib.allocation.check import binding
 from sageserve_lib.allocation.problem import START, WAYS, AllocationProblem, product_index
 from sageserve_lib.allocation.solve import AllocationSolver
 from sageserve_lib.catalogue import Scenario, load_catalogue
-from sageserve_lib.policies import PlanKind
+from sageserve_lib.policies import Plan, PlanKind
 
 Place = tuple[str, str]  # region, model
 
@@ -59,6 +59,9 @@ class AllocationPlanner:
         ``glpk`` or ``highs``, or one whose built models are to be shared.
     gpus : mapping, optional
         GPU types of the plan by name; the scenario's own, ``vms_per_region`` of it, when left out.
+    ahead_tps : mapping, optional
+        For each kind of plan that is of several hours, a frame of their interactive TPS: index (origin_s, time_s), columns
+        (region, model).
     """
 
     def __init__(
@@ -68,9 +71,11 @@ class AllocationPlanner:
         demand_tps: Mapping[PlanKind, pd.DataFrame],
         solver: str | AllocationSolver = "glpk",
         gpus: Mapping[str, GpuFleet] | None = None,
+        ahead_tps: Mapping[PlanKind, pd.DataFrame] | None = None,
     ) -> None:
         planning = scenario.planning
         self.scenario, self.theta_tps, self.demand_tps = scenario, dict(theta_tps), demand_tps
+        self.ahead_tps = dict(ahead_tps or {})
         self.gpus = dict(gpus or {scenario.gpu: GpuFleet(scenario.vms_per_region, self.theta_tps)})
         if isinstance(solver, str):
             solver = AllocationSolver(solver, planning.solver_time_limit_s, planning.solver_gap)
@@ -100,13 +105,24 @@ class AllocationPlanner:
             return {}
         return {place: float(value) for place, value in frame.iloc[row].items() if np.isfinite(value)}
 
-    def plan(self, kind: PlanKind, time_s: float, counts: Mapping[Place, int]) -> dict[Place, int]:
-        """Target instances per (region, model) for the interval from ``time_s``; empty if there is no forecast."""
+    def plan(self, kind: PlanKind, time_s: float, counts: Mapping[Place, int]) -> Plan:
+        """The plan for the interval from ``time_s``: empty, or without instances, if there is no forecast."""
+        if kind in self.ahead_tps:
+            return Plan(ahead_tps=self._ahead(self.ahead_tps[kind], time_s))
         demand = self.forecast_tps(kind, time_s)
         if set(demand) != set(counts):
-            return {}
+            return Plan(forecast_tps=demand)
         target = self.solve(demand, counts).target
-        return {(region, model): int(n) for (model, region, _), n in target.items()}
+        return Plan({(region, model): int(n) for (model, region, _), n in target.items()}, demand)
+
+    def _ahead(self, frame: pd.DataFrame, time_s: float) -> dict[Place, tuple[float, ...]]:
+        """What is known at the last origin before ``time_s``, if that is less than a planning interval ago."""
+        origins = frame.index.unique("origin_s")
+        row = int(origins.searchsorted(time_s, side="right")) - 1
+        if row < 0 or time_s >= origins[row] + self.scenario.planning.interval_s:
+            return {}
+        known = frame.loc[origins[row]].dropna(axis="columns")
+        return {place: tuple(tps) for place, tps in known.items()}
 
     def solve(self, demand_tps: Mapping[Place, float], counts: Mapping[Place, int]) -> Allocation:
         """The allocation for a demand and the instances held now; the same question is solved once."""

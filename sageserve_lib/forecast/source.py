@@ -35,7 +35,7 @@ def source_methods(source: str) -> list[str] | None:
 
 
 def from_source(result: ForecastResult, source: str, factor: float = 1.0) -> ForecastResult:
-    """A forecast with tables ``forecast`` and ``peaks`` as a plan of this source is to see them.
+    """A forecast with tables ``forecast``, ``peaks`` and ``outlook`` as a plan of this source is to see them.
 
     ``perfect`` puts what came in place of mean and quantiles, where it is known. ``useless`` deals the last values out
     at random over hours, models and regions, bands and all: it tells nothing, and does not know it. Then everything is
@@ -45,8 +45,8 @@ def from_source(result: ForecastResult, source: str, factor: float = 1.0) -> For
     notes = list(result.notes)
     if source != BEST or factor != 1.0:
         notes.append(f"The plan's forecast is not the best there is, by choice: {source}, times {factor:g}.")
-    forecast, peaks = (_scaled(change(frame), factor) for frame in (result.forecast, result.peaks))
-    return replace(result, forecast=forecast, peaks=peaks, notes=notes)
+    seen = {name: _scaled(change(getattr(result, name)), factor) for name in ("forecast", "peaks", "outlook")}
+    return replace(result, **seen, notes=notes)
 
 
 def _values(frame: pd.DataFrame) -> list[str]:
@@ -67,7 +67,7 @@ def _what_came(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _dealt_out(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rows of one origin and series stay together, and both tables are dealt in the same order."""
+    """Rows of one origin and series stay together, and all tables are dealt in the same order."""
     if frame.empty:
         return frame
     keys = ["origin", "model", "region"]

@@ -34,14 +34,16 @@ _QUANTILE_COLUMNS = [f"q{round(100 * level):02d}_tps" for level in _SHOWN]
 class ForecastResult:
     """What a backtest gives: tables with the columns of `tables.COLUMNS`, and sentences for the report.
 
-    ``forecast`` has the next hour's intervals, ``peaks`` the distribution of the next hour's largest interval;
-    ``backtest`` and ``peak_backtest`` say how wrong both were; ``timings`` have seconds.
+    ``forecast`` has the next hour's intervals, ``peaks`` the distribution of the next hour's largest interval, ``outlook``
+    the largest mean of each whole hour ahead; ``backtest`` and ``peak_backtest`` say how wrong the first two were;
+    ``timings`` have seconds.
     """
 
     forecast: pd.DataFrame
     backtest: pd.DataFrame
     peaks: pd.DataFrame
     peak_backtest: pd.DataFrame
+    outlook: pd.DataFrame
     timings: pd.DataFrame
     notes: list[str]
     coverage_95: pd.Series  # by method and horizon, over all series
@@ -51,6 +53,7 @@ class ForecastResult:
 class _SeriesResult:
     forecast: pd.DataFrame
     peaks: pd.DataFrame
+    outlook: pd.DataFrame
     backtest: list[dict[str, object]] = field(default_factory=list)
     peak_backtest: list[dict[str, object]] = field(default_factory=list)
     timings: list[dict[str, object]] = field(default_factory=list)
@@ -164,6 +167,7 @@ def forecast_frame(
         backtest=_table("backtest", [row for r in results for row in r.backtest]),
         peaks=_sorted("peaks", [r.peaks for r in results], ["origin", "model", "region"]),
         peak_backtest=_table("peak_backtest", [row for r in results for row in r.peak_backtest]),
+        outlook=_sorted("outlook", [r.outlook for r in results], order),
         timings=_table("timings", [row for r in results for row in r.timings]),
         notes=[*plan.notes, *_series_notes(rates, plan, results)],
         coverage_95=scored.groupby(["method", "horizon_h"])["coverage_95"].mean() if len(scored) else pd.Series(),
@@ -178,7 +182,7 @@ def _sorted(name: str, frames: list[pd.DataFrame], by: list[str]) -> pd.DataFram
 
 
 def _nothing(*notes: str) -> ForecastResult:
-    names = ("forecast", "backtest", "peaks", "peak_backtest", "timings")
+    names = ("forecast", "backtest", "peaks", "peak_backtest", "outlook", "timings")
     return ForecastResult(**{name: tables.empty(name) for name in names}, notes=list(notes), coverage_95=pd.Series())
 
 
@@ -216,7 +220,8 @@ def _forecast_series(series: pd.Series, place: dict[str, str], periods: Periods,
     )
     with threadpool_limits(1):  # the same sums in the same order wherever it runs
         rolled = roll(y, forecaster, plan.origins)
-    result = _SeriesResult(forecast=pd.DataFrame(), peaks=pd.DataFrame(), failures=forecaster.failures)
+    nothing = pd.DataFrame()
+    result = _SeriesResult(forecast=nothing, peaks=nothing, outlook=nothing, failures=forecaster.failures)
     for name, effort in forecaster.effort.items():
         result.timings += _timing_rows(name, place, effort)
     scale = naive_scale(y[: plan.origins[min(plan.first_scored, len(plan.origins) - 1)]], periods.day)
@@ -228,6 +233,7 @@ def _forecast_series(series: pd.Series, place: dict[str, str], periods: Periods,
     result.forecast = _forecast_rows(rolled, forecaster.names, came, plan, times).assign(**place)
     result.few_errors = int(rolled.few[plan.first_in_trace :, plan.table.window].any(axis=1).sum())
 
+    result.outlook = _outlook_rows(rolled, came, plan, times, periods.hour).assign(**place)
     width = min(periods.hour, plan.steps)
     peak = came[:, :width].max(axis=1, keepdims=True)
     last = Horizon(hours=1.0, steps=plan.steps + 1, block=1)
@@ -305,6 +311,23 @@ def _peak_rows(rolled: Rolled, names: Sequence[str], peak: Array, plan: Plan, ti
             "path_max_tps": rolled.mean[-1][rows, -1],
             "actual_tps": peak[rows],
             **_shown(rolled, rows, slice(-1, None)),
+        }
+    )
+
+
+def _outlook_rows(rolled: Rolled, came: Array, plan: Plan, times: pd.DatetimeIndex, hour: int) -> pd.DataFrame:
+    """Rows of the outlook table for one series, at the origins that have a forecast: its whole hours ahead."""
+    window = plan.table.window
+    rows = plan.in_trace(rolled.chosen[:, window.start] >= 0)
+    hours = plan.steps // hour
+    shape = (len(rows), hours, hour)
+    origin = times[0] + pd.TimedeltaIndex(plan.origins[rows] * (times[1] - times[0]).to_timedelta64())
+    return pd.DataFrame(
+        {
+            "origin": origin.repeat(hours),
+            "time": origin.repeat(hours) + pd.to_timedelta(np.tile(np.arange(hours), len(rows)), unit="h"),
+            "path_max_tps": rolled.mean[-1][rows, : hours * hour].reshape(shape).max(axis=2).ravel(),
+            "actual_tps": came[rows, : hours * hour].reshape(shape).max(axis=2).ravel(),
         }
     )
 

@@ -13,8 +13,9 @@ from typing import ClassVar, Literal, NamedTuple
 
 from sageserve_lib.catalogue import Scenario
 
-#: Which plan a policy is given: none, from the forecast, from the true demand of each hour, or of the whole trace.
-PlanKind = Literal["none", "forecast", "actual", "peak"]
+#: Which plan a policy is given: none; instances for the coming hour, from the forecast, its true demand, or that of the
+#: whole trace; or the interactive demand of the hours ahead, as forecast ("ahead") or as it will be ("ahead-actual").
+PlanKind = Literal["none", "forecast", "actual", "peak", "ahead", "ahead-actual"]
 
 
 class Endpoint(NamedTuple):
@@ -36,6 +37,18 @@ class BatchGroup(NamedTuple):
     prompt_tokens: int
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a planner answers for one interval; empty where nothing is known.
+
+    All are by (region, model): instances to hold, ρ, and the largest interactive TPS of this hour and of each after it.
+    """
+
+    instances: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    forecast_tps: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    ahead_tps: Mapping[tuple[str, str], tuple[float, ...]] = field(default_factory=dict)
+
+
 class View(NamedTuple):
     """What is known of one endpoint now.
 
@@ -43,7 +56,8 @@ class View(NamedTuple):
     instance sustains within SLA (infinite if unknown). ``batch_groups`` wait for any region of the model, the oldest
     first; ``batch_output_tokens`` is the mean output of its batch requests completed so far. ``reclaimable`` VMs of the
     region are lent out and still hold the model.
-    ``planned_instances`` and ``forecast_tps`` are None for a policy that has no plan, or when there is none yet.
+    ``planned_instances`` and ``forecast_tps`` are None, and ``ahead_tps`` is empty, for a policy that has no such plan, or
+    when there is none yet.
     """
 
     serving: int
@@ -59,6 +73,7 @@ class View(NamedTuple):
     batch_groups: tuple[BatchGroup, ...]
     planned_instances: int | None = None
     forecast_tps: float | None = None
+    ahead_tps: tuple[float, ...] = ()
 
     @property
     def held(self) -> int:

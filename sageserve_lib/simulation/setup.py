@@ -1,7 +1,8 @@
 """From a scenario and a policy to the simulator's initial state."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 import numpy as np
 
@@ -69,9 +70,8 @@ def knot_rows(times: Sequence[InstanceTimes]) -> np.ndarray:
     return knots
 
 
-def rule_row(rule: Rule) -> tuple:
-    """A policy's rule in the field order of RULE."""
-    return tuple(getattr(rule, name) for name in st.RULE.names or ())
+#: A policy's rule as a tuple in the field order of RULE.
+rule_row: Callable[[Rule], tuple] = attrgetter(*(st.RULE.names or ()))
 
 
 def feed_below(scenario: Scenario, policy: Policy) -> np.ndarray:

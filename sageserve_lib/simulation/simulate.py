@@ -12,7 +12,7 @@ import pandas as pd
 
 from sageserve_lib.catalogue import Scenario, instance_times
 from sageserve_lib.errors import InputError
-from sageserve_lib.policies import Actions, BatchGroup, Endpoint, Observation, PlanKind, Policy, View
+from sageserve_lib.policies import Actions, BatchGroup, Endpoint, Observation, Plan, PlanKind, Policy, View
 from sageserve_lib.simulation import engine, setup
 from sageserve_lib.simulation import state as st
 from sageserve_lib.simulation.per_request import PerRequest, Recorder
@@ -50,13 +50,8 @@ class TraceLike(Protocol):
 class Planner(Protocol):
     """Gives forecast-aware policies their plan."""
 
-    def plan(
-        self, kind: PlanKind, time_s: float, counts: Mapping[tuple[str, str], int]
-    ) -> Mapping[tuple[str, str], int]:
-        """Instances per (region, model) for the interval from ``time_s``, empty if there is no forecast."""
-
-    def forecast_tps(self, kind: PlanKind, time_s: float) -> Mapping[tuple[str, str], float]:
-        """Forecast total TPS per (region, model), its maximum within the interval."""
+    def plan(self, kind: PlanKind, time_s: float, counts: Mapping[tuple[str, str], int]) -> Plan:
+        """The plan for the interval from ``time_s``, from instances held by (region, model)."""
 
 
 def fleet_regions(trace: TraceLike, scenario: Scenario) -> tuple[str, ...]:
@@ -137,6 +132,7 @@ class Simulation:
         self._log_parts: list[np.ndarray] = []
         self._taken = 0
         self._chunks = iter(trace.chunks())
+        self._interval, self._plan = -1, Plan()
 
     def run(self, progress: Callable[[float], None] | None = None) -> SimulationResult:
         """Simulate to the end of the trace and until its last request is done, or a deadline's length after.
@@ -187,14 +183,14 @@ class Simulation:
     def observe(self) -> Observation:
         """What the policy may know now."""
         now_s = float(self.clock["now_s"])
-        planned, forecast = self._plan(now_s)
         waiting = {model: self._batch_groups(m) for m, model in enumerate(self.models)}
+        plan = self._planned(now_s)
         engine.look(self._record, self._views)
         views = {}
         for endpoint, seen in zip(self.endpoints, self._views.tolist(), strict=True):
             key = (endpoint.region, endpoint.model)
-            more = waiting[endpoint.model], planned.get(key), forecast.get(key)
-            views[endpoint] = View._make((*seen, *more))
+            planned = plan.instances.get(key), plan.forecast_tps.get(key), plan.ahead_tps.get(key, ())
+            views[endpoint] = View._make((*seen, waiting[endpoint.model], *planned))
         return Observation(now_s, views)
 
     def _batch_groups(self, m: int) -> tuple[BatchGroup, ...]:
@@ -207,15 +203,16 @@ class Simulation:
             for hour, counts in zip(hours.tolist(), waiting[hours].tolist(), strict=True)
         )
 
-    def _plan(self, now_s: float) -> tuple[Mapping[tuple[str, str], int], Mapping[tuple[str, str], float]]:
-        kind = self.policy.plan
-        if kind == "none" or self.planner is None:
-            return {}, {}
-        counts: dict[tuple[str, str], int] = {}
-        for endpoint, held in zip(self.endpoints, self._held(), strict=True):
-            key = (endpoint.region, endpoint.model)
-            counts[key] = counts.get(key, 0) + held
-        return self.planner.plan(kind, now_s, counts), self.planner.forecast_tps(kind, now_s)
+    def _planned(self, now_s: float) -> Plan:
+        """The plan in force: made once in each planning interval, however often the policy looks."""
+        interval = int(now_s // self.scenario.planning.interval_s)
+        if self.policy.plan != "none" and self.planner is not None and interval != self._interval:
+            counts: dict[tuple[str, str], int] = {}
+            for endpoint, held in zip(self.endpoints, self._held(), strict=True):
+                key = (endpoint.region, endpoint.model)
+                counts[key] = counts.get(key, 0) + held
+            self._interval, self._plan = interval, self.planner.plan(self.policy.plan, now_s, counts)
+        return self._plan
 
     def _held(self) -> list[int]:
         """Instances each pool holds or has asked for."""
