@@ -14,7 +14,7 @@ from sageserve_lib import tables
 #: The first of these that ran is what the others are compared with: today's siloed pools, else plain reactive scaling.
 BASELINES = ("siloed", "reactive")
 #: Not something one can run: they know the future.
-BOUNDS = ("oracle", "static-peak")
+BOUNDS = ("oracle", "static-peak", "clairvoyant")
 #: A policy may be this much below the baseline's SLA shares, in percentage points, and still be recommended.
 SLA_TOLERANCE_PCT = 1.0
 

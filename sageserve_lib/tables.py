@@ -45,6 +45,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     ),
     "instances": ("policy", "time_s", "region", "model", "gpu", "serving", "acquiring", "draining", "spot"),
     "scorecard": ("claim", "published", "ours", "ours_low", "ours_high", "holds", "note"),
+    # Beyond the contract: the least any policy could hold and cost, all demand known beforehand.
+    "bound": ("seed", "gpu_hours", "cost_usd"),
     # Beyond the contract: what the cost comparison's stacked bars are made of.
     "held": (
         "policy", "region", "model", "group",

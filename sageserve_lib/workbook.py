@@ -12,12 +12,22 @@ from pathlib import Path
 import pandas as pd
 
 from sageserve_lib import characterize, costs, tables
-from sageserve_lib.allocation import AllocationPlanner, choose_solver, gpu_fleets, planned_demand, theta_table
+from sageserve_lib.allocation import (
+    AllocationPlanner,
+    actual_ahead,
+    choose_solver,
+    clairvoyant_bound,
+    forecast_ahead,
+    gpu_fleets,
+    planned_demand,
+    saturated_tps,
+    theta_table,
+)
 from sageserve_lib.catalogue import Scenario, load_scenario
 from sageserve_lib.errors import InputError
 from sageserve_lib.forecast import forecast_week, from_source, interval_for, source_methods
 from sageserve_lib.pages import Pages
-from sageserve_lib.policies import REGISTRY, Policy
+from sageserve_lib.policies import REGISTRY, PlanKind, Policy
 from sageserve_lib.scorecard import scorecard
 from sageserve_lib.simulation import RequestFile, SimulationResult, fleet_models, fleet_regions, horizon_s, simulate
 from sageserve_lib.status import StatusLine
@@ -25,7 +35,18 @@ from sageserve_lib.trace import Reading, Trace, open_trace
 from sageserve_lib.workload import DEFAULT_WORKLOAD, WorkloadSpec, cached_trace, history_demand, load_workload
 
 #: Policies of the default report, the baseline first.
-DEFAULT_POLICIES = ("siloed", "reactive", "lt-i", "lt-u", "lt-ua", "chiron", "static-peak", "oracle")
+DEFAULT_POLICIES = (
+    "siloed",
+    "reactive",
+    "lt-i",
+    "lt-u",
+    "lt-ua",
+    "chiron",
+    "valley-fill",
+    "static-peak",
+    "oracle",
+    "clairvoyant",
+)
 _SAMPLE_ROWS = 20_000
 
 
@@ -159,6 +180,10 @@ class Workbook(Pages):
         self.policies()
         return self._table("held", lambda: tables.empty("held"))
 
+    def bound(self) -> pd.DataFrame:
+        """The ``bound`` table: the fewest GPU-hours, and least cost, in which any policy could do the trace's work."""
+        return self._table("bound", self._bound)
+
     def scorecard(self) -> pd.DataFrame:
         """The ``scorecard`` table: [SageServe]'s claims beside this run."""
         return self._table("scorecard", lambda: scorecard(self.policies()))
@@ -244,7 +269,12 @@ class Workbook(Pages):
         """The hourly planner of the simulated fleet, which is of one GPU type; fed by the forecast."""
         planning = self.scenario.planning
         demand = self.planned_demand(planning.niw_buffer_share, planning.quantile)
-        return AllocationPlanner(self.scenario, self.theta, demand, self.solver)
+        first_hour = self.planned_demand(0.0, planning.quantile)["forecast"]
+        ahead: dict[PlanKind, pd.DataFrame] = {
+            "ahead": forecast_ahead(self.outlook(), first_hour, self.start),
+            "ahead-actual": actual_ahead(self.demand(), self.hours, self.start),
+        }
+        return AllocationPlanner(self.scenario, self.theta, demand, self.solver, ahead_tps=ahead)
 
     @cached_property
     def fleet_planner(self) -> AllocationPlanner:
@@ -310,6 +340,12 @@ class Workbook(Pages):
         for name in ("moves", "routing", "binding", "solves"):
             self._keep(name, getattr(plan, name))
         return plan.allocation
+
+    def _bound(self) -> pd.DataFrame:
+        saturated = saturated_tps(self.token_sample, self.models, self.scenario, self.seed)
+        hours = pd.date_range(self.start, self.end, freq="h", inclusive="left")
+        by_model = clairvoyant_bound(self.demand(), hours, self.scenario, saturated, self.solver)
+        return pd.DataFrame([{"seed": self.seed, **by_model[["gpu_hours", "cost_usd"]].sum()}])
 
     def _policies(self) -> pd.DataFrame:
         status = StatusLine()

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from test_simulation import PAPER, THETA, FrameTrace, random_trace, scenario_of, trace_of
 
-from sageserve_lib.policies import REGISTRY, Actions, BatchGroup, Endpoint, Observation, Policy, View
+from sageserve_lib.policies import REGISTRY, Actions, BatchGroup, Endpoint, Observation, Policy, Rule, View
 from sageserve_lib.simulation import simulate
 
 
@@ -113,6 +113,102 @@ class Seen(REGISTRY["chiron"]):
     def decide(self, observation):
         self.seen.append(observation)
         return super().decide(observation)
+
+
+def valley_fill_actions(
+    views: dict[str, View], time_s: float = 0.0, looks: int = 1, name: str = "valley-fill"
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Counts, and instances that take batch requests, by region, after so many looks at the same views."""
+    policy = REGISTRY[name](PAPER)
+    endpoints = {Endpoint(region, "Llama-2-70B", "all"): v for region, v in views.items()}
+    for _ in range(looks):
+        actions = policy.decide(Observation(time_s, endpoints))
+    return (
+        {e.region: n for e, n in actions.counts.items()},
+        {e.region: rule.batch_instances for e, rule in actions.rules.items()},
+    )
+
+
+def test_valley_fill_sizes_by_interactive_load_and_keeps_the_floor() -> None:
+    # 5200 TPS at a θ of 1000 need 6 instances, however much batch work is being done.
+    counts, taking = valley_fill_actions({"eastus": view(interactive_tps=5200.0, observed_tps=20_000.0)})
+    assert (counts, taking) == ({"eastus": 6}, {"eastus": 0})
+    counts, _ = valley_fill_actions({"eastus": view()})
+    assert counts == {"eastus": PAPER.scaling.min_instances}
+
+
+def test_valley_fill_averages_over_its_looks() -> None:
+    policy = REGISTRY["valley-fill"](PAPER)
+    east = Endpoint("eastus", "Llama-2-70B", "all")
+    seen = []
+    for tps in [2500.0] * 6 + [8500.0] * 6:
+        seen.append(policy.decide(Observation(0.0, {east: view(interactive_tps=tps)})).counts[east])
+    assert seen == [3, 3, 3, 3, 3, 3, 4, 5, 6, 7, 8, 9]
+
+
+def test_valley_fill_puts_batch_work_where_there_is_room_and_then_on_instances_of_its_own() -> None:
+    hour_s = 3600.0
+    # 1.95 instances' worth, at 1.3 times θ, over 8 hours.
+    tokens = round(1.95 * 1.3 * 1000.0 * 8 * hour_s)
+    waiting = {"batch_groups": (BatchGroup(36_000.0, 0, tokens),)}
+    busy, idle = view(interactive_tps=3900.0, **waiting), view(interactive_tps=400.0, **waiting)
+    # The floor leaves 1.6 instances free in the West, of which the second one's 0.6 count; 0.35 are left over.
+    counts, taking = valley_fill_actions({"eastus": busy, "westus": idle})
+    assert counts == {"eastus": 5, "westus": 2}
+    assert taking == {"eastus": 1, "westus": 2}
+    # With twice that, the East has two more and the West one.
+    double = {"batch_groups": (BatchGroup(36_000.0, 0, 2 * tokens),)}
+    counts, taking = valley_fill_actions({"eastus": busy._replace(**double), "westus": idle._replace(**double)})
+    assert sum(counts.values()) == 4 + 2 + 3
+    assert sum(taking.values()) == 2 + 3
+
+
+def test_valley_fill_hurries_batch_work_that_is_nearly_due() -> None:
+    groups = (BatchGroup(3600.0, 100, 9_000_000), BatchGroup(36_000.0, 0, 1000))
+    # 9.03 M tokens, output included, within the hour: 2508 TPS, not 314 TPS as over eight hours.
+    late = view(batch_groups=groups, batch_output_tokens=300.0)
+    counts, taking = valley_fill_actions({"eastus": late})
+    assert (counts, taking) == ({"eastus": 2}, {"eastus": 2})
+    counts, taking = valley_fill_actions({"eastus": late}, time_s=1800.0)
+    assert (counts, taking) == ({"eastus": 4}, {"eastus": 4})
+
+
+def test_valley_fill_holds_early_what_could_not_be_reclaimed_in_time() -> None:
+    ahead = (3000.0, 9500.0, 4000.0, 20_000.0)
+    # A cold start takes two hours: the most of this hour and the next two is 9500 TPS.
+    counts, _ = valley_fill_actions({"eastus": view(interactive_tps=3000.0, ahead_tps=ahead)})
+    assert counts == {"eastus": 10}
+    counts, _ = valley_fill_actions({"eastus": view(interactive_tps=3000.0, ahead_tps=ahead, reclaimable=4)})
+    assert counts == {"eastus": 6}
+    # With enough of them a forecast, good or bad, changes nothing.
+    counts, _ = valley_fill_actions({"eastus": view(interactive_tps=3000.0, ahead_tps=ahead, reclaimable=20)})
+    assert counts == {"eastus": 3}
+    # Another model's VMs can be swapped within the hour: the third hour's demand can wait.
+    policy = REGISTRY["valley-fill"](PAPER)
+    late = view(interactive_tps=3000.0, ahead_tps=(3000.0, 4000.0, 9500.0))
+    east, other = (Endpoint("eastus", model, "all") for model in ("Llama-2-70B", "BLOOM-176B"))
+    observed = Observation(0.0, {east: late, other: view(reclaimable=3)})
+    assert policy.decide(observed).counts[east] == 4
+
+
+def test_clairvoyant_sizes_by_what_will_come() -> None:
+    seen = {"eastus": view(interactive_tps=500.0, ahead_tps=(6100.0, 100.0), reclaimable=20)}
+    counts, _ = valley_fill_actions(seen, name="clairvoyant")
+    assert counts == {"eastus": 7}
+    counts, _ = valley_fill_actions({"eastus": view(interactive_tps=4500.0)}, name="clairvoyant")
+    assert counts == {"eastus": 5}
+
+
+def test_a_pool_without_batch_requests_cannot_take_some() -> None:
+    class Astray(Watcher):
+        name = "astray"
+        tier_groups = {"interactive": ("IW-F", "IW-N"), "batch": ("NIW",)}  # noqa: RUF012
+
+        def decide(self, observation):
+            return Actions(rules=dict.fromkeys(observation.endpoints, Rule(batch_instances=1)))
+
+    with pytest.raises(Exception, match=r"'astray' has .*interactive.* take batch requests, but that pool serves none"):
+        simulate(trace_of([0.0], 10, 1), Astray(PAPER), PAPER)
 
 
 class Watcher(Policy):

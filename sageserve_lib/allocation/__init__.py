@@ -2,9 +2,10 @@
 
 from sageserve_lib.allocation import examples
 from sageserve_lib.allocation.answer import Allocation
-from sageserve_lib.allocation.capacity import theta_table, theta_tps, with_other_gpus
+from sageserve_lib.allocation.bound import clairvoyant_bound
+from sageserve_lib.allocation.capacity import saturated_tps, theta_table, theta_tps, with_other_gpus
 from sageserve_lib.allocation.check import binding, violations
-from sageserve_lib.allocation.demand import batch_tokens, planned_demand
+from sageserve_lib.allocation.demand import actual_ahead, batch_tokens, forecast_ahead, planned_demand
 from sageserve_lib.allocation.lookahead import by_hour, day_plans, lookahead
 from sageserve_lib.allocation.model import build
 from sageserve_lib.allocation.planner import AllocationPlanner, GpuFleet, PlanTables, compare, gpu_fleets
@@ -20,18 +21,22 @@ __all__ = [
     "AllocationSolver",
     "GpuFleet",
     "PlanTables",
+    "actual_ahead",
     "batch_tokens",
     "binding",
     "build",
     "by_hour",
     "choose_solver",
+    "clairvoyant_bound",
     "compare",
     "day_plans",
     "examples",
+    "forecast_ahead",
     "gpu_fleets",
     "lookahead",
     "planned_demand",
     "relaxed",
+    "saturated_tps",
     "solve",
     "theta_table",
     "theta_tps",

@@ -10,6 +10,8 @@ from sageserve_lib.validation import INTERACTIVE_TIERS
 
 #: Batch load is averaged over this long for the buffer.
 RECENT_S = 3600.0
+#: Hours ahead that a clairvoyant policy is told: as many as are forecast.
+_AHEAD = 24
 
 
 def tps(demand: pd.DataFrame, tiers: tuple[str, ...], interval_s: float) -> pd.DataFrame:
@@ -112,11 +114,11 @@ def forecast_ahead(outlook: pd.DataFrame, first_hour_tps: pd.DataFrame, start: p
     return ahead
 
 
-def actual_ahead(demand: pd.DataFrame, hours: pd.DatetimeIndex, start: pd.Timestamp, hours_ahead: int) -> pd.DataFrame:
+def actual_ahead(demand: pd.DataFrame, hours: pd.DatetimeIndex, start: pd.Timestamp) -> pd.DataFrame:
     """The same of what comes: for each of ``hours`` itself and those after it, as far as the trace goes."""
     interactive = tps(demand, INTERACTIVE_TIERS, interval_seconds(demand))
     largest = interactive.resample("h").max().reindex(hours, fill_value=0.0)
-    places = [(origin, k) for origin in range(len(hours)) for k in range(origin, min(origin + hours_ahead, len(hours)))]
+    places = [(origin, k) for origin in range(len(hours)) for k in range(origin, min(origin + _AHEAD, len(hours)))]
     index = pd.MultiIndex.from_tuples([(hours[o], hours[k]) for o, k in places], names=["origin", "time"])
     return _in_seconds(largest.iloc[[k for _, k in places]].set_axis(index, axis=0), start)
 

@@ -1,6 +1,17 @@
 """Scaling policies: one small class per file, registered by name."""
 
-from sageserve_lib.policies import chiron, lt_i, lt_u, lt_ua, oracle, reactive, siloed, static_peak
+from sageserve_lib.policies import (
+    chiron,
+    clairvoyant,
+    lt_i,
+    lt_u,
+    lt_ua,
+    oracle,
+    reactive,
+    siloed,
+    static_peak,
+    valley_fill,
+)
 from sageserve_lib.policies.base import (
     REGISTRY,
     Actions,
@@ -27,6 +38,7 @@ __all__ = [
     "Rule",
     "View",
     "chiron",
+    "clairvoyant",
     "lt_i",
     "lt_u",
     "lt_ua",
@@ -35,4 +47,5 @@ __all__ = [
     "register",
     "siloed",
     "static_peak",
+    "valley_fill",
 ]
