@@ -1,8 +1,4 @@
-"""From simulated totals to the ``policies`` table, and which policy to recommend.
-
-Cost is GPU-hours held at the on-demand price. Spot credit stands beside it, in no comparison: it depends on whether
-anyone rents what is lent out, and on how large the starting fleet is.
-"""
+"""From simulated totals to the ``policies`` table, and which policy to recommend."""
 
 import math
 from collections.abc import Iterable
@@ -15,6 +11,8 @@ from sageserve_lib import tables
 BASELINES = ("siloed", "reactive")
 #: Not something one can run: they know the future.
 BOUNDS = ("oracle", "static-peak")
+#: How a policy serves; no saving is shown without these.
+SLA = ("iwf_sla_pct", "iwn_sla_pct", "niw_sla_pct")
 #: A policy may be this much below the baseline's SLA shares, in percentage points, and still be recommended.
 SLA_TOLERANCE_PCT = 1.0
 
@@ -55,7 +53,7 @@ def recommended(means: pd.DataFrame, baseline: str) -> str | None:
     """
     base = means.loc[baseline]
     keeps = means["cost_usd"] < base["cost_usd"]
-    for share in ("iwf_sla_pct", "iwn_sla_pct", "niw_sla_pct"):
+    for share in SLA:
         if math.isfinite(base[share]):
             keeps &= means[share] >= base[share] - SLA_TOLERANCE_PCT
     keeps &= ~means.index.isin(BOUNDS)
