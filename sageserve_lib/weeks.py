@@ -4,24 +4,19 @@ What a policy saves in one simulated week is one draw of luck. Each further week
 simulated whole, as cells of a sweep: in parallel, and kept, so that a second run finds them done.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import pandas as pd
 
-from sageserve_lib import costs, paths
+from sageserve_lib import costs
 from sageserve_lib.errors import SageServeError
 from sageserve_lib.status import StatusLine
-from sageserve_lib.sweep import Grid, Study, read_results, run_sweep
+from sageserve_lib.sweep import read_results, run_sweep
 from sageserve_lib.sweep.grid import ScenarioOf, WorkloadOf
+from sageserve_lib.sweep.weeks import OWN, compared, weeks_folder, weeks_grid
 from sageserve_lib.tables import COLUMNS, empty
 from sageserve_lib.workbook import Workbook
-
-#: Simulated in every week, of those the run is about; the recommended one is added.
-COMPARED = ("siloed", "reactive", "lt-ua")
-_OWN = "own"
 
 
 @dataclass(frozen=True)
@@ -40,6 +35,23 @@ class Weeks:
     savings: pd.DataFrame
     intervals: pd.DataFrame
     told: str
+
+    @property
+    def shapes(self) -> int:
+        """How many differently shaped weeks there are."""
+        return int(self.savings["workload"].nunique())
+
+    @property
+    def own_savings(self) -> pd.DataFrame:
+        """Savings of the run's own week, by baseline and policy."""
+        first = self.savings[["workload", "seed"]].iloc[:1]
+        return self.savings.merge(first).drop(columns=["workload", "seed"]).set_index(["baseline", "policy"])
+
+    @property
+    def by_shape(self) -> pd.DataFrame:
+        """GPU-hours saved and shares in SLA by baseline and policy, a column per week shape; means over seeds."""
+        values = ["gpu_hours_saved_pct", "iwf_sla_pct", "iwn_sla_pct", "niw_sla_pct"]
+        return self.savings.pivot_table(index=["baseline", "policy"], columns="workload", values=values, sort=False)
 
 
 def simulate_weeks(wb: Workbook, seeds: int = 1, week_shapes: Sequence[str] = ()) -> Weeks:
@@ -70,42 +82,17 @@ def simulate_weeks(wb: Workbook, seeds: int = 1, week_shapes: Sequence[str] = ()
         policies = own
     else:
         results = _simulate(wb, own, seeds, week_shapes)
-        more = results.loc[results["workload"] == _OWN, list(COLUMNS["policies"])]
+        more = results.loc[results["workload"] == OWN, list(COLUMNS["policies"])]
         policies = costs.policies_table(pd.concat([own, more], ignore_index=True))
         parts = [costs.savings_table(policies, wb.spec.workload.name)]
-        for shape, rows in results[results["workload"] != _OWN].groupby("workload", sort=False):
+        for shape, rows in results[results["workload"] != OWN].groupby("workload", sort=False):
             parts.append(costs.savings_table(rows, str(shape)))
         savings = pd.concat(parts, ignore_index=True)
         intervals = costs.week_intervals(policies, savings)
     wb.keep("policies", policies)
     wb.keep("savings", savings)
     wb.keep("intervals", intervals)
-    return Weeks(policies, savings, intervals, told(wb, intervals))
-
-
-def told(wb: Workbook, intervals: pd.DataFrame) -> str:
-    """What the intervals are over, and what they do not cover, in words."""
-    over = dict(intervals.groupby("over")["n"].max())
-    said = []
-    if costs.SEEDS in over:
-        said.append(
-            f"Intervals are over {over[costs.SEEDS]} whole weeks of the same workload, each drawn, forecast and planned "
-            "anew from another seed: they hold the mean with 95 % confidence (Student's t), with savings taken within "
-            "each week"
-        )
-    if costs.WEEK_SHAPES in over:
-        said.append(
-            f"Ranges are from the least to the largest saving over {over[costs.WEEK_SHAPES]} differently shaped weeks"
-        )
-    if costs.DAYS in over:
-        said.append(
-            f"This is one trace: intervals of GPU-hours saved come from drawing its {over[costs.DAYS]} days anew "
-            "(bootstrap, 95 %). They say how much its days differ, and nothing of weeks with other events; SLA shares "
-            "have no interval"
-        )
-    if not said:
-        said.append("One week, and no interval: how much another week would differ is not known from this run")
-    return ". ".join(said) + "."
+    return Weeks(policies, savings, intervals, costs.told(intervals))
 
 
 def _simulate(wb: Workbook, own: pd.DataFrame, seeds: int, week_shapes: Sequence[str]) -> pd.DataFrame:
@@ -113,31 +100,16 @@ def _simulate(wb: Workbook, own: pd.DataFrame, seeds: int, week_shapes: Sequence
     assert wb.spec is not None
     baseline = costs.baseline_of(own["policy"])
     best = costs.recommended(costs.policy_means(own), baseline) if baseline else None
-    policies = tuple(name for name in wb.policy_names if name in {*COMPARED, best})
+    policies = compared(wb.policy_names, best)
     if not policies:
         return empty("policies").assign(workload=[])
-    study = partial(
-        Study,
-        scenarios={"own": ScenarioOf(scenario=wb.scenario_source[0], set=wb.scenario_source[1])},
-        policies=policies,
-        scale=wb.spec.scale,
-        days=wb.spec.days,
-        history_days=wb.spec.history_days,
-    )
-    studies = {}
-    if seeds > 1:
-        workloads = {_OWN: WorkloadOf(workload=wb.workload_source[0], set=wb.workload_source[1])}
-        studies["seeds"] = study(workloads=workloads, seeds=tuple(range(wb.seed + 1, wb.seed + seeds)))
-    if week_shapes:
-        workloads = {shape: WorkloadOf(workload=shape) for shape in week_shapes}
-        studies["shapes"] = study(workloads=workloads, seeds=(wb.seed,))
-    grid = Grid(description=f"Further weeks beside seed {wb.seed}.", studies=studies)
-    name = hashlib.sha256(grid.model_dump_json().encode()).hexdigest()[:16]
-    folder = paths.GENERATED / "weeks" / name
+    scenario = ScenarioOf(scenario=wb.scenario_source[0], set=wb.scenario_source[1])
+    workload = WorkloadOf(workload=wb.workload_source[0], set=wb.workload_source[1])
+    grid = weeks_grid(policies, scenario, workload, wb.spec, seeds, week_shapes)
     status = StatusLine()
     done = run_sweep(
-        grid, folder, progress=lambda part, total: status.say(f"Other weeks: {part} of {total} simulated.")
+        grid, weeks_folder(grid), progress=lambda part, total: status.say(f"Other weeks: {part} of {total} simulated.")
     )
     if done.failures:
         raise SageServeError("\n".join(done.failures))
-    return read_results(folder)
+    return read_results(weeks_folder(grid))

@@ -4,14 +4,16 @@ Cost is GPU-hours held at the on-demand price. Spot credit stands beside it, and
 whether anyone rents what is lent out, and on how large the starting fleet is.
 """
 
-from sageserve_lib.costs.assumptions import assumptions
+from sageserve_lib.costs.assumptions import ON_DEMAND, assumptions
 from sageserve_lib.costs.breakdown import CAUSES, dollars, gpu_hours_by_cause
-from sageserve_lib.costs.intervals import DAYS, SEEDS, WEEK_SHAPES, day_intervals, mean_intervals, week_intervals
+from sageserve_lib.costs.headline import between, change_pct, headline, interval_of, number, usd
+from sageserve_lib.costs.intervals import DAYS, SEEDS, WEEK_SHAPES, day_intervals, mean_intervals, told, week_intervals
 from sageserve_lib.costs.policies import (
     BASELINES,
     BOUNDS,
     SLA_TOLERANCE_PCT,
     baseline_of,
+    own_week,
     policies_table,
     policy_means,
     recommended,
@@ -23,21 +25,30 @@ __all__ = [
     "BOUNDS",
     "CAUSES",
     "DAYS",
+    "ON_DEMAND",
     "SEEDS",
     "SLA_TOLERANCE_PCT",
     "WEEK_SHAPES",
     "above_bound",
     "assumptions",
     "baseline_of",
+    "between",
+    "change_pct",
     "day_intervals",
     "dollars",
     "gpu_hours_by_cause",
+    "headline",
+    "interval_of",
     "mean_intervals",
+    "number",
+    "own_week",
     "pareto",
     "policies_table",
     "policy_means",
     "recommended",
     "savings_table",
     "service",
+    "told",
+    "usd",
     "week_intervals",
 ]

@@ -7,6 +7,9 @@ import pandas as pd
 from sageserve_lib import tables
 from sageserve_lib.catalogue import Catalogue, Scenario
 
+#: The row of the price that every cost is counted at.
+ON_DEMAND = "price on demand"
+
 
 def assumptions(scenario: Scenario, catalogue: Catalogue, models: Sequence[str]) -> pd.DataFrame:
     """The ``assumptions`` table: one row per number that the results rest on, with where it comes from."""
@@ -16,7 +19,7 @@ def assumptions(scenario: Scenario, catalogue: Catalogue, models: Sequence[str])
     start, sla, scaling = scenario.acquisition, scenario.sla, scenario.scaling
     vm = f"USD per VM-hour ({gpu.gpus_per_vm} × {scenario.gpu}, {gpu.sku})"
     rows = [
-        {"what": "price on demand", "value": gpu.on_demand_usd_per_h, "unit": vm, **price},
+        {"what": ON_DEMAND, "value": gpu.on_demand_usd_per_h, "unit": vm, **price},
         {"what": "price of a VM lent as spot", "value": gpu.spot_usd_per_h, "unit": vm, **price},
         {"what": "start-up, reclaiming a spot VM that holds the model", "value": start.reclaim_s, "unit": "s"},
         {"what": "start-up, swapping the model on a spot VM", "value": start.swap_s, "unit": "s"},

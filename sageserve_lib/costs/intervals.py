@@ -122,6 +122,31 @@ def day_intervals(instances: pd.DataFrame, duration_s: float) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(tables.COLUMNS["intervals"]))
 
 
+def told(intervals: pd.DataFrame) -> str:
+    """What the intervals of a table are over, and what they do not cover, in words."""
+    over = dict(intervals.groupby("over")["n"].max())
+    said = []
+    if SEEDS in over:
+        said.append(
+            f"Intervals are over {over[SEEDS]} whole weeks of the same workload, each drawn, forecast and planned "
+            "anew from another seed: they hold the mean with 95 % confidence (Student's t), with savings taken within "
+            "each week"
+        )
+    if WEEK_SHAPES in over:
+        said.append(
+            f"Ranges are from the least to the largest saving over {over[WEEK_SHAPES]} differently shaped weeks"
+        )
+    if DAYS in over:
+        said.append(
+            f"This is one trace: intervals of GPU-hours saved come from drawing its {over[DAYS]} days anew "
+            "(bootstrap, 95 %). They say how much its days differ, and nothing of weeks with other events; SLA shares "
+            "have no interval"
+        )
+    if not said:
+        said.append("One week, and no interval: how much another week would differ is not known from this run")
+    return ". ".join(said) + "."
+
+
 def daily_instance_s(instances: pd.DataFrame, days: int) -> pd.DataFrame:
     """Seconds for which instances are held (serving, acquiring or draining), by policy (rows) and day from the start.
 

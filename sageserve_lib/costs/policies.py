@@ -38,6 +38,11 @@ def policies_table(totals: pd.DataFrame) -> pd.DataFrame:
     return table[list(tables.COLUMNS["policies"])]
 
 
+def own_week(policies: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the ``policies`` table of the run's own week: those of its first seed."""
+    return policies[policies["seed"] == policies["seed"].iloc[0]]
+
+
 def policy_means(policies: pd.DataFrame) -> pd.DataFrame:
     """One row per policy, in the table's order: means over seeds, and ``lost`` = unfinished + dropped."""
     means = policies.drop(columns="seed").groupby("policy", sort=False).mean(numeric_only=True)
