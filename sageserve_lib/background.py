@@ -47,7 +47,7 @@ def sweep_in_background(grid: Grid, folder: Path) -> Iterator[subprocess.Popen[b
 
 def _end_with_parent() -> None:
     """Wait until the other end of standard input is gone, then end this process and all it has started."""
-    sys.stdin.buffer.read()
+    os.read(sys.stdin.fileno(), 1)  # not through a buffer, whose lock the interpreter wants when it ends
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             child.kill()

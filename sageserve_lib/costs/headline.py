@@ -75,7 +75,7 @@ def headline(means: pd.DataFrame, intervals: pd.DataFrame, bound: pd.DataFrame |
     -------
     dict
         ``text``; where there is something to compare, ``baseline``, ``chosen`` (None if no policy is cheaper and serves
-        as well), and ``numbers``: name, value, interval and detail of each.
+        as well), ``more`` on cheaper ones that serve worse, and ``numbers``: name, value, interval and detail of each.
     """
     baseline = baseline_of(means.index)
     if baseline is None:
@@ -95,7 +95,7 @@ def headline(means: pd.DataFrame, intervals: pd.DataFrame, bound: pd.DataFrame |
     )
     within = f"within {SLA_TOLERANCE_PCT:.0f} percentage point"
     if chosen:
-        text += f"It keeps every SLA share {within} of {baseline}'s. {_cheaper(means, shown)}"
+        text += f"It keeps every SLA share {within} of {baseline}'s."
     else:
         text += f"But it serves worse than {baseline} (see the table); no policy was cheaper and kept every SLA share {within}."
     numbers = [_saved(rows, shown, name, intervals) for name in BASELINES if name in rows and name != shown]
@@ -103,7 +103,8 @@ def headline(means: pd.DataFrame, intervals: pd.DataFrame, bound: pd.DataFrame |
     if bound is not None and len(bound):
         numbers.append(_above(means, shown, bound))
     numbers = [item for item in numbers if item["value"] != NONE]
-    return {"text": text.strip(), "numbers": numbers, "baseline": baseline, "chosen": chosen}
+    more = _cheaper(means, shown) if chosen else ""
+    return {"text": text, "more": more, "numbers": numbers, "baseline": baseline, "chosen": chosen}
 
 
 def _cheaper(means: pd.DataFrame, shown: str) -> str:

@@ -76,7 +76,7 @@ def savings(intervals: pd.DataFrame) -> Figure:
         axes.set_title(f"against {baseline}", fontsize="medium")
         axes.set_xlabel("GPU-hours saved (%)")
         axes.set_yticks(range(len(policies)), policies)
-    panels[0, 0].invert_yaxis()
+    panels[0, 0].set_ylim(len(policies) - 0.4, -0.4)
     handles, names = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, frameon=False, ncols=2, loc="outside upper center")
     return figure
@@ -96,14 +96,13 @@ def cost_against_service(frontier: pd.DataFrame, intervals: pd.DataFrame) -> Fig
     for policy, row in points.iterrows():
         colour, x, y = colours[str(policy)], row["net_cost_usd"] / 1e6, row["service_pct"]
         if policy in spread.index:
-            half = float(spread.loc[policy, "high"] - spread.loc[policy, "low"]) / 2e6
-            axes.errorbar(x, y, xerr=half, color=colour, capsize=3, linewidth=1.2, zorder=2)
+            ends = spread.loc[policy, ["low", "high"]].astype(float) / 1e6
+            axes.plot(ends, [y, y], color=colour, marker="|", linewidth=1.2, zorder=2)
         dominated = row["dominated_by"] != ""
         face = "white" if row["bound"] else colour
         axes.scatter(
             x, y, s=80, facecolor=face, edgecolor=colour, linewidth=1.6, alpha=0.4 if dominated else 1, zorder=3
         )
-    _labels(axes, points, best.index)
     axes.axhline(100, linestyle="--", color="0.4", linewidth=1)
     axes.text(0.995, 100, "all that can be attained ", transform=axes.get_yaxis_transform(), ha="right", va="bottom")
     low = min(float(points["service_pct"].min()), 99.0)
@@ -112,27 +111,35 @@ def cost_against_service(frontier: pd.DataFrame, intervals: pd.DataFrame) -> Fig
     axes.set_xlabel("net cost over the period, million USD (cost less spot credit)")
     axes.set_ylabel("worst-served tier in SLA,\n% of what is attainable")
     figure.tight_layout()
+    _labels(axes, points, best.index)
     return figure
 
 
-#: Where a point's name goes, in points from it: the next where neighbours have taken one.
-_LABEL_PLACES = ((8, -12), (8, 5), (8, -24), (8, 17), (8, -36), (8, 29))
+#: Where a point's name may go, in typographic points from it.
+_LABEL_PLACES = ((8, -12), (8, 5), (-8, 8), (-8, -16), (8, -24), (8, 17))
 
 
 def _labels(axes: Axes, points: pd.DataFrame, frontier: pd.Index) -> None:
-    """Names beside the points, below and above in turn where points are close."""
-    span = max(points["net_cost_usd"].max() - points["net_cost_usd"].min(), 1.0)
-    reach = max(100.0 - points["service_pct"].min(), 1.0)
-    done: list[tuple[float, float]] = []
-    for policy, row in points.sort_values(["service_pct", "net_cost_usd"]).iterrows():
-        x, y = row["net_cost_usd"] / span, row["service_pct"] / reach
-        near = sum(abs(x - other_x) < 0.14 and abs(y - other_y) < 0.1 for other_x, other_y in done)
-        done.append((x, y))
+    """Names beside the points, each at the first place that is free of other names and points."""
+    at = axes.transData.transform(np.column_stack([points["net_cost_usd"] / 1e6, points["service_pct"]]))
+    at = at * 72 / axes.figure.dpi
+    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in at]
+    for (x, y), policy, row in zip(at, points.index, points.itertuples(), strict=True):
+        width = 6.2 * len(str(policy))
+        for dx, dy in _LABEL_PLACES:
+            left = x + dx if dx > 0 else x + dx - width
+            box = (left, y + dy - 1, left + width, y + dy + 9)
+            if not any(
+                box[0] < high and low < box[2] and box[1] < top and bottom < box[3] for low, bottom, high, top in taken
+            ):
+                break
+        taken.append(box)
         axes.annotate(
             str(policy),
-            (row["net_cost_usd"] / 1e6, row["service_pct"]),
-            xytext=_LABEL_PLACES[near % len(_LABEL_PLACES)],
+            (row.net_cost_usd / 1e6, row.service_pct),
+            xytext=(dx, dy),
             textcoords="offset points",
+            ha="left" if dx > 0 else "right",
             fontsize="small",
             fontweight="bold" if policy in frontier else "normal",
         )

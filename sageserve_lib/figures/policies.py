@@ -97,14 +97,15 @@ def scaling_events(events: pd.DataFrame, start: pd.Timestamp) -> Figure:
     wide = wide.reindex(columns=range(int(events["hour"].max()) + 1), fill_value=0)
     edges = mdates.date2num(start + pd.to_timedelta(np.arange(wide.shape[1] + 1), unit="h"))
     figure, axes = plt.subplots(figsize=(10, 0.36 * len(wide) + 1.5))
-    norm = SymLogNorm(linthresh=1, vmin=0, vmax=max(float(wide.to_numpy().max()), 2.0))
+    most = max(float(wide.to_numpy().max()), 2.0)
+    norm = SymLogNorm(linthresh=1, vmin=0, vmax=most)
     mesh = axes.pcolormesh(edges, np.arange(len(wide) + 1), wide.to_numpy(float), cmap="Blues", norm=norm)
     axes.set_yticks(np.arange(len(wide)) + 0.5, wide.index)
     axes.invert_yaxis()
     axes.grid(visible=False)
     axes.xaxis_date()
     time_axis(axes)
-    ticks = [tick for tick in (0, 1, 3, 10, 30, 100, 300, 1000) if tick <= norm.vmax]
+    ticks = [tick for tick in (0, 1, 3, 10, 30, 100, 300, 1000) if tick <= most]
     bar = figure.colorbar(mesh, ax=axes, pad=0.02, label="instances an hour", ticks=ticks, format="{x:g}")
     bar.minorticks_off()
     figure.tight_layout()

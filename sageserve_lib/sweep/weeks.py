@@ -14,7 +14,7 @@ from sageserve_lib.workload import WorkloadSpec
 COMPARED = ("siloed", "reactive", "lt-ua")
 #: Weeks of a report on the default workload, its own among them, and the other shapes it is compared on.
 DEFAULT_SEEDS = 4
-DEFAULT_SHAPES = ("burst-x8", "regime-change")
+DEFAULT_SHAPES = ("burst-x8",)
 #: The workload of the report's own week, in the grid.
 OWN = "own"
 
