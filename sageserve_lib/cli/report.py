@@ -106,11 +106,11 @@ def report(
     fleet_models(found, load_scenario(scenario))  # refuses a trace that asks for models the scenario does not serve
 
     from sageserve_lib.background import sweep_in_background
+    from sageserve_lib.policies import REGISTRY
     from sageserve_lib.progress import progress_on_stderr
     from sageserve_lib.report import make_report
     from sageserve_lib.sweep.grid import ScenarioOf, WorkloadOf
     from sageserve_lib.sweep.weeks import (
-        COMPARED,
         DEFAULT_SEEDS,
         DEFAULT_SHAPES,
         compared,
@@ -145,7 +145,7 @@ def report(
             usual = workload is None and not changes and week_shapes is None
             parameters["seeds"] = n_seeds = DEFAULT_SEEDS if seeds is None else seeds
             parameters["week_shapes"] = shapes = list(DEFAULT_SHAPES) if usual else _shapes(week_shapes)
-            wanted = compared(name.strip() for name in policies.split(",")) if policies else COMPARED
+            wanted = compared([name.strip() for name in policies.split(",")] if policies else REGISTRY)
             if wanted and (n_seeds > 1 or shapes):
                 fleet = ScenarioOf(scenario=str(parameters["scenario"]))
                 own = WorkloadOf(workload=str(parameters["workload"]), set=tuple(changes or ()))

@@ -24,6 +24,7 @@ _POLICY_COLOURS = {
     "lt-u": "#0072B2",
     "lt-ua": "#009E73",
     "chiron": "#CC79A7",
+    "valley-fill": "#E69F00",
     "static-peak": "#777777",
     "oracle": "#000000",
 }
