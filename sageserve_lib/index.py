@@ -12,39 +12,60 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from sageserve_lib import tables
-from sageserve_lib.costs import BASELINES, BOUNDS, SLA_TOLERANCE_PCT, baseline_of, policy_means, recommended
+from sageserve_lib.costs import (
+    BASELINES,
+    BOUNDS,
+    ON_DEMAND,
+    above_bound,
+    baseline_of,
+    between,
+    headline,
+    interval_of,
+    number,
+    own_week,
+    policy_means,
+    told,
+)
+from sageserve_lib.costs.headline import NONE
 from sageserve_lib.html import INDEX_PAGE, TEMPLATES, Page, data_uri, page_resources, write_text
-
-#: Shown for a number that is missing.
-_NONE = "\N{EN DASH}"
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the table of policies; ``best`` is "min", "max" or empty."""
+    """One column of the table of policies; ``best`` is "min", "max" or empty. Values are shown divided by ``over``."""
 
     key: str
     title: str
     unit: str
     digits: int = 0
     best: str = ""
+    over: float = 1.0
 
 
+#: Savings have the service beside them, so that neither is read alone.
 COLUMNS = (
     Column("gpu_hours", "GPU-hours", "h", best="min"),
-    Column("gpu_hours_saved_pct", "saved", "%", 1, "max"),
-    Column("cost_usd", "cost", "USD", best="min"),
-    Column("monthly_savings_usd", "savings per month", "USD", best="max"),
+    *(Column(f"saved_{name}", f"saved against {name}", "%", 1, "max") for name in BASELINES),
     Column("iwf_sla_pct", "IW-F in SLA", "%", 1, "max"),
     Column("iwf_attainable_pct", "IW-F attainable", "%", 1),
     Column("iwn_sla_pct", "IW-N in SLA", "%", 1, "max"),
     Column("niw_sla_pct", "NIW in SLA", "%", 1, "max"),
+    Column("monthly_cost_usd", "cost a month", "million USD", 2, "min", 1e6),
+    Column("above_bound_pct", "GPU-hours above the bound", "%", 1, "min"),
     Column("ttft_p95_s", "TTFT P95", "s", 2, "min"),
-    Column("wasted_gpu_hours", "wasted", "GPU-h", best="min"),
     Column("idle_gpu_hours", "idle", "GPU-h"),
+    Column("wasted_gpu_hours", "wasted", "GPU-h", best="min"),
+    Column("net_cost_usd", "period, net of spot credit", "million USD", 2, over=1e6),
     Column("lost", "unfinished or dropped", "requests", best="min"),
-    Column("scale_outs", "scale-outs", "instances"),
-    Column("scale_ins", "scale-ins", "instances"),
+)
+#: Figures shown in full on the page, in this order; the first of them at its top. The others are folded away.
+FRONT_FIGURES = (
+    "cost-against-service",
+    "savings",
+    "gpu-hours-by-cause",
+    "monthly-dollars",
+    "instances",
+    "latency-by-tier",
 )
 
 TABLE_NOTES = {
@@ -64,95 +85,89 @@ TABLE_NOTES = {
     "instances": "every change of the number of instances",
     "held": "VM-hours of each policy by what they were held for",
     "scorecard": "published claims beside this run",
+    "gpu_hours": "GPU-hours and cost by what they were held for",
+    "dollars": "cost, spot credit and net cost by GPU type, region and model, with the price's source",
+    "savings": "each policy against both baselines, with SLA shares, in every week simulated",
+    "intervals": "how sure the numbers are, over seeds, week shapes or days",
+    "assumptions": "prices, start-up times and promises, with source and date",
+    "distributions": "quantiles of latency by policy and tier",
+    "utilization": "utilization of every endpoint by quarter of an hour",
+    "bound": "the least a fleet could hold, all demand known beforehand",
     "timings": "how long each step took",
 }
 
 
-def number(value: Any, digits: int = 0) -> str:
-    """``value`` with thousands separated; a dash when there is none."""
-    if value is None or not math.isfinite(value):
-        return _NONE
-    text = f"{value:,.{digits}f}"
-    return text.lstrip("-") if not text.strip("-0.,") else text.replace("-", "\N{MINUS SIGN}")
+@dataclass(frozen=True)
+class Cell:
+    """One number of the table of policies: its text, whether it is the best of its column, and its interval in words."""
+
+    text: str
+    best: bool = False
+    interval: str = ""
 
 
-def change_pct(value: float, reference: float) -> str:
-    """Signed change from ``reference`` to ``value`` in per cent."""
-    if not (math.isfinite(value) and math.isfinite(reference) and reference > 0):
-        return _NONE
-    change = 100 * (value / reference - 1)
-    return ("+" if change > 0 else "") + number(change, 1) + "\N{NO-BREAK SPACE}%"
+def policy_rows(
+    means: pd.DataFrame, intervals: pd.DataFrame | None = None, bound: pd.DataFrame | None = None
+) -> tuple[list[Column], list[dict[str, Any]]]:
+    """Columns that hold numbers, and one row per policy with its cells.
 
-
-def _row(means: pd.DataFrame, policy: str) -> dict[Any, Any]:
-    return means.loc[[policy]].to_dict("records")[0]
-
-
-def headline(means: pd.DataFrame) -> dict[str, Any]:
-    """The finding in a sentence or two, and the numbers to show large."""
-    baseline = baseline_of(means.index)
-    if baseline is None:
-        return {"text": f"Neither {' nor '.join(BASELINES)} was simulated, so there is nothing to compare with."}
-    base = _row(means, baseline)
-    chosen = recommended(means, baseline)
-    cheapest = str(means["cost_usd"].drop([name for name in BOUNDS if name in means.index]).idxmin())
-    shown = chosen or (cheapest if cheapest != baseline else None)
-    if shown is None:
-        return {"text": f"No simulated policy costs less than {baseline} on this trace.", "baseline": baseline}
-    row = _row(means, shown)
-    sentence = (
-        f"{shown} needs {number(row['gpu_hours'])} GPU-hours where {baseline} needs {number(base['gpu_hours'])} "
-        f"({change_pct(row['gpu_hours'], base['gpu_hours'])}), and costs {number(row['cost_usd'])} USD instead of "
-        f"{number(base['cost_usd'])} USD. "
-    )
-    if chosen:
-        sentence += f"It keeps every SLA share within {SLA_TOLERANCE_PCT:.0f} percentage point of {baseline}'s."
-    else:
-        sentence += (
-            f"But it serves worse than {baseline} (see the table); no policy was cheaper and kept every SLA share "
-            f"within {SLA_TOLERANCE_PCT:.0f} percentage point."
-        )
-    numbers = [
-        {
-            "name": f"GPU-hours, {shown} against {baseline}",
-            "value": change_pct(row["gpu_hours"], base["gpu_hours"]),
-            "detail": f"{number(row['gpu_hours'])} instead of {number(base['gpu_hours'])}",
-        },
-        {
-            "name": "Cost over the period",
-            "value": f"{number(row['cost_usd'])} USD",
-            "detail": f"{baseline}: {number(base['cost_usd'])} USD",
-        },
-        {
-            "name": f"Savings per month against {baseline}",
-            "value": f"{number(base['monthly_cost_usd'] - row['monthly_cost_usd'])} USD",
-            "detail": f"{number(row['monthly_cost_usd'])} instead of {number(base['monthly_cost_usd'])} USD",
-        },
-        {
-            "name": "Interactive fast (IW-F) requests in SLA",
-            "value": f"{number(row['iwf_sla_pct'], 1)} %",
-            "detail": f"{baseline}: {number(base['iwf_sla_pct'], 1)} %; an empty fleet would reach "
-            f"{number(row['iwf_attainable_pct'], 1)} %",
-        },
-    ]
-    return {"text": sentence, "numbers": numbers, "baseline": baseline, "chosen": chosen}
-
-
-def policy_rows(means: pd.DataFrame) -> tuple[list[Column], list[dict[str, Any]]]:
-    """Columns that hold numbers, and one row per policy with the cells' text and whether each is the best."""
+    Parameters
+    ----------
+    means : DataFrame
+        One row per policy (``costs.policy_means``).
+    intervals, bound : DataFrame, optional
+        The tables of these names.
+    """
+    intervals = tables.empty("intervals") if intervals is None else intervals
+    means = means.copy()
+    for name in BASELINES:
+        base = means["gpu_hours"].get(name, math.nan)
+        means[f"saved_{name}"] = (100.0 * (1.0 - means["gpu_hours"] / base)).drop([name], errors="ignore")
+    means["above_bound_pct"] = math.nan
+    if bound is not None and len(bound):
+        own = means.rename_axis("policy").reset_index().assign(seed=bound["seed"].iloc[0])
+        means["above_bound_pct"] = above_bound(own, bound).reindex(means.index)
     columns = [column for column in COLUMNS if means[column.key].notna().any()]
     contest = means[~means.index.isin(BOUNDS)]
     best: dict[str, str] = {}
     for column in columns:
         values = contest[column.key].dropna()
-        if column.best and values.min() < values.max():
-            best[column.key] = number(getattr(values, column.best)(), column.digits)
+        if column.best and len(values) and values.min() < values.max():
+            best[column.key] = number(getattr(values, column.best)() / column.over, column.digits)
     rows = []
     for policy, values in means.iterrows():
-        texts = {column.key: number(values[column.key], column.digits) for column in columns}
-        cells = [(text, policy not in BOUNDS and best.get(key) == text) for key, text in texts.items()]
+        cells = []
+        for column in columns:
+            text = number(values[column.key] / column.over, column.digits)
+            leads = policy not in BOUNDS and best.get(column.key) == text
+            cells.append(Cell(text, leads, _interval_text(intervals, str(policy), column)))
         rows.append({"policy": policy, "cells": cells})
     return columns, rows
+
+
+def _interval_text(intervals: pd.DataFrame, policy: str, column: Column) -> str:
+    saved = column.key.startswith("saved_")
+    measure, baseline = ("gpu_hours_saved_pct", column.key[6:]) if saved else (column.key, "")
+    found = interval_of(intervals, policy, measure, baseline)
+    if found is None:
+        return ""
+    return between(found["low"] / column.over, found["high"] / column.over, column.digits)
+
+
+def scorecard_rows(scorecard: pd.DataFrame) -> list[dict[str, str]]:
+    """The ``scorecard`` table as text: claim, published, ours with its interval, holds, note."""
+    rows = []
+    for row in scorecard.to_dict("records"):
+        interval = ""
+        if math.isfinite(row["ours_low"]) and math.isfinite(row["ours_high"]):
+            interval = f"{_short(row['ours_low'])} to {_short(row['ours_high'])}"
+        words = {name: "" if pd.isna(row[name]) else str(row[name]) for name in ("claim", "published", "holds", "note")}
+        rows.append({**words, "ours": _short(row["ours"]), "interval": interval})
+    return rows
+
+
+def _short(value: float) -> str:
+    return number(value, 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2)
 
 
 def figures_of(folder: Path) -> list[dict[str, str]]:
@@ -165,12 +180,12 @@ def figures_of(folder: Path) -> list[dict[str, str]]:
         if file is not None:
             title = caption.get("title") or name
             alt, see = caption.get("alt") or title, caption.get("see", "")
-            figures.append({"source": data_uri(file), "title": title, "alt": alt, "see": see})
+            figures.append({"name": name, "source": data_uri(file), "title": title, "alt": alt, "see": see})
     captioned = {Path(caption["file"]).stem for caption in captions.values()}
     for file in found.values():
         if file.stem not in captioned:  # else the same figure in another format
             title = file.stem.replace("-", " ").replace("_", " ")
-            figures.append({"source": data_uri(file), "title": title, "alt": title, "see": ""})
+            figures.append({"name": file.stem, "source": data_uri(file), "title": title, "alt": title, "see": ""})
     return figures
 
 
@@ -189,7 +204,7 @@ def table_files(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
 def period(trace: Mapping[str, Any]) -> str:
     """First and last moment of the trace and its length, in words."""
     if not trace.get("start"):
-        return _NONE
+        return NONE
     start = pd.Timestamp(trace["start"])
     length = pd.Timedelta(seconds=float(trace.get("duration_s") or 0))
     end = start + length
@@ -204,18 +219,26 @@ def write_index(folder: Path, manifest: Mapping[str, Any], pages: Sequence[Page]
 
     ``manifest`` is that of ``sageserve_lib.run.write_manifest``. What is missing is said in words.
     """
-    policies = tables.read("policies", folder / "tables")
-    context: dict[str, Any] = {"finding": None, "columns": [], "rows": [], "seeds": 0, "baseline": None}
+    policies, intervals, bound, savings, assumed, scorecard = (
+        tables.read(name, folder / "tables")
+        for name in ("policies", "intervals", "bound", "savings", "assumptions", "scorecard")
+    )
+    intervals = tables.empty("intervals") if intervals is None else intervals
+    context: dict[str, Any] = {"finding": None, "columns": [], "rows": [], "baseline": None}
     if policies is not None and not policies.empty:
-        means = policy_means(policies)
-        columns, rows = policy_rows(means)
+        means = policy_means(own_week(policies))
+        columns, rows = policy_rows(means, intervals, bound)
         context = {
-            "finding": headline(means),
+            "finding": headline(means, intervals, bound),
             "columns": columns,
             "rows": rows,
-            "seeds": int(policies.groupby("policy").size().max()),
             "baseline": baseline_of(means.index),
         }
+    figures = figures_of(folder / "figures")
+    front = sorted(
+        (figure for figure in figures if figure["name"] in FRONT_FIGURES),
+        key=lambda figure: FRONT_FIGURES.index(figure["name"]),
+    )
     present, absent = table_files(folder / "tables")
     loader = jinja2.FileSystemLoader([TEMPLATES, TEMPLATES / "sageserve"])
     environment = jinja2.Environment(
@@ -229,11 +252,35 @@ def write_index(folder: Path, manifest: Mapping[str, Any], pages: Sequence[Page]
         period=period(manifest["trace"]),
         number=number,
         notes=_json(folder / "notes.json", []),
-        figures=figures_of(folder / "figures"),
+        weeks=_weeks(savings),
+        told=told(intervals),
+        bound=bound is not None and len(bound) > 0,
+        assumed=[] if assumed is None else assumed.fillna("").to_dict("records"),
+        price=_price(assumed),
+        scorecard=[] if scorecard is None else scorecard_rows(scorecard),
+        front=front,
+        figures=[figure for figure in figures if figure not in front],
         tables=present,
         absent=absent,
     )
     write_text(folder / INDEX_PAGE.file, text)
+
+
+def _weeks(savings: pd.DataFrame | None) -> str:
+    """Which weeks were simulated, in words; empty if it is one."""
+    if savings is None or savings.empty:
+        return ""
+    own = savings["workload"].iloc[0]
+    seeds = sorted(savings.loc[savings["workload"] == own, "seed"].unique())
+    shapes = [str(name) for name in savings["workload"].unique() if name != own]
+    said = [f"{len(seeds)} seeds ({', '.join(map(str, seeds))})"] if len(seeds) > 1 else []
+    return "; ".join([*said, *([f"shapes {own}, {', '.join(shapes)}"] if shapes else [])])
+
+
+def _price(assumed: pd.DataFrame | None) -> str:
+    """The price that every cost is counted at, with its source and date."""
+    rows = [] if assumed is None else assumed[assumed["what"] == ON_DEMAND].to_dict("records")
+    return "; ".join(f"{row['value']:.2f} {row['unit']}. {row['source']}, {row['date']}" for row in rows)
 
 
 def _json(file: Path, default: Any) -> Any:

@@ -87,11 +87,12 @@ class Pages:
             found = tables.read(name, self.folder / "tables") if self.folder is not None else None
             if found is None:
                 found = make()
-                self._keep(name, found)
+                self.keep(name, found)
             self._memory[name] = found
         return self._memory[name]
 
-    def _keep(self, name: str, frame: pd.DataFrame) -> None:
+    def keep(self, name: str, frame: pd.DataFrame) -> None:
+        """Keep a table, in place of an older one of this name."""
         self._memory[name] = frame
         if self.folder is not None:
             tables.write(name, frame, self.folder / "tables")
@@ -102,7 +103,7 @@ class Pages:
         rows = rows.fillna(dict.fromkeys(("policy", "region", "model"), ""))
         before = tables.read("timings", self.folder / "tables") if self.folder is not None else None
         before = self._memory.get("timings") if before is None else before
-        self._keep("timings", rows if before is None else pd.concat([before, rows], ignore_index=True))
+        self.keep("timings", rows if before is None else pd.concat([before, rows], ignore_index=True))
 
     def _json(self, name: str, default: Any) -> Any:
         file = self.folder / name if self.folder is not None else None

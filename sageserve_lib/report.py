@@ -2,7 +2,7 @@
 
 import json
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,14 @@ def make_report(
     notebooks: Sequence[Path] | None = None,
     reports: Path = paths.REPORTS,
     progress: Progress | None = None,
+    before: Mapping[str, Callable[[], object]] | None = None,
 ) -> Path:
     """Run ``notebooks`` into the run directory ``name`` below ``reports``; return the finished folder.
 
     ``trace`` holds what the summary and the manifest say of the trace (``name``, ``sha256``, ``start``, ``requests``,
     ``duration_s``). Each notebook gets those of ``parameters``, and ``run_dir``, that it declares; each of ``extra``
-    must be declared by at least one of them. Paths among them must be absolute.
+    must be declared by at least one of them. Paths among them must be absolute. ``before`` holds what to call before
+    notebooks of these names, such as waiting for what they need.
 
     Raises
     ------
@@ -78,6 +80,8 @@ def make_report(
         try:
             for position, notebook in enumerate(notebooks, start=1):
                 progress.notebook_started(notebook.stem, position, len(notebooks), code_cells(notebook))
+                if before and notebook.stem in before:
+                    before[notebook.stem]()
                 results.append(_run(notebook, run, selected[notebook], progress))
                 progress.notebook_done(results[-1])
             _export(run, run.final, notebooks, pages)

@@ -56,6 +56,9 @@ def sanitize(html: str) -> str:
             tag.unwrap()
         else:
             _clean_attributes(tag)
+    for header in soup.find_all("th"):
+        if not header.get_text(strip=True):
+            header.name = "td"  # a corner of a table heads nothing
     for table in soup.find_all("table"):
         # Wide tables scroll inside their own box, which the keyboard must reach too.
         table.wrap(soup.new_tag("div", attrs={"class": "scroll", "tabindex": "0"}))

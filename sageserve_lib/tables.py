@@ -52,6 +52,25 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "policy", "region", "model", "group",
         "reclaim_h", "swap_h", "cold_h", "serving_h", "draining_h", "spot_h", "busy_h",
     ),
+    # Beyond the contract: cost by cause, GPU type, region and model; savings with the service beside them; how sure they
+    # are, and what they rest on.
+    "gpu_hours": ("policy", "region", "model", "gpu", "cause", "gpu_hours", "cost_usd"),
+    "dollars": (
+        "policy", "gpu", "sku", "region", "model", "gpu_hours", "vm_hours", "usd_per_vm_h", "cost_usd",
+        "spot_vm_hours", "spot_usd_per_vm_h", "spot_credit_usd", "net_cost_usd",
+        "monthly_cost_usd", "monthly_net_cost_usd", "price_source", "price_date",
+    ),
+    "savings": (
+        "workload", "seed", "baseline", "policy", "gpu_hours_saved", "gpu_hours_saved_pct",
+        "cost_saved_usd", "monthly_savings_usd", "net_cost_saved_usd",
+        "iwf_attainable_pct", "iwf_sla_pct", "iwn_sla_pct", "niw_sla_pct",
+        "baseline_iwf_sla_pct", "baseline_iwn_sla_pct", "baseline_niw_sla_pct",
+    ),
+    "intervals": ("over", "baseline", "policy", "measure", "n", "mean", "low", "high"),
+    "assumptions": ("what", "value", "unit", "source", "date"),
+    # Beyond the contract: what figures of latency and utilization are drawn from.
+    "distributions": ("policy", "tier", "measure", "requests", "share", "value_s"),
+    "utilization": ("policy", "time_s", "region", "model", "group", "utilization"),
     # Beyond the contract: where demand is served, how instances come and go, what holds counts up, how each hour was solved.
     "moves": ("time", "region", "model", "gpu", "move", "instances", "cost_usd"),
     "routing": ("time", "model", "region", "serving_region", "tps"),

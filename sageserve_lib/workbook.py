@@ -23,13 +23,21 @@ from sageserve_lib.allocation import (
     saturated_tps,
     theta_table,
 )
-from sageserve_lib.catalogue import Scenario, load_scenario
+from sageserve_lib.catalogue import Gpu, Scenario, load_catalogue, load_scenario
 from sageserve_lib.errors import InputError
 from sageserve_lib.forecast import forecast_week, from_source, interval_for, source_methods
 from sageserve_lib.pages import Pages
 from sageserve_lib.policies import REGISTRY, PlanKind, Policy
 from sageserve_lib.scorecard import scorecard
-from sageserve_lib.simulation import RequestFile, SimulationResult, fleet_models, fleet_regions, horizon_s, simulate
+from sageserve_lib.simulation import (
+    HOURS_PER_MONTH,
+    RequestFile,
+    SimulationResult,
+    fleet_models,
+    fleet_regions,
+    horizon_s,
+    simulate,
+)
 from sageserve_lib.status import StatusLine
 from sageserve_lib.trace import Reading, Trace, open_trace
 from sageserve_lib.workload import DEFAULT_WORKLOAD, WorkloadSpec, cached_trace, history_demand, load_workload
@@ -72,7 +80,7 @@ class Workbook(Pages):
     reading : mapping
         How to read the trace, where its file does not say it: fields of ``Reading``.
     policies : iterable of str
-        Policies to simulate.
+        Policies to simulate; those of the default report when there are none.
     per_request : bool
         Also write every request's times under each policy, as tables/requests-<policy>.parquet.
 
@@ -92,18 +100,20 @@ class Workbook(Pages):
         days: float = 7.0,
         history_days: float = 14.0,
         reading: Mapping[str, str] | None = None,
-        policies: Iterable[str] = DEFAULT_POLICIES,
+        policies: Iterable[str] = (),
         per_request: bool = False,
         workload: str = DEFAULT_WORKLOAD,
         workload_changes: Iterable[str] = (),
         scenario_changes: Iterable[str] = (),
     ) -> None:
-        self.scenario: Scenario = load_scenario(scenario, scenario_changes)
+        self.scenario_source = scenario, tuple(scenario_changes)
+        self.workload_source = workload, tuple(workload_changes)
+        self.scenario: Scenario = load_scenario(*self.scenario_source)
         source_methods(self.scenario.planning.forecast.source)  # a name that is not there is refused before any work
         super().__init__(Path(run_dir) if run_dir else None)
         self.seed = seed
         self.per_request = per_request
-        self.policy_names = tuple(policies)
+        self.policy_names = tuple(policies) or DEFAULT_POLICIES
         unknown = [name for name in self.policy_names if name not in REGISTRY]
         if unknown:
             raise InputError(f"Unknown policies {', '.join(unknown)}; there are {', '.join(sorted(REGISTRY))}.")
@@ -111,7 +121,7 @@ class Workbook(Pages):
         if trace:
             self.trace: Trace = open_trace(trace, Reading(**(reading or {})))
         else:
-            definition = load_workload(workload, workload_changes)
+            definition = load_workload(*self.workload_source)
             self.spec = WorkloadSpec(scale, days, history_days, seed, workload=definition)
             self.trace = open_trace(cached_trace(self.spec))
         self.regions = fleet_regions(self.trace, self.scenario)
@@ -162,13 +172,24 @@ class Workbook(Pages):
         return self._table("timings", lambda: tables.empty("timings"))
 
     def policies(self) -> pd.DataFrame:
-        """The ``policies`` table."""
-        return self._table("policies", self._policies)
+        """The rows of the ``policies`` table that are of this trace; those of other weeks come from ``weeks.simulate_weeks``."""
+        table = self._table("policies", self._policies)
+        return table[table["seed"] == self.seed].reset_index(drop=True)
 
     def latency(self) -> pd.DataFrame:
         """The ``latency`` table."""
         self.policies()
         return self._table("latency", lambda: tables.empty("latency"))
+
+    def distributions(self) -> pd.DataFrame:
+        """The ``distributions`` table: quantiles of TTFT and E2E by policy and tier."""
+        self.policies()
+        return self._table("distributions", lambda: tables.empty("distributions"))
+
+    def utilization(self) -> pd.DataFrame:
+        """The ``utilization`` table: every endpoint's mean utilization in each quarter of an hour."""
+        self.policies()
+        return self._table("utilization", lambda: tables.empty("utilization"))
 
     def instances(self) -> pd.DataFrame:
         """The ``instances`` table."""
@@ -180,6 +201,19 @@ class Workbook(Pages):
         self.policies()
         return self._table("held", lambda: tables.empty("held"))
 
+    def gpu_hours(self) -> pd.DataFrame:
+        """The ``gpu_hours`` table: GPU-hours of each policy by what they were held for."""
+        return self._table("gpu_hours", lambda: costs.gpu_hours_by_cause(self.held(), self.scenario.gpu, self.gpu))
+
+    def dollars(self) -> pd.DataFrame:
+        """The ``dollars`` table: cost, spot credit and net cost by policy, GPU type, region and model."""
+        months = (self.end - self.start) / pd.Timedelta(hours=HOURS_PER_MONTH)
+        return self._table("dollars", lambda: costs.dollars(self.held(), self.scenario.gpu, self.gpu, months))
+
+    def assumptions(self) -> pd.DataFrame:
+        """The ``assumptions`` table: what the numbers rest on, with source and date."""
+        return self._table("assumptions", lambda: costs.assumptions(self.scenario, load_catalogue(), self.models))
+
     def bound(self) -> pd.DataFrame:
         """The ``bound`` table: the fewest GPU-hours, and least cost, in which any policy could do the trace's work."""
         return self._table("bound", self._bound)
@@ -189,6 +223,11 @@ class Workbook(Pages):
         return self._table("scorecard", lambda: scorecard(self.policies()))
 
     # Parts
+
+    @property
+    def gpu(self) -> Gpu:
+        """The fleet's GPU type: GPUs per VM, prices and their source."""
+        return load_catalogue().gpus[self.scenario.gpu]
 
     @property
     def start(self) -> pd.Timestamp:
@@ -320,7 +359,7 @@ class Workbook(Pages):
         result = forecast_week(self.demand(), self.start, end, source_methods(source.source))
         result = from_source(result, source.source, source.factor)
         for name in ("backtest", "peaks", "peak_backtest", "outlook"):
-            self._keep(name, getattr(result, name))
+            self.keep(name, getattr(result, name))
         self._memory["forecast-notes"] = result.notes
         if self.folder is not None:
             self._write_json("forecast-notes.json", result.notes)
@@ -338,7 +377,7 @@ class Workbook(Pages):
             ]
             self._add_timings(pd.DataFrame(rows))
         for name in ("moves", "routing", "binding", "solves"):
-            self._keep(name, getattr(plan, name))
+            self.keep(name, getattr(plan, name))
         return plan.allocation
 
     def _bound(self) -> pd.DataFrame:
@@ -351,9 +390,8 @@ class Workbook(Pages):
         status = StatusLine()
         results = [self.simulate(name, status) for name in self.policy_names]
         status.say(f"Simulated {self.trace.requests:,} requests under each of {len(results)} policies.")
-        self._keep("latency", pd.concat([result.latency for result in results], ignore_index=True))
-        self._keep("instances", pd.concat([result.instances for result in results], ignore_index=True))
-        self._keep("held", pd.concat([result.held for result in results], ignore_index=True))
+        for name in ("latency", "distributions", "utilization", "instances", "held"):
+            self.keep(name, pd.concat([getattr(result, name) for result in results], ignore_index=True))
         self._add_timings(pd.concat([result.timings for result in results], ignore_index=True))
         rows = [{"policy": result.policy, "seed": self.seed, **result.totals} for result in results]
         return costs.policies_table(pd.DataFrame(rows))

@@ -68,6 +68,25 @@ def test_page_shows_everything_without_network(tab: tuple[Any, list[str]], repor
     assert problems == []
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_accessible(browser: Any, report: Path, name: str, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    context = browser.new_context(offline=True, viewport={"width": 1280, "height": 900}, color_scheme=scheme)
+    page = context.new_page()
+    page.goto((report / name).as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(block => { block.open = true; })")
+    found = axe.Axe().run(page).response["violations"]
+    context.close()
+    grave = [
+        (rule["id"], node["target"], node["failureSummary"])
+        for rule in found
+        if rule["impact"] in {"serious", "critical"}
+        for node in rule["nodes"]
+    ]
+    assert grave == []
+
+
 def test_mathematics_is_laid_out(tab: tuple[Any, list[str]], report: Path) -> None:
     page, _ = tab
     page.goto((report / "3-rich.html").as_uri())

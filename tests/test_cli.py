@@ -120,6 +120,8 @@ BAD_OPTIONS = {
     "unknown option": (["--sclae", "1"], "--sclae"),
     "workload": (["--workload", "weak"], "Unknown workload 'weak'"),
     "change": (["--set", "niw_shre=1"], "did you mean 'niw_share'?"),
+    "seeds": (["--seeds", "0"], "--seeds 0: expected a whole number from 1 to 100"),
+    "week shape": (["--week-shapes", "burst-x9"], "--week-shapes: "),
     "changed value": (["--workload", "burst-x8", "--set", "niw_share=2"], "niw_share"),
 }
 

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sageserve_lib import costs, index, tables
+from sageserve_lib.catalogue import load_catalogue, load_scenario
 from sageserve_lib.html import INDEX_PAGE, mathml, page_of
 from sageserve_lib.sanitize import sanitize
 
@@ -257,24 +258,24 @@ def test_recommended_is_the_cheapest_that_keeps_the_service() -> None:
     )
     assert costs.baseline_of(means.index) == "siloed"
     assert costs.recommended(means, "siloed") == "lt-i"
-    finding = index.headline(means)
+    finding = costs.headline(means, tables.empty("intervals"))
     assert finding["text"].startswith("lt-i needs 100 GPU-hours where siloed needs 100 (0.0\N{NO-BREAK SPACE}%)")
     assert "700 USD instead of 1,000 USD" in finding["text"]
 
 
 def test_cheaper_policy_that_serves_worse_is_not_praised() -> None:
     means = costs.policy_means(policies(reactive={}, lt_i={"cost_usd": 1, "niw_sla_pct": 50.0}))
-    finding = index.headline(means)
+    finding = costs.headline(means, tables.empty("intervals"))
     assert finding["baseline"] == "reactive"
     assert finding["chosen"] is None
     assert "serves worse" in finding["text"]
 
 
 def test_nothing_cheaper_and_nothing_to_compare_with_are_said() -> None:
-    assert (
-        "No simulated policy costs less" in index.headline(costs.policy_means(policies(siloed={}, oracle={})))["text"]
-    )
-    assert "nothing to compare with" in index.headline(costs.policy_means(policies(lt_i={})))["text"]
+    none = tables.empty("intervals")
+    dearest = costs.headline(costs.policy_means(policies(siloed={}, oracle={})), none)
+    assert "No simulated policy costs less" in dearest["text"]
+    assert "nothing to compare with" in costs.headline(costs.policy_means(policies(lt_i={})), none)["text"]
 
 
 def test_tier_without_requests_does_not_count() -> None:
@@ -294,9 +295,10 @@ def test_best_of_a_column_is_never_the_oracle() -> None:
     frame = policies(siloed={}, lt_i={"gpu_hours": 90}, oracle={"gpu_hours": 80})
     columns, rows = index.policy_rows(costs.policy_means(frame))
     position = [column.key for column in columns].index("gpu_hours")
-    assert [row["cells"][position] for row in rows] == [("100", False), ("90", True), ("80", False)]
-    position = [column.key for column in columns].index("cost_usd")
-    assert not any(row["cells"][position][1] for row in rows), "all are equal"
+    cells = [row["cells"][position] for row in rows]
+    assert [(cell.text, cell.best) for cell in cells] == [("100", False), ("90", True), ("80", False)]
+    position = [column.key for column in columns].index("iwf_sla_pct")
+    assert not any(row["cells"][position].best for row in rows), "all are equal"
 
 
 @pytest.mark.parametrize(
@@ -352,3 +354,70 @@ def test_figures_come_in_the_order_of_their_captions(tmp_path: Path) -> None:
     (tmp_path / "captions.json").write_text(json.dumps(captions))
     found = [(figure["title"], figure["alt"]) for figure in index.figures_of(tmp_path)]
     assert found == [("B", "b rises"), ("A", "A"), ("uncaptioned one", "uncaptioned one")]
+
+
+def test_saving_stands_beside_its_interval_and_the_distance_from_the_bound() -> None:
+    means = costs.policy_means(policies(siloed={}, reactive={"gpu_hours": 80}, lt_i={"gpu_hours": 60}))
+    rows = [
+        ("seeds", "siloed", "lt-i", "gpu_hours_saved_pct", 4, 39.0, 37.96, 40.04),
+        ("week shapes", "reactive", "lt-i", "gpu_hours_saved_pct", 3, 24.0, 1.0, 40.0),
+        ("seeds", "", "lt-i", "monthly_cost_usd", 4, 2e6, 1.5e6, 2.5e6),
+    ]
+    intervals = pd.DataFrame(rows, columns=list(tables.COLUMNS["intervals"]))
+    bound = pd.DataFrame({"seed": [1.0], "gpu_hours": [50.0]})
+    columns, shown = index.policy_rows(means, intervals, bound)
+    cells = dict(zip((column.key for column in columns), shown[2]["cells"], strict=True))
+    assert cells["saved_siloed"] == index.Cell("40.0", True, "38.0 to 40.0")
+    assert cells["saved_reactive"] == index.Cell("25.0", True, ""), "a range over shapes is no interval"
+    assert cells["monthly_cost_usd"].interval == "1.50 to 2.50"
+    assert cells["above_bound_pct"] == index.Cell("20.0", True, "")
+    reference = dict(zip((column.key for column in columns), shown[1]["cells"], strict=True))
+    assert reference["saved_reactive"].text == "\N{EN DASH}", "nothing is saved against itself"
+    order = [column.key for column in columns]
+    assert order.index("iwf_sla_pct") == order.index("saved_reactive") + 1, "no saving is read without the service"
+
+
+def test_scorecard_is_shown_as_it_is(tmp_path: Path) -> None:
+    rows = [
+        (f"claim {LABEL}", "34.5", 35.02, 33.1, 36.9, "yes", "n"),
+        ("untested", "80", np.nan, np.nan, np.nan, "not tested", None),
+    ]
+    card = pd.DataFrame(rows, columns=list(tables.COLUMNS["scorecard"]))
+    assert index.scorecard_rows(card)[0]["interval"] == "33.1 to 36.9"
+    assert index.scorecard_rows(card)[1]["ours"] == "\N{EN DASH}"
+    tables.write("scorecard", card, tmp_path / "tables")
+    index.write_index(tmp_path, MANIFEST, [INDEX_PAGE])
+    region = page(tmp_path, "index.html").find(attrs={"aria-label": "Scorecard"})
+    assert region and LABEL in region.get_text()
+    body = region.find("tbody")
+    assert body and [row.find_all("td")[2].get_text() for row in body.find_all("tr")] == ["yes", "not tested"]
+
+
+def test_page_says_what_it_rests_on_and_which_weeks(tmp_path: Path) -> None:
+    frame = policies(siloed={}, lt_i={"gpu_hours": 60, "cost_usd": 600})
+    tables.write("policies", frame, tmp_path / "tables")
+    frame["seed"] = 1
+    both = pd.concat([frame, frame.assign(seed=2)])
+    savings = pd.concat([costs.savings_table(both, "week"), costs.savings_table(frame, "burst-x8")])
+    tables.write("savings", savings, tmp_path / "tables")
+    tables.write("intervals", costs.week_intervals(both, savings), tmp_path / "tables")
+    scenario = load_scenario("paper")
+    tables.write("assumptions", costs.assumptions(scenario, load_catalogue(), scenario.models), tmp_path / "tables")
+    index.write_index(tmp_path, MANIFEST, [INDEX_PAGE])
+    text = " ".join(page(tmp_path, "index.html").get_text().split())
+    assert "98.32 USD per VM-hour (8 × H100-80GB, Azure ND96isr H100 v5). Azure list price" in text
+    assert "Intervals are over 2 whole weeks of the same workload" in text
+    assert "Simulated: 2 seeds (1, 2); shapes week, burst-x8." in text
+    assert "40.0 to 40.0 (95 %, 2 simulated weeks)" in text
+
+
+def test_front_figures_stand_open_and_the_others_are_folded(tmp_path: Path) -> None:
+    folder = tmp_path / "figures"
+    folder.mkdir()
+    for name in ("demand", "savings", "cost-against-service"):
+        (folder / f"{name}.svg").write_text("<svg/>")
+    index.write_index(tmp_path, MANIFEST, [INDEX_PAGE])
+    soup = page(tmp_path, "index.html")
+    assert [image["alt"] for image in soup.find_all("img")] == ["cost against service", "savings", "demand"]
+    folded = soup.find("details")
+    assert folded and [image["alt"] for image in folded.find_all("img")] == ["demand"]

@@ -96,10 +96,20 @@ def test_report_on_a_real_hour(name: str, requests: int, tmp_path: Path) -> None
 
 
 def test_report_on_the_synthetic_workload(tmp_path: Path) -> None:
-    folder = report(tmp_path, "--scale", "0.004", "--days", "1", "--history-days", "3")
+    folder = report(
+        tmp_path, "--scale", "0.004", "--days", "1", "--history-days", "3", "--seeds", "1", "--week-shapes", ""
+    )
     assert_contract(
         folder, int(pd.read_csv(folder / "tables" / "latency.csv").query("policy == 'reactive'")["requests"].sum())
     )
+    savings = pd.read_csv(folder / "tables" / "savings.csv")
+    assert set(savings["baseline"]) == {"siloed", "reactive"}
+    held = pd.read_csv(folder / "tables" / "gpu_hours.csv").groupby("policy")["gpu_hours"].sum()
+    dollars = pd.read_csv(folder / "tables" / "dollars.csv").groupby("policy")["cost_usd"].sum()
+    totals = pd.read_csv(folder / "tables" / "policies.csv").set_index("policy")
+    assert held.to_dict() == pytest.approx(totals["gpu_hours"].to_dict())
+    assert dollars.to_dict() == pytest.approx(totals["cost_usd"].to_dict())
+    assert "One week, and no interval" in (folder / "index.html").read_text(encoding="utf-8")
     plan = pd.read_csv(folder / "tables" / "allocation.csv")
     assert plan["time"].nunique() == 24
     assert (plan["capacity_tps"] >= plan["demand_tps"] - 1e-6).all()

@@ -24,7 +24,7 @@ LAYERS = (
     {"allocation"},
     {"costs", "scorecard", "figures", "published"},
     {"sanitize", "html", "index", "progress", "notebooks", "run"},
-    {"pages", "workbook", "report", "bench", "sweep"},
+    {"pages", "workbook", "report", "bench", "sweep", "weeks", "background"},
     {"cli", "cli_fetch"},
 )
 

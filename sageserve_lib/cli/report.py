@@ -1,5 +1,6 @@
 """``sageserve report``: the five notebooks on a trace, and one HTML report."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,6 +52,14 @@ def report(
     default_model: DefaultModel = "",
     default_tier: DefaultTier = "",
     policies: Annotated[str, typer.Option(help="Policies to simulate, separated by commas.")] = "",
+    seeds: Annotated[
+        int | None,
+        typer.Option(help="Weeks of the synthetic workload, seeds from --seed on; over them go the intervals."),
+    ] = None,
+    week_shapes: Annotated[
+        str | None,
+        typer.Option(help="Other synthetic workloads to compare policies on, separated by commas; '' for none."),
+    ] = None,
     per_request: Annotated[
         bool, typer.Option("--per-request", help="Also write every request's times under each policy, as Parquet.")
     ] = False,
@@ -71,6 +80,8 @@ def report(
             "--history-days": history_days,
             "--workload": workload,
             "--set": changes,
+            "--seeds": seeds,
+            "--week-shapes": week_shapes,
         }
         problems += [
             f"{option} is of the synthetic workload and means nothing with --trace; leave one of them out"
@@ -83,6 +94,7 @@ def report(
     spec = None
     if not trace:
         problems += workload_problems(scale, days, history_days, seed, workload, changes)
+        problems += _week_problems(seeds, week_shapes)
     if problems:
         raise InputError(problems)
     reading = Reading(trace_format, column_map, rename, default_region, default_model, default_tier)
@@ -93,8 +105,18 @@ def report(
         found = _synthetic(spec)
     fleet_models(found, load_scenario(scenario))  # refuses a trace that asks for models the scenario does not serve
 
+    from sageserve_lib.background import sweep_in_background
+    from sageserve_lib.policies import REGISTRY
     from sageserve_lib.progress import progress_on_stderr
     from sageserve_lib.report import make_report
+    from sageserve_lib.sweep.grid import ScenarioOf, WorkloadOf
+    from sageserve_lib.sweep.weeks import (
+        DEFAULT_SEEDS,
+        DEFAULT_SHAPES,
+        compared,
+        weeks_folder,
+        weeks_grid,
+    )
 
     scenario_file = Path(scenario)
     parameters: dict[str, str | int | float | bool | list[str]] = {
@@ -116,7 +138,21 @@ def report(
             "workload_changes": list(changes or ()),
         }
     name = run or default_name(Path(trace).stem if trace else "synthetic", scenario_file.stem, datetime.now(UTC))
-    with progress_on_stderr() as progress:
+    with ExitStack() as stack:
+        before = {}
+        if spec is not None:
+            # With another workload the other shapes would differ from it in more than their shape.
+            usual = workload is None and not changes and week_shapes is None
+            parameters["seeds"] = n_seeds = DEFAULT_SEEDS if seeds is None else seeds
+            parameters["week_shapes"] = shapes = list(DEFAULT_SHAPES) if usual else _shapes(week_shapes)
+            wanted = compared([name.strip() for name in policies.split(",")] if policies else REGISTRY)
+            if wanted and (n_seeds > 1 or shapes):
+                fleet = ScenarioOf(scenario=str(parameters["scenario"]))
+                own = WorkloadOf(workload=str(parameters["workload"]), set=tuple(changes or ()))
+                grid = weeks_grid(wanted, fleet, own, spec, n_seeds, shapes)
+                weeks = stack.enter_context(sweep_in_background(grid, weeks_folder(grid)))
+                before["5-cost-comparison"] = weeks.wait
+        progress = stack.enter_context(progress_on_stderr())
         folder = make_report(
             name,
             trace=_facts(found),
@@ -124,6 +160,7 @@ def report(
             extra={**({"policies": policies} if policies else {}), **({"per_request": True} if per_request else {})},
             reports=reports,
             progress=progress,
+            before=before,
         )
     typer.echo(f"Report: {folder / 'index.html'}")
 
@@ -134,6 +171,25 @@ def _synthetic(spec: "WorkloadSpec") -> "Trace":
 
     say("Preparing the synthetic workload ...")
     return replace(open_trace(cached_trace(spec)), name="synthetic")
+
+
+def _shapes(week_shapes: str | None) -> list[str]:
+    """Names as given, and files by their whole path."""
+    from sageserve_lib.workload import workload_names
+
+    named = [name.strip() for name in (week_shapes or "").split(",") if name.strip()]
+    return [name if name in workload_names() else str(Path(name).resolve()) for name in named]
+
+
+def _week_problems(seeds: int | None, week_shapes: str | None) -> list[str]:
+    from sageserve_lib.workload import load_workload
+
+    problems = (
+        [f"--seeds {seeds}: expected a whole number from 1 to 100"] if seeds not in {None, *range(1, 101)} else []
+    )
+    for shape in _shapes(week_shapes):
+        problems += [f"--week-shapes: {problem}" for problem in problems_of(load_workload, shape)]
+    return problems
 
 
 def _policy_problems(policies: str) -> list[str]:

@@ -1,47 +1,14 @@
 """Figures that compare policies and simulators: what they hold, what it is used for, what users wait."""
 
+import matplotlib.dates as mdates
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 
 from sageserve_lib.figures.style import log_axis, model_colours, policy_colours, time_axis
-
-_USES = {
-    "busy": "serving, busy",
-    "idle": "serving, idle",
-    "acquiring": "acquiring (wasted)",
-    "draining": "draining",
-}
-_USE_COLOURS = ("#0072B2", "#A6CEE3", "#D55E00", "#999999")
-
-
-def gpu_hours_by_use(held: pd.DataFrame, gpus_per_vm: int) -> Figure:
-    """GPU-hours of each policy, stacked by what they were held for. Takes VM-hours by cause (``held``)."""
-    hours = held.groupby("policy", sort=False).sum(numeric_only=True) * gpus_per_vm
-    uses = pd.DataFrame(
-        {
-            "busy": hours["busy_h"],
-            "idle": hours["serving_h"] - hours["busy_h"],
-            "acquiring": hours["reclaim_h"] + hours["swap_h"] + hours["cold_h"],
-            "draining": hours["draining_h"],
-        }
-    )
-    figure, axes = plt.subplots(figsize=(9, 0.5 * len(uses) + 1.6))
-    left = pd.Series(0.0, index=uses.index)
-    for (use, label), colour in zip(_USES.items(), _USE_COLOURS, strict=True):
-        axes.barh(uses.index, uses[use], left=left, label=label, color=colour)
-        left += uses[use]
-    for place, total in enumerate(left):
-        axes.text(total, place, f" {total:,.0f}", va="center")
-    axes.invert_yaxis()
-    axes.set_xlabel("GPU-hours")
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.set_xlim(0, 1.12 * left.max())
-    axes.grid(axis="y", visible=False)
-    axes.legend(ncols=4, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    figure.tight_layout()
-    return figure
 
 
 def instances_over_time(instances: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp) -> Figure:
@@ -76,51 +43,71 @@ def instances_over_time(instances: pd.DataFrame, start: pd.Timestamp, end: pd.Ti
     return figure
 
 
-def hours_against_sla(policies: pd.DataFrame) -> Figure:
-    """GPU-hours against the share of IW-F requests within SLA, with what an empty fleet would reach."""
-    colours = policy_colours(policies["policy"].unique())
-    figure, axes = plt.subplots(figsize=(8, 4))
-    for row in policies.itertuples():
-        place = (row.gpu_hours, row.iwf_sla_pct)
-        axes.scatter(*place, s=70, color=colours[str(row.policy)], zorder=3, label=str(row.policy))
-    axes.axhline(policies["iwf_attainable_pct"].max(), linestyle="--", color="0.4", label="attainable: an empty fleet")
-    axes.set_xlabel("GPU-hours")
-    axes.set_ylabel("IW-F requests within SLA (%)")
-    axes.set_xlim(left=0)
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.margins(y=0.15)
+def latency_by_tier(distributions: pd.DataFrame, promises_s: dict[str, float]) -> Figure:
+    """Share of requests that wait longer than a time, a panel per tier, a line per policy, the promise marked.
+
+    Interactive tiers by time to first token, batch by end-to-end time. Takes the ``distributions`` table and the
+    promised seconds by tier.
+    """
+    measures = {"IW-F": "ttft", "IW-N": "ttft", "NIW": "e2e"}
+    rows = distributions[distributions["measure"] == distributions["tier"].map(measures)]
+    tiers = [tier for tier in measures if tier in set(rows["tier"])]
+    colours = policy_colours(rows["policy"].unique())
+    figure, panels = plt.subplots(
+        1, len(tiers), figsize=(3.6 * len(tiers) + 1.4, 3.6), sharey=True, squeeze=False, layout="constrained"
+    )
+    for axes, tier in zip(panels[0], tiers, strict=True):
+        for policy, part in rows[rows["tier"] == tier].groupby("policy", sort=False, observed=True):
+            axes.step(
+                part["value_s"], 100 * (1 - part["share"]), where="post", color=colours[str(policy)], label=policy
+            )
+        axes.axvline(promises_s[tier], linestyle="--", color="0.35", linewidth=1)
+        axes.set(xscale="log", yscale="log", title=tier)
+        log_axis(axes.xaxis, (1.0,))
+        log_axis(axes.yaxis, (1.0,))
+        axes.set_xlabel("end to end (s)" if tier == "NIW" else "time to first token (s)")
+    panels[0, 0].set_ylabel("requests that wait longer (%)")
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, loc="outside right center")
+    return figure
+
+
+def utilization_over_time(utilization: pd.DataFrame, start: pd.Timestamp) -> Figure:
+    """Utilization averaged over endpoints, hourly or finer, one line per policy. Takes the ``utilization`` table."""
+    colours = policy_colours(utilization["policy"].unique())
+    length_s = utilization["time_s"].max() - utilization["time_s"].min()
+    step_s = 3600.0 if length_s > 2 * 86_400 else 900.0
+    rows = utilization.assign(time=start + pd.to_timedelta(utilization["time_s"] // step_s * step_s, unit="s"))
+    means = rows.groupby(["policy", "time"], sort=False, observed=True)["utilization"].mean()
+    figure, axes = plt.subplots(figsize=(10, 3.6))
+    for policy, line in means.groupby("policy", sort=False):
+        line = line.droplevel("policy")
+        axes.step(line.index, line, where="post", label=str(policy), color=colours[str(policy)], linewidth=1.2)
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("utilization, mean of endpoints")
+    time_axis(axes)
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.tight_layout()
     return figure
 
 
-def latency_by_policy(policies: pd.DataFrame) -> Figure:
-    """P50, P95 and P99 of interactive TTFT, one row per policy."""
-    figure, axes = plt.subplots(figsize=(8, 0.45 * len(policies) + 1.4))
-    for column, label, marker in (("ttft_p50_s", "P50", "o"), ("ttft_p95_s", "P95", "D"), ("ttft_p99_s", "P99", "s")):
-        axes.scatter(policies[column], policies["policy"], label=label, marker=marker, s=45, zorder=3)
-    axes.set_xscale("log")
-    log_axis(axes.xaxis)
+def scaling_events(events: pd.DataFrame, start: pd.Timestamp) -> Figure:
+    """Instances asked for or given back in each hour, a row per policy, the darker the more. Takes ``scaling_changes``."""
+    wide = events.pivot_table(index="policy", columns="hour", values="changes", aggfunc="sum", sort=False, fill_value=0)
+    wide = wide.reindex(columns=range(int(events["hour"].max()) + 1), fill_value=0)
+    edges = mdates.date2num(start + pd.to_timedelta(np.arange(wide.shape[1] + 1), unit="h"))
+    figure, axes = plt.subplots(figsize=(10, 0.36 * len(wide) + 1.5))
+    most = max(float(wide.to_numpy().max()), 2.0)
+    norm = SymLogNorm(linthresh=1, vmin=0, vmax=most)
+    mesh = axes.pcolormesh(edges, np.arange(len(wide) + 1), wide.to_numpy(float), cmap="Blues", norm=norm)
+    axes.set_yticks(np.arange(len(wide)) + 0.5, wide.index)
     axes.invert_yaxis()
-    axes.set_xlabel("time to first token, interactive requests (s)")
-    axes.legend(frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    figure.tight_layout()
-    return figure
-
-
-def monthly_cost(policies: pd.DataFrame) -> Figure:
-    """Cost of a month at on-demand prices, and the spot credit that donated instances could bring."""
-    per_month = policies["monthly_cost_usd"] / policies["cost_usd"]
-    figure, axes = plt.subplots(figsize=(9, 0.5 * len(policies) + 1.6))
-    cost = policies["monthly_cost_usd"] / 1e6
-    colours = policy_colours(policies["policy"].unique())
-    axes.barh(policies["policy"], cost, color=[colours[name] for name in policies["policy"]])
-    for place, (value, credit) in enumerate(zip(cost, policies["spot_credit_usd"] * per_month / 1e6, strict=True)):
-        axes.text(value, place, f" {value:,.2f}   (spot credit up to {credit:,.2f})", va="center", fontsize="small")
-    axes.invert_yaxis()
-    axes.set_xlabel("million USD per month, on demand")
-    axes.set_xlim(0, 1.45 * cost.max())
-    axes.grid(axis="y", visible=False)
+    axes.grid(visible=False)
+    axes.xaxis_date()
+    time_axis(axes)
+    ticks = [tick for tick in (0, 1, 3, 10, 30, 100, 300, 1000) if tick <= most]
+    bar = figure.colorbar(mesh, ax=axes, pad=0.02, label="instances an hour", ticks=ticks, format="{x:g}")
+    bar.minorticks_off()
     figure.tight_layout()
     return figure
 

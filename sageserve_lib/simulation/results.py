@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 #: Average hours in a month, 365.25 · 24 / 12.
 HOURS_PER_MONTH = 730.5
 _SHARES = (0.5, 0.95, 0.99)
+#: Quantiles that a latency distribution is given by: every percent, and finer where tails are.
+_CURVE = (*(k / 100 for k in range(1, 100)), 0.995, 0.999, 0.9999)
 _COUNTS = ("requests", "completed", "dropped", "sla_met", "attainable")
 
 
@@ -34,7 +36,7 @@ class SimulationResult:
         The policy's row of the ``policies`` table, without what depends on a baseline or a seed.
     held : DataFrame
         VM-hours per region, model, group: reclaim_h, swap_h, cold_h, serving_h, draining_h, spot_h, busy_h.
-    latency, instances, timings : DataFrame
+    latency, distributions, utilization, instances, timings : DataFrame
         Rows of the tables of these names.
     """
 
@@ -42,6 +44,8 @@ class SimulationResult:
     totals: dict[str, float]
     held: pd.DataFrame
     latency: pd.DataFrame
+    distributions: pd.DataFrame
+    utilization: pd.DataFrame
     instances: pd.DataFrame
     timings: pd.DataFrame
 
@@ -65,6 +69,36 @@ def _latency(sim: "Simulation") -> pd.DataFrame:
             )
         )
     return pd.DataFrame(rows, columns=list(tables.COLUMNS["latency"]))
+
+
+def _distributions(sim: "Simulation") -> pd.DataFrame:
+    """Quantiles of TTFT and E2E by tier, over all regions and models; a tier without a finished request has none."""
+    parts = []
+    for k, tier in enumerate(TIERS):
+        for kind, measure in ((0, "ttft"), (2, "e2e")):
+            bins = sim.state.histogram[k :: st.N_TIERS, kind].sum(axis=0)
+            if requests := int(bins.sum()):
+                values = histogram.quantiles(bins, _CURVE)
+                parts += [
+                    (sim.policy.name, tier, measure, requests, *pair) for pair in zip(_CURVE, values, strict=True)
+                ]
+    return pd.DataFrame(parts, columns=list(tables.COLUMNS["distributions"]))
+
+
+def _utilization(sim: "Simulation", samples: Sequence[tuple[float, np.ndarray, np.ndarray]]) -> pd.DataFrame:
+    """Mean utilization between the samples: of its sum over control ticks and serving instances, and their number."""
+    times, sums, ticks = (np.array([sample[k] for sample in samples]) for k in range(3))
+    with np.errstate(invalid="ignore"):
+        means = np.diff(sums, axis=0) / np.diff(ticks, axis=0)
+    shape = means.shape
+    labels = {
+        name: np.tile(np.array([getattr(endpoint, name) for endpoint in sim.endpoints], dtype=object), shape[0])
+        for name in ("region", "model", "group")
+    }
+    frame = pd.DataFrame(
+        {"policy": sim.policy.name, "time_s": np.repeat(times[:-1], shape[1]), **labels, "utilization": means.ravel()}
+    )
+    return frame[list(tables.COLUMNS["utilization"])]
 
 
 def _instances(sim: "Simulation", log: np.ndarray) -> pd.DataFrame:
@@ -128,8 +162,13 @@ def _totals(sim: "Simulation", held: pd.DataFrame, gpu: Gpu) -> dict[str, float]
     }
 
 
-def collect(sim: "Simulation", log: np.ndarray, timing: dict[str, float]) -> SimulationResult:
-    """Read the results off a finished simulation."""
+def collect(
+    sim: "Simulation",
+    log: np.ndarray,
+    timing: dict[str, float],
+    samples: Sequence[tuple[float, np.ndarray, np.ndarray]],
+) -> SimulationResult:
+    """Read the results off a finished simulation; ``samples`` are times with the pools' utilization_sum and serving_ticks."""
     held = _held(sim)
     totals = _totals(sim, held, load_catalogue().gpus[sim.scenario.gpu])
     timings = pd.DataFrame(
@@ -147,4 +186,13 @@ def collect(sim: "Simulation", log: np.ndarray, timing: dict[str, float]) -> Sim
         ],
         columns=list(tables.COLUMNS["timings"]),
     )
-    return SimulationResult(sim.policy.name, totals, held, _latency(sim), _instances(sim, log), timings)
+    return SimulationResult(
+        sim.policy.name,
+        totals,
+        held,
+        _latency(sim),
+        _distributions(sim),
+        _utilization(sim, samples),
+        _instances(sim, log),
+        timings,
+    )

@@ -130,6 +130,7 @@ class Simulation:
         self._pool_of = {endpoint: p for p, endpoint in enumerate(self.endpoints)}
         self._preferences: dict[str, int] = {}
         self._log_parts: list[np.ndarray] = []
+        self._samples: list[tuple[float, np.ndarray, np.ndarray]] = []
         self._taken = 0
         self._chunks = iter(trace.chunks())
         self._interval, self._plan = -1, Plan()
@@ -142,10 +143,15 @@ class Simulation:
         wall_s, cpu_s = time.perf_counter(), time.process_time()
         interval_s = self.policy.interval_s or self.scenario.planning.interval_s
         at_s = 0.0
+        self._sample(at_s)
         while at_s < self.horizon_s:
             self._apply(self.policy.decide(self.observe()))
-            at_s = min(at_s + interval_s, self.horizon_s)
-            self.advance(at_s)
+            until_s = min(at_s + interval_s, self.horizon_s)
+            while at_s < until_s:
+                at_s = min(HORIZON_STEP_S * (at_s // HORIZON_STEP_S + 1), until_s)
+                self.advance(at_s)
+                if at_s % HORIZON_STEP_S == 0:
+                    self._sample(at_s)
             if progress is not None:
                 progress(at_s / self.horizon_s)
         while self.clock["in_progress"] > 0 and at_s < self.horizon_s + self.scenario.sla.niw_e2e_s:
@@ -160,7 +166,12 @@ class Simulation:
             "cpu_s": time.process_time() - cpu_s,
             "peak_rss_mib": _peak_rss_mib(),
         }
-        return collect(self, np.concatenate(self._log_parts), timing)
+        return collect(self, np.concatenate(self._log_parts), timing, self._samples)
+
+    def _sample(self, time_s: float) -> None:
+        """Note the pools' utilization so far, for its course over the trace."""
+        pools = self.state.pools
+        self._samples.append((time_s, pools["utilization_sum"].copy(), pools["serving_ticks"].copy()))
 
     @property
     def clock(self) -> np.void:

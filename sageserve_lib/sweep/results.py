@@ -4,9 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from scipy import stats
 
 from sageserve_lib import costs
 from sageserve_lib.errors import InputError
@@ -48,19 +46,12 @@ def read_results(folder: Path) -> pd.DataFrame:
 def intervals(results: pd.DataFrame, columns: Sequence[str], confidence: float = 0.95) -> pd.DataFrame:
     """Mean over seeds of ``columns``, and the interval that holds it with ``confidence``.
 
-    Student's t over the seeds: mean ± t·s/√n. NaN as an interval's ends where there is one seed.
+    Student's t, as ``costs.mean_intervals``.
 
     Returns
     -------
     DataFrame
         The fleet's columns, policy, seeds, measure, mean, low, high.
     """
-    keys = [*FLEET, "policy"]
-    long = results.melt(id_vars=[*keys, "seed"], value_vars=list(columns), var_name="measure")
-    grouped = long.groupby([*keys, "measure"], sort=False)["value"]
-    frame = grouped.agg(["count", "mean", "std"]).reset_index().rename(columns={"count": "seeds"})
-    n = frame["seeds"].to_numpy()
-    half = stats.t.ppf(0.5 + confidence / 2, np.maximum(n - 1, 1)) * frame["std"] / np.sqrt(n)
-    half = half.where(n > 1)
-    frame["low"], frame["high"] = frame["mean"] - half, frame["mean"] + half
-    return frame[[*keys, "seeds", "measure", "mean", "low", "high"]]
+    table = costs.mean_intervals(results, [*FLEET, "policy"], columns, confidence).rename(columns={"n": "seeds"})
+    return table[[*FLEET, "policy", "seeds", "measure", "mean", "low", "high"]]

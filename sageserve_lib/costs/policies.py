@@ -1,8 +1,4 @@
-"""From simulated totals to the ``policies`` table, and which policy to recommend.
-
-Cost is GPU-hours held at the on-demand price. Spot credit stands beside it, in no comparison: it depends on whether
-anyone rents what is lent out, and on how large the starting fleet is.
-"""
+"""From simulated totals to the ``policies`` table, and which policy to recommend."""
 
 import math
 from collections.abc import Iterable
@@ -15,6 +11,8 @@ from sageserve_lib import tables
 BASELINES = ("siloed", "reactive")
 #: Not something one can run: they know the future.
 BOUNDS = ("oracle", "static-peak", "clairvoyant")
+#: How a policy serves; no saving is shown without these.
+SLA = ("iwf_sla_pct", "iwn_sla_pct", "niw_sla_pct")
 #: A policy may be this much below the baseline's SLA shares, in percentage points, and still be recommended.
 SLA_TOLERANCE_PCT = 1.0
 
@@ -40,6 +38,11 @@ def policies_table(totals: pd.DataFrame) -> pd.DataFrame:
     return table[list(tables.COLUMNS["policies"])]
 
 
+def own_week(policies: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the ``policies`` table of the run's own week: those of its first seed."""
+    return policies[policies["seed"] == policies["seed"].iloc[0]]
+
+
 def policy_means(policies: pd.DataFrame) -> pd.DataFrame:
     """One row per policy, in the table's order: means over seeds, and ``lost`` = unfinished + dropped."""
     means = policies.drop(columns="seed").groupby("policy", sort=False).mean(numeric_only=True)
@@ -55,7 +58,7 @@ def recommended(means: pd.DataFrame, baseline: str) -> str | None:
     """
     base = means.loc[baseline]
     keeps = means["cost_usd"] < base["cost_usd"]
-    for share in ("iwf_sla_pct", "iwn_sla_pct", "niw_sla_pct"):
+    for share in SLA:
         if math.isfinite(base[share]):
             keeps &= means[share] >= base[share] - SLA_TOLERANCE_PCT
     keeps &= ~means.index.isin(BOUNDS)

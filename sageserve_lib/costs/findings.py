@@ -1,0 +1,134 @@
+"""What the tables of the cost comparison say, in a sentence with its numbers: titles of figures."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from sageserve_lib.characterize.findings import Finding, amount
+from sageserve_lib.costs.intervals import DAYS, SEEDS, WEEK_SHAPES
+from sageserve_lib.costs.policies import BOUNDS, SLA, baseline_of, policy_means, recommended
+
+_WASTED = ("reclaim", "swap", "cold")
+
+
+def _extremes(values: pd.Series) -> pd.Series:
+    """The least and the largest, the least first."""
+    ordered = values.dropna().sort_values(kind="stable")
+    return ordered.iloc[[0, -1]] if len(ordered) > 1 else ordered
+
+
+def what_hours_are_held_for(gpu_hours: pd.DataFrame) -> Finding:
+    """Who wastes and who idles most and least, from the ``gpu_hours`` table."""
+    wide = gpu_hours.pivot_table(index="policy", columns="cause", values="gpu_hours", aggfunc="sum", sort=False)
+    held = wide.sum(axis=1)
+    idle = _extremes(100 * wide["idle"] / held)
+    wasted = 100 * wide[list(_WASTED)].sum(axis=1) / held
+    between = " to ".join(f"{value:.0f} % ({name})" for name, value in idle.items())
+    return Finding(
+        f"Of the GPU-hours held, {between} are idle, and at most {wasted.max():.1f} % ({wasted.idxmax()}) are wasted on "
+        "getting instances"
+    )
+
+
+def where_money_goes(dollars: pd.DataFrame, policy: str) -> Finding:
+    """The region and the model that cost most under a policy, from the ``dollars`` table."""
+    rows = dollars[dollars["policy"] == policy]
+    parts = [rows.groupby(name, sort=False, observed=True)["cost_usd"].sum() for name in ("model", "region")]
+    said = [f"{part.idxmax()} takes {100 * part.max() / part.sum():.0f} %" for part in parts if len(part) > 1]
+    month = amount(rows["monthly_cost_usd"].sum())
+    return Finding(f"{policy} costs {month} USD a month" + (f"; {' and '.join(said)} of it" if said else ""))
+
+
+def who_is_dominated(frontier: pd.DataFrame) -> Finding:
+    """Which policies are worth choosing among, from ``costs.pareto``."""
+    rivals = frontier[~frontier["bound"]].dropna(subset=["service_pct"])
+    if rivals.empty:
+        return Finding("No policy served a request, so cost cannot be set against service.", told=False, drawn=False)
+    worth = rivals[rivals["dominated_by"] == ""].sort_values("net_cost_usd", kind="stable").index
+    beaten = [f"{name} (by {row['dominated_by']})" for name, row in rivals.iterrows() if row["dominated_by"]]
+    if len(worth) == 1:
+        text = f"{worth[0]} is cheapest and serves best"
+    else:
+        text = f"From cheapest to best served: {', '.join(worth)}"
+    return Finding(text + (f"; dominated: {', '.join(beaten)}" if beaten else ""))
+
+
+def how_sure_savings_are(intervals: pd.DataFrame, policies: pd.DataFrame) -> Finding:
+    """GPU-hours saved by the recommended policy, else the cheapest, with intervals and the service beside it.
+
+    Takes the ``intervals`` table, and the run's own week of the ``policies`` table.
+    """
+    means = policy_means(policies)
+    baseline = baseline_of(means.index)
+    if baseline is None or len(means) < 2:
+        return Finding("There are no two policies to compare, so nothing is saved.", told=False, drawn=False)
+    rivals = means.drop([baseline, *BOUNDS], errors="ignore")
+    policy = recommended(means, baseline) or str(rivals["cost_usd"].idxmin() if len(rivals) else means.index[-1])
+    rows = intervals[
+        (intervals["measure"] == "gpu_hours_saved_pct")
+        & (intervals["policy"] == policy)
+        & (intervals["baseline"] == baseline)
+    ].set_index("over")
+    said = []
+    for over, words in ((SEEDS, "seeds"), (DAYS, "days of this trace"), (WEEK_SHAPES, "week shapes")):
+        if over in rows.index:
+            row = rows.loc[over]
+            kind = "" if over == WEEK_SHAPES else "95 % interval "
+            said.append(f"{kind}{row['low']:.1f} to {row['high']:.1f} over {row['n']:.0f} {words}")
+    if not said:
+        return Finding(f"There is one week, so what {policy} saves has no interval.", told=False, drawn=False)
+    saved = rows["mean"].iloc[0]
+    served = ", ".join(
+        f"{tier} {means.loc[policy, key]:.1f} against {means.loc[baseline, key]:.1f} %"
+        for tier, key in zip(("IW-F", "IW-N", "NIW"), SLA, strict=True)
+        if np.isfinite(means.loc[policy, key])
+    )
+    return Finding(f"{policy} saves {saved:.1f} % of {baseline}'s GPU-hours ({'; '.join(said)}), with in SLA {served}")
+
+
+def who_waits(distributions: pd.DataFrame, promises_s: dict[str, float], policies: Iterable[str]) -> Finding:
+    """Time to first token that one interactive request in 100 exceeds, from the ``distributions`` table."""
+    rows = distributions[(distributions["measure"] == "ttft") & distributions["tier"].isin(["IW-F", "IW-N"])]
+    tail = rows[np.isclose(rows["share"], 0.99)]
+    if tail.empty:
+        return Finding(
+            "No interactive request was served, so there are no times to first token to compare.",
+            told=False,
+            drawn=False,
+        )
+    said = []
+    for tier, part in tail.groupby("tier", sort=False):
+        ends = _extremes(part.set_index("policy")["value_s"].reindex(list(policies)))
+        between = " to ".join(f"{amount(value)} s ({name})" for name, value in ends.items())
+        said.append(f"{tier} {between}, promised {promises_s[str(tier)]:g} s")
+    return Finding(f"One request in 100 waits longer for its first token than {'; '.join(said)}")
+
+
+def how_used(utilization: pd.DataFrame) -> Finding:
+    """Least and most utilized policy over the trace, from the ``utilization`` table."""
+    means = utilization.groupby("policy", sort=False, observed=True)["utilization"].mean()
+    between = " to ".join(f"{value:.2f} ({name})" for name, value in _extremes(means).items())
+    return Finding(f"Endpoints are utilized {between} on average")
+
+
+def scaling_changes(instances: pd.DataFrame) -> pd.DataFrame:
+    """Instances asked for or given back, by policy and hour from the start, from the ``instances`` table.
+
+    An endpoint's instances on order or serving rise when one is asked for and fall when one is given back; the fleet
+    each policy starts with is not counted.
+    """
+    held = (instances["serving"] + instances["acquiring"]).astype(float)
+    change = held.groupby([instances[name] for name in ("policy", "region", "model")], observed=True).diff().abs()
+    last = int(np.ceil(instances["time_s"].max() / 3600.0)) - 1
+    hour = (instances["time_s"] // 3600.0).astype(int).clip(upper=max(last, 0))
+    hours = instances.assign(hour=hour, changes=change.fillna(0.0))
+    return hours.groupby(["policy", "hour"], sort=False, observed=True)["changes"].sum().reset_index()
+
+
+def how_restless(changes: pd.DataFrame) -> Finding:
+    """Changes of the number of instances in an hour, from ``scaling_changes``."""
+    hours = int(changes["hour"].max()) + 1
+    rates = changes.groupby("policy", sort=False, observed=True)["changes"].sum() / hours
+    between = " to ".join(f"{amount(value)} ({name})" for name, value in _extremes(rates).items())
+    return Finding(f"Policies ask for or give back {between} instances an hour on average")

@@ -1,0 +1,165 @@
+"""Figures of the cost comparison: what GPUs were held for, dollars, savings with intervals, cost against service."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sageserve_lib.figures.style import model_colours, policy_colours, region_colours
+
+#: Blue serves, orange to red is waste.
+_CAUSE_COLOURS = {
+    "busy": "#0072B2",
+    "idle": "#A6CEE3",
+    "reclaim": "#FDBF6F",
+    "swap": "#E66101",
+    "cold": "#A50F15",
+    "drain": "#999999",
+}
+
+
+def gpu_hours_by_cause(gpu_hours: pd.DataFrame, labels: dict[str, str]) -> Figure:
+    """GPU-hours of each policy, stacked by what they were held for; causes that never occur are left out.
+
+    Takes the ``gpu_hours`` table, and what its causes are called, in order.
+    """
+    hours = _wide(gpu_hours, "cause", "gpu_hours").reindex(columns=list(labels), fill_value=0.0)
+    hours = hours.loc[:, hours.sum() > 0].rename(columns=labels)
+    colours = {labels[cause]: colour for cause, colour in _CAUSE_COLOURS.items()}
+    figure, axes = plt.subplots(figsize=(9, 0.5 * len(hours) + 1.8))
+    _stacked_bars(axes, hours, colours, "{:,.0f}")
+    axes.set_xlabel("GPU-hours")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.legend(ncols=3, frameon=False, loc="lower center", bbox_to_anchor=(0.4, 1.0))
+    figure.tight_layout()
+    return figure
+
+
+def monthly_dollars(dollars: pd.DataFrame) -> Figure:
+    """A month's cost of each policy, on the left by region and on the right by model. Takes the ``dollars`` table."""
+    million = dollars.assign(cost=dollars["monthly_cost_usd"] / 1e6)
+    policies = million["policy"].nunique()
+    figure, panels = plt.subplots(1, 2, figsize=(10, 0.45 * policies + 2.0), sharey=True, layout="constrained")
+    for axes, part, palette in zip(panels, ("region", "model"), (region_colours, model_colours), strict=True):
+        wide = _wide(million, part, "cost")
+        _stacked_bars(axes, wide, palette(wide.columns), "{:,.2f}")
+        axes.set_xlabel(f"million USD a month, by {part}")
+        axes.legend(ncols=2, frameon=False, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    figure.suptitle(" + ".join(million["sku"].unique()), fontsize="small", color="0.35")
+    return figure
+
+
+def savings(intervals: pd.DataFrame) -> Figure:
+    """GPU-hours saved, a panel per baseline: mean and interval over seeds or days, and the range over week shapes.
+
+    Takes the ``intervals`` table. Of two baselines, the first is not shown against the second.
+    """
+    first = intervals["baseline"].replace("", None).dropna().iloc[0]
+    intervals = intervals[(intervals["measure"] == "gpu_hours_saved_pct") & (intervals["policy"] != first)]
+    baselines = list(intervals["baseline"].unique())
+    policies = list(intervals["policy"].unique())
+    figure, panels = plt.subplots(
+        1, len(baselines), figsize=(9, 0.5 * len(policies) + 1.7), sharey=True, squeeze=False, layout="constrained"
+    )
+    marks = {"seeds": ("o", "#0072B2"), "days": ("o", "#0072B2"), "week shapes": ("D", "#D55E00")}
+    place = {policy: k for k, policy in enumerate(policies)}
+    for axes, baseline in zip(panels[0], baselines, strict=True):
+        rows = intervals[intervals["baseline"] == baseline]
+        for k, (over, part) in enumerate(rows.groupby("over", sort=False)):
+            marker, colour = marks[str(over)]
+            y = part["policy"].map(place) + 0.22 * k
+            spread = np.vstack([part["mean"] - part["low"], part["high"] - part["mean"]])
+            label = "range over week shapes" if over == "week shapes" else f"95 % interval over {over}"
+            axes.errorbar(part["mean"], y, xerr=spread, fmt=marker, color=colour, capsize=3, label=label)
+        axes.axvline(0, color="0.3", linewidth=0.8)
+        axes.set_title(f"against {baseline}", fontsize="medium")
+        axes.set_xlabel("GPU-hours saved (%)")
+        axes.set_yticks(range(len(policies)), policies)
+    panels[0, 0].set_ylim(len(policies) - 0.4, -0.4)
+    handles, names = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, frameon=False, ncols=2, loc="outside upper center")
+    return figure
+
+
+def cost_against_service(frontier: pd.DataFrame, intervals: pd.DataFrame) -> Figure:
+    """Net cost against service of every policy, the frontier drawn, dominated ones pale, those that know the future hollow.
+
+    Takes ``costs.pareto``, and the ``intervals`` table for intervals of the net cost over seeds, where there are some.
+    """
+    points = frontier.dropna(subset=["service_pct"])
+    colours = policy_colours(frontier.index)
+    figure, axes = plt.subplots(figsize=(9, 4.6))
+    best = points[~points["bound"] & (points["dominated_by"] == "")].sort_values("net_cost_usd")
+    axes.step(best["net_cost_usd"] / 1e6, best["service_pct"], where="post", color="0.45", linewidth=1.1, zorder=1)
+    spread = intervals[(intervals["over"] == "seeds") & (intervals["measure"] == "net_cost_usd")].set_index("policy")
+    for policy, row in points.iterrows():
+        colour, x, y = colours[str(policy)], row["net_cost_usd"] / 1e6, row["service_pct"]
+        if policy in spread.index:
+            ends = spread.loc[policy, ["low", "high"]].astype(float) / 1e6
+            axes.plot(ends, [y, y], color=colour, marker="|", linewidth=1.2, zorder=2)
+        dominated = row["dominated_by"] != ""
+        face = "white" if row["bound"] else colour
+        axes.scatter(
+            x, y, s=80, facecolor=face, edgecolor=colour, linewidth=1.6, alpha=0.4 if dominated else 1, zorder=3
+        )
+    axes.axhline(100, linestyle="--", color="0.4", linewidth=1)
+    axes.text(0.995, 100, "all that can be attained ", transform=axes.get_yaxis_transform(), ha="right", va="bottom")
+    low = min(float(points["service_pct"].min()), 99.0)
+    axes.set_ylim(low - 0.08 * (100 - low), 100 + 0.12 * (100 - low))
+    axes.margins(x=0.12)
+    axes.set_xlabel("net cost over the period, million USD (cost less spot credit)")
+    axes.set_ylabel("worst-served tier in SLA,\n% of what is attainable")
+    figure.tight_layout()
+    _labels(axes, points, best.index)
+    return figure
+
+
+#: Where a point's name may go, in typographic points from it.
+_LABEL_PLACES = ((8, -12), (8, 5), (-8, 8), (-8, -16), (8, -24), (8, 17))
+
+
+def _labels(axes: Axes, points: pd.DataFrame, frontier: pd.Index) -> None:
+    """Names beside the points, each at the first place that is free of other names and points."""
+    at = axes.transData.transform(np.column_stack([points["net_cost_usd"] / 1e6, points["service_pct"]]))
+    at = at * 72 / axes.figure.dpi
+    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in at]
+    for (x, y), policy, row in zip(at, points.index, points.itertuples(), strict=True):
+        width = 6.2 * len(str(policy))
+        for dx, dy in _LABEL_PLACES:
+            left = x + dx if dx > 0 else x + dx - width
+            box = (left, y + dy - 1, left + width, y + dy + 9)
+            if not any(
+                box[0] < high and low < box[2] and box[1] < top and bottom < box[3] for low, bottom, high, top in taken
+            ):
+                break
+        taken.append(box)
+        axes.annotate(
+            str(policy),
+            (row.net_cost_usd / 1e6, row.service_pct),
+            xytext=(dx, dy),
+            textcoords="offset points",
+            ha="left" if dx > 0 else "right",
+            fontsize="small",
+            fontweight="bold" if policy in frontier else "normal",
+        )
+
+
+def _wide(table: pd.DataFrame, columns: str, values: str) -> pd.DataFrame:
+    return table.pivot_table(
+        index="policy", columns=columns, values=values, aggfunc="sum", sort=False, observed=True, fill_value=0.0
+    )
+
+
+def _stacked_bars(axes: Axes, wide: pd.DataFrame, colours: dict[str, str], number: str) -> None:
+    """A bar per row, stacked by column, its total at the end."""
+    left = pd.Series(0.0, index=wide.index)
+    for column in wide:
+        axes.barh(wide.index, wide[column], left=left, label=str(column), color=colours[str(column)])
+        left += wide[column]
+    for place, total in enumerate(left):
+        axes.text(total, place, " " + number.format(total), va="center", fontsize="small")
+    if not axes.yaxis_inverted():
+        axes.invert_yaxis()
+    axes.set_xlim(0, 1.16 * max(left.max(), 1e-9))
+    axes.grid(axis="y", visible=False)
