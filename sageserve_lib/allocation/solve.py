@@ -7,13 +7,22 @@ import numpy as np
 import pandas as pd
 import pyomo.environ as pyo
 
-from sageserve_lib.allocation import parts
+from sageserve_lib.allocation import columns, parts
 from sageserve_lib.allocation.answer import Allocation, earliest_batch_tps, relative_gap
 from sageserve_lib.allocation.check import violations
 from sageserve_lib.allocation.model import TPS_PER_KTPS, build, set_numbers
 from sageserve_lib.allocation.problem import AllocationProblem
 from sageserve_lib.allocation.shortage import explain_infeasible
-from sageserve_lib.allocation.solvers import TIME_LIMIT, BuiltModel, Run, choose_solver, highs_available
+from sageserve_lib.allocation.solvers import (
+    CLOSED,
+    OPTIMAL,
+    TIME_LIMIT,
+    WITHIN_GAP,
+    BuiltModel,
+    Run,
+    choose_solver,
+    highs_available,
+)
 from sageserve_lib.errors import InfeasibleAllocationError, SageServeError
 
 #: Up to so many instance counts to decide, GLPK closes the gap in a moment; with more it seldom does.
@@ -79,7 +88,12 @@ class AllocationSolver:
                 self.time_limit_s,
                 "Every region serves all of its own demand, so that each was solved by itself.",
             )
-        if parts.models_may_be_apart(problem):
+        if columns.applies(problem) and highs_available():
+            found = columns.combine(problem, self.time_limit_s, self.gap)
+            if found.counts is not None:
+                return self._combined(problem, found, found.counts.ravel())
+            bound_usd = found.bound_usd
+        elif parts.models_may_be_apart(problem):
             plan = self._solve_parts(
                 problem,
                 parts.by_model(problem),
@@ -92,6 +106,18 @@ class AllocationSolver:
         left_s = max(self.time_limit_s - (time.perf_counter() - start_s), 1.0)
         plan = self._solve_whole(problem, left_s)
         return replace(plan, bound_usd=min(max(plan.bound_usd, bound_usd), plan.cost_usd))
+
+    def _combined(self, problem: AllocationProblem, found: columns.Combined, counts: np.ndarray) -> Allocation:
+        """The plan put together from plans of whole models; with one plan each there was room for the best of all."""
+        n_models = len(problem.levels["model"])
+        remark = "Each model was solved by itself, since there is room for all of their plans."
+        if found.plans > n_models:
+            remark = f"Plans of whole models were priced exactly, and the best combined of {found.plans} for {n_models} models."
+        closed = relative_gap(found.cost_usd, found.bound_usd)
+        status = OPTIMAL if closed <= CLOSED else WITHIN_GAP if closed <= self.gap else TIME_LIMIT
+        run = Run(status, found.cost_usd, found.bound_usd)
+        ordered = np.maximum(counts - problem.instances.to_numpy(), 0)
+        return _plan(problem, "highs", run, counts, ordered, " ".join([self.missing_remark, remark]).strip())
 
     def _solve_parts(
         self, problem: AllocationProblem, pieces: list[AllocationProblem], time_limit_s: float, remark: str
@@ -134,28 +160,41 @@ class AllocationSolver:
             raise SageServeError(
                 f"{name} found no plan within {self.time_limit_s:g} s; give it more time (planning.solver_time_limit_s)."
             )
-        places = ("model", "region", "gpu")
         counts = np.round(np.fromiter((v.value for v in m.target.values()), float)).astype(np.int64)
-        plan = Allocation(
-            problem=p,
-            instances=pd.Series(counts, index=p.index("hour", *places)),
-            ordered=pd.Series(_orders(p, m, counts), index=p.index("hour", "way", *places)),
-            batch_tps=pd.Series(0.0, index=p.index("hour", "model")),
-            routed_tps=_routes(p, m),
-            solver=name,
-            status=run.status,
-            cost_usd=0.0,
-            bound_usd=run.bound_usd,
-            wall_s=0.0,
-            remark=remark,
-        )
-        if p.batch_tokens is not None:
-            sustained_tps = plan.sustained_tps.to_numpy().reshape(p.array("demand_tps").shape)
-            batch_tps = earliest_batch_tps(p, (sustained_tps - p.array("demand_tps")).sum(axis=2))
-            plan = replace(plan, batch_tps=pd.Series(batch_tps.ravel(), index=plan.batch_tps.index))
-        cost_usd = float(plan.cost_split_usd.to_numpy().sum())
-        bound_usd = cost_usd if relative_gap(cost_usd, run.bound_usd) < 1e-9 else min(run.bound_usd, cost_usd)
-        return replace(plan, cost_usd=cost_usd, bound_usd=bound_usd)
+        return _plan(p, name, run, counts, _orders(p, m, counts), remark, _routes(p, m))
+
+
+def _plan(
+    p: AllocationProblem,
+    solver: str,
+    run: Run,
+    counts: np.ndarray,
+    ordered: np.ndarray,
+    remark: str,
+    routed_tps: pd.Series | None = None,
+) -> Allocation:
+    """The plan of some counts and orders, with its cost worked out anew and the bound no higher than that."""
+    places = ("model", "region", "gpu")
+    plan = Allocation(
+        problem=p,
+        instances=pd.Series(counts, index=p.index("hour", *places)),
+        ordered=pd.Series(ordered, index=p.index("hour", "way", *places)),
+        batch_tps=pd.Series(0.0, index=p.index("hour", "model")),
+        routed_tps=routed_tps,
+        solver=solver,
+        status=run.status,
+        cost_usd=0.0,
+        bound_usd=run.bound_usd,
+        wall_s=0.0,
+        remark=remark,
+    )
+    if p.batch_tokens is not None:
+        sustained_tps = plan.sustained_tps.to_numpy().reshape(p.array("demand_tps").shape)
+        batch_tps = earliest_batch_tps(p, (sustained_tps - p.array("demand_tps")).sum(axis=2))
+        plan = replace(plan, batch_tps=pd.Series(batch_tps.ravel(), index=plan.batch_tps.index))
+    cost_usd = float(plan.cost_split_usd.to_numpy().sum())
+    bound_usd = cost_usd if relative_gap(cost_usd, run.bound_usd) < CLOSED else min(run.bound_usd, cost_usd)
+    return replace(plan, cost_usd=cost_usd, bound_usd=bound_usd)
 
 
 def _counts(problem: AllocationProblem) -> int:

@@ -19,7 +19,7 @@ OPTIMAL, WITHIN_GAP, TIME_LIMIT = "optimal", "within gap", "time limit"
 _SOLVED = {TerminationCondition.optimal, TerminationCondition.feasible, TerminationCondition.maxTimeLimit}
 _GLPK_BOUND = re.compile(r"mip =\s*(\S+)\s*>=\s*(\S+)")
 #: A gap below this is rounding.
-_CLOSED = 1e-9
+CLOSED = 1e-9
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class BuiltModel:
         bound_usd = min(bound_usd, cost_usd)
         if result.termination_condition != HighsCondition.optimal:
             return Run(TIME_LIMIT, cost_usd, bound_usd)
-        return Run(OPTIMAL if cost_usd - bound_usd <= _CLOSED * abs(cost_usd) else WITHIN_GAP, cost_usd, bound_usd)
+        return Run(OPTIMAL if cost_usd - bound_usd <= CLOSED * abs(cost_usd) else WITHIN_GAP, cost_usd, bound_usd)
 
 
 def _new_highs() -> Highs:
