@@ -28,7 +28,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 
 from sageserve_lib.allocation.answer import relative_gap
-from sageserve_lib.allocation.pricing import ModelPricing, TooManyPlansError
+from sageserve_lib.allocation.pricing import ModelPricing, PricingError
 from sageserve_lib.allocation.problem import AllocationProblem
 from sageserve_lib.allocation.shadow import relaxed
 
@@ -41,8 +41,8 @@ _WIDEN, _NARROW = 1.5, 0.6
 #: A step is a success when the bound rises by so much of what was hoped for.
 _SUCCESS = 0.3
 _NO_PLAN_USD = 1e300
-#: Combining the plans there are may take so long at a time; without any combination, so much of all the time is used.
-_COMBINE_S, _PLANLESS_SHARE = 2.0, 0.5
+#: Combining the plans there are may take so long at a time.
+_COMBINE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,10 @@ def combine(problem: AllocationProblem, time_limit_s: float, gap: float) -> Comb
                     best = Combined(counts, cost_usd, best.bound_usd, best.plans)
                 close = max(close * _BOUND_SHARE, _CLOSEST)
                 vm_usd = search.shaken(rng) if search.close <= close else vm_usd
-            share = _PLANLESS_SHARE if best.counts is None else 1.0
-            if relative_gap(best.cost_usd, best.bound_usd) <= gap or _past(start_s + share * time_limit_s):
+                search.reach = max(search.reach, _BOX)
+            if relative_gap(best.cost_usd, best.bound_usd) <= gap:
                 return best
-    except (TooManyPlansError, TimeoutError):
+    except (PricingError, TimeoutError):
         return best
 
 
@@ -154,10 +154,7 @@ class _Master:
         for i, model in enumerate(self.models):
             if _past(end_s):
                 raise TimeoutError
-            found = model.cheapest(vm_usd)
-            if found is None:
-                return np.inf
-            usd, counts = found
+            usd, counts = model.cheapest(vm_usd)
             bound_usd += usd
             self.plans.setdefault((i, counts.tobytes()), (i, counts.ravel(), usd - float((vm_usd * counts).sum())))
         return bound_usd

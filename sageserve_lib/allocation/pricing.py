@@ -28,8 +28,8 @@ _WINDOW = 2e-3
 _MOST_SUMS = 5_000_000
 
 
-class TooManyPlansError(Exception):
-    """There are more plans to tell apart than can be held."""
+class PricingError(Exception):
+    """A model has no plan at all, or more of them to tell apart than can be held."""
 
 
 @dataclass(frozen=True)
@@ -75,22 +75,22 @@ class ModelPricing:
         most = np.minimum(np.maximum(serving, self.floor[:, None]), problem.array("capacity_vms"))
         self.most = np.where(problem.array("theta_tps")[model] > 0, most, 0).astype(int)
 
-    def cheapest(self, vm_usd: np.ndarray) -> tuple[float, np.ndarray] | None:
-        """Cost of the cheapest plan with VMs at a price, and its counts, both by (region, GPU type); None: there is none.
+    def cheapest(self, vm_usd: np.ndarray) -> tuple[float, np.ndarray]:
+        """Cost of the cheapest plan with VMs at a price by (region, GPU type), that included, and its counts.
 
         Raises
         ------
-        TooManyPlansError
-            If there are too many plans to tell apart.
+        PricingError
+            If there is none, or there are too many to tell apart.
         """
         regions = [self._choices(j, vm_usd[j]) for j in range(len(vm_usd))]
         if not all(len(choices.tps) for choices in regions):
-            return None
+            raise PricingError
         rest = _least_usd_of_the_rest(regions)
         needed_tps = self.total_tps * (1 - _UNSERVED)
         bound_usd = float(_at(rest[0], needed_tps))
         if np.isinf(bound_usd):
-            return None
+            raise PricingError
         # At the hulls' slope in the optimum no choice is dearer than its region's best by more than the window.
         at = min(int(np.searchsorted(rest[0][0], needed_tps)), len(rest[0][0]) - 1)
         slope = (rest[0][1][at] - rest[0][1][at - 1]) / (rest[0][0][at] - rest[0][0][at - 1]) if at else 0.0
@@ -149,7 +149,7 @@ class ModelPricing:
 
 def _check(sums: int) -> None:
     if sums > _MOST_SUMS:
-        raise TooManyPlansError
+        raise PricingError
 
 
 def _undominated(tps: np.ndarray, usd: np.ndarray) -> np.ndarray:

@@ -80,7 +80,7 @@ class AllocationSolver:
 
     def _solve_large(self, problem: AllocationProblem, start_s: float) -> Allocation:
         """In parts where they do not touch: regions that serve all of their own demand, models with room for each."""
-        bound_usd = 0.0
+        plan, bound_usd = None, 0.0
         if parts.regions_are_apart(problem):
             return self._solve_parts(
                 problem,
@@ -89,10 +89,12 @@ class AllocationSolver:
                 "Every region serves all of its own demand, so that each was solved by itself.",
             )
         if columns.applies(problem) and highs_available():
-            found = columns.combine(problem, self.time_limit_s, self.gap)
-            if found.counts is not None:
-                return self._combined(problem, found, found.counts.ravel())
+            found = columns.combine(problem, self.time_limit_s / 2, self.gap)
             bound_usd = found.bound_usd
+            if found.counts is not None:
+                plan = self._combined(problem, found, found.counts.ravel())
+                if plan.status != TIME_LIMIT:
+                    return plan
         elif parts.models_may_be_apart(problem):
             plan = self._solve_parts(
                 problem,
@@ -103,9 +105,25 @@ class AllocationSolver:
             bound_usd = plan.bound_usd  # each had all the room there is: no plan for all is cheaper
             if not violations(plan):
                 return plan
+            plan = None
         left_s = max(self.time_limit_s - (time.perf_counter() - start_s), 1.0)
-        plan = self._solve_whole(problem, left_s)
-        return replace(plan, bound_usd=min(max(plan.bound_usd, bound_usd), plan.cost_usd))
+        try:
+            whole = self._solve_whole(problem, left_s, enough_usd=bound_usd / (1 - self.gap))
+        except SageServeError:
+            if plan is None:
+                raise
+            return plan
+        return self._better(plan, whole, bound_usd)
+
+    def _better(self, plan: Allocation | None, whole: Allocation, bound_usd: float) -> Allocation:
+        """The cheaper of a plan put together, if there is one, and that of the whole, with the best bound there is."""
+        best = whole if plan is None or whole.cost_usd <= plan.cost_usd else plan
+        bound_usd = min(max(whole.bound_usd, bound_usd), best.cost_usd)
+        return replace(best, bound_usd=bound_usd, status=self._status(best.cost_usd, bound_usd))
+
+    def _status(self, cost_usd: float, bound_usd: float) -> str:
+        gap = relative_gap(cost_usd, bound_usd)
+        return OPTIMAL if gap <= CLOSED else WITHIN_GAP if gap <= self.gap else TIME_LIMIT
 
     def _combined(self, problem: AllocationProblem, found: columns.Combined, counts: np.ndarray) -> Allocation:
         """The plan put together from plans of whole models; with one plan each there was room for the best of all."""
@@ -113,9 +131,7 @@ class AllocationSolver:
         remark = "Each model was solved by itself, since there is room for all of their plans."
         if found.plans > n_models:
             remark = f"Plans of whole models were priced exactly, and the best combined of {found.plans} for {n_models} models."
-        closed = relative_gap(found.cost_usd, found.bound_usd)
-        status = OPTIMAL if closed <= CLOSED else WITHIN_GAP if closed <= self.gap else TIME_LIMIT
-        run = Run(status, found.cost_usd, found.bound_usd)
+        run = Run(self._status(found.cost_usd, found.bound_usd), found.cost_usd, found.bound_usd)
         ordered = np.maximum(counts - problem.instances.to_numpy(), 0)
         return _plan(problem, "highs", run, counts, ordered, " ".join([self.missing_remark, remark]).strip())
 
@@ -131,8 +147,13 @@ class AllocationSolver:
             plans.append(self._solve_whole(piece, left_s / (len(pieces) - k), counts))
         return parts.joined(problem, plans, remark)
 
-    def _solve_whole(self, problem: AllocationProblem, time_limit_s: float, counts: int = 0) -> Allocation:
-        """With the solver that suits ``counts`` (those of the whole, where this is a part of it)."""
+    def _solve_whole(
+        self, problem: AllocationProblem, time_limit_s: float, counts: int = 0, enough_usd: float = 0.0
+    ) -> Allocation:
+        """With the solver that suits ``counts`` (those of the whole, where this is a part of it).
+
+        A plan that costs no more than ``enough_usd`` is good enough, whatever bound the solver has.
+        """
         built = self.built(problem)
         name, remark = self.solver, self.missing_remark
         counts = counts or _counts(problem)
@@ -140,7 +161,7 @@ class AllocationSolver:
             name = "highs"
             remark = f"HiGHS solved it: GLPK seldom closes the gap with {counts} counts to decide."
         if name == "highs" or not highs_available():
-            run = built.run(name, time_limit_s, self.gap)
+            run = built.run(name, time_limit_s, self.gap, enough_usd)
             return self._read(problem, built.model, name, run, remark)
         run = built.run("glpk", time_limit_s / 2, self.gap)
         plan = None if run.cost_usd is None else self._read(problem, built.model, "glpk", run, remark)
