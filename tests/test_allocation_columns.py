@@ -115,7 +115,7 @@ def test_scarce_vms_are_shared_within_the_gap(seed: int) -> None:
 
 def test_highs_solves_the_whole_where_combining_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     p = examples.random_problem(12, 6, 3, 1, local_share=0.7)
-    solver = AllocationSolver("highs", time_limit_s=1.0, gap=5e-2)
+    solver = AllocationSolver("highs", time_limit_s=20.0, gap=5e-2)
     with monkeypatch.context() as patch:
         patch.setattr(pricing, "_MOST_SUMS", 10)
         plan = solver.solve(p)

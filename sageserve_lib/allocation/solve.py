@@ -29,6 +29,8 @@ from sageserve_lib.errors import InfeasibleAllocationError, SageServeError
 GLPK_MOST_COUNTS = 120
 #: From so many on it pays to look for parts that can be solved apart.
 _FEWEST_COUNTS_TO_SPLIT = 200
+#: Of the time there is; what is left is for the whole, should plans of its models not combine to within the gap.
+_COMBINING_SHARE = 0.75
 
 
 class AllocationSolver:
@@ -79,7 +81,7 @@ class AllocationSolver:
         return replace(plan, wall_s=time.perf_counter() - start_s)
 
     def _solve_large(self, problem: AllocationProblem, start_s: float) -> Allocation:
-        """In parts where they do not touch: regions that serve all of their own demand, models with room for each."""
+        """In parts where they do not touch, regions or models; or by combining plans of models that share scarce VMs."""
         plan, bound_usd = None, 0.0
         if parts.regions_are_apart(problem):
             return self._solve_parts(
@@ -89,7 +91,7 @@ class AllocationSolver:
                 "Every region serves all of its own demand, so that each was solved by itself.",
             )
         if columns.applies(problem) and highs_available():
-            found = columns.combine(problem, self.time_limit_s / 2, self.gap)
+            found = columns.combine(problem, _COMBINING_SHARE * self.time_limit_s, self.gap)
             bound_usd = found.bound_usd
             if found.counts is not None:
                 plan = self._combined(problem, found, found.counts.ravel())
