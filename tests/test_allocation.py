@@ -466,7 +466,7 @@ def test_highs_takes_over_where_glpk_does_not_close_the_gap(monkeypatch: pytest.
     assert plan.solver == "highs"
     assert plan.status == "optimal"
     assert "GLPK stood at" in plan.remark
-    monkeypatch.setattr(BuiltModel, "_run_highs", lambda self, limit, gap: Run("time limit", None, 0.0))
+    monkeypatch.setattr(BuiltModel, "_run_highs", lambda self, *_: Run("time limit", None, 0.0))
     monkeypatch.setattr(BuiltModel, "_run_glpk", lambda self, limit, gap: Run("time limit", None, 0.0))
     with pytest.raises(SageServeError, match="found no plan within 20 s"):
         solve(p, "glpk")

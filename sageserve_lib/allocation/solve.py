@@ -7,19 +7,30 @@ import numpy as np
 import pandas as pd
 import pyomo.environ as pyo
 
-from sageserve_lib.allocation import parts
+from sageserve_lib.allocation import columns, parts
 from sageserve_lib.allocation.answer import Allocation, earliest_batch_tps, relative_gap
 from sageserve_lib.allocation.check import violations
 from sageserve_lib.allocation.model import TPS_PER_KTPS, build, set_numbers
 from sageserve_lib.allocation.problem import AllocationProblem
 from sageserve_lib.allocation.shortage import explain_infeasible
-from sageserve_lib.allocation.solvers import TIME_LIMIT, BuiltModel, Run, choose_solver, highs_available
+from sageserve_lib.allocation.solvers import (
+    CLOSED,
+    OPTIMAL,
+    TIME_LIMIT,
+    WITHIN_GAP,
+    BuiltModel,
+    Run,
+    choose_solver,
+    highs_available,
+)
 from sageserve_lib.errors import InfeasibleAllocationError, SageServeError
 
 #: Up to so many instance counts to decide, GLPK closes the gap in a moment; with more it seldom does.
 GLPK_MOST_COUNTS = 120
 #: From so many on it pays to look for parts that can be solved apart.
 _FEWEST_COUNTS_TO_SPLIT = 200
+#: Of the time there is; what is left is for the whole, should plans of its models not combine to within the gap.
+_COMBINING_SHARE = 0.75
 
 
 class AllocationSolver:
@@ -70,8 +81,8 @@ class AllocationSolver:
         return replace(plan, wall_s=time.perf_counter() - start_s)
 
     def _solve_large(self, problem: AllocationProblem, start_s: float) -> Allocation:
-        """In parts where they do not touch: regions that serve all of their own demand, models with room for each."""
-        bound_usd = 0.0
+        """In parts where they do not touch, regions or models; or by combining plans of models that share scarce VMs."""
+        plan, bound_usd = None, 0.0
         if parts.regions_are_apart(problem):
             return self._solve_parts(
                 problem,
@@ -79,7 +90,14 @@ class AllocationSolver:
                 self.time_limit_s,
                 "Every region serves all of its own demand, so that each was solved by itself.",
             )
-        if parts.models_may_be_apart(problem):
+        if columns.applies(problem) and highs_available():
+            found = columns.combine(problem, _COMBINING_SHARE * self.time_limit_s, self.gap)
+            bound_usd = found.bound_usd
+            if found.counts is not None:
+                plan = self._combined(problem, found, found.counts.ravel())
+                if plan.status != TIME_LIMIT:
+                    return plan
+        elif parts.models_may_be_apart(problem):
             plan = self._solve_parts(
                 problem,
                 parts.by_model(problem),
@@ -89,9 +107,35 @@ class AllocationSolver:
             bound_usd = plan.bound_usd  # each had all the room there is: no plan for all is cheaper
             if not violations(plan):
                 return plan
+            plan = None
         left_s = max(self.time_limit_s - (time.perf_counter() - start_s), 1.0)
-        plan = self._solve_whole(problem, left_s)
-        return replace(plan, bound_usd=min(max(plan.bound_usd, bound_usd), plan.cost_usd))
+        try:
+            whole = self._solve_whole(problem, left_s, enough_usd=bound_usd / (1 - self.gap))
+        except SageServeError:
+            if plan is None:
+                raise
+            return plan
+        return self._better(plan, whole, bound_usd)
+
+    def _better(self, plan: Allocation | None, whole: Allocation, bound_usd: float) -> Allocation:
+        """The cheaper of a plan put together, if there is one, and that of the whole, with the best bound there is."""
+        best = whole if plan is None or whole.cost_usd <= plan.cost_usd else plan
+        bound_usd = min(max(whole.bound_usd, bound_usd), best.cost_usd)
+        return replace(best, bound_usd=bound_usd, status=self._status(best.cost_usd, bound_usd))
+
+    def _status(self, cost_usd: float, bound_usd: float) -> str:
+        gap = relative_gap(cost_usd, bound_usd)
+        return OPTIMAL if gap <= CLOSED else WITHIN_GAP if gap <= self.gap else TIME_LIMIT
+
+    def _combined(self, problem: AllocationProblem, found: columns.Combined, counts: np.ndarray) -> Allocation:
+        """The plan put together from plans of whole models; with one plan each there was room for the best of all."""
+        n_models = len(problem.levels["model"])
+        remark = "Each model was solved by itself, since there is room for all of their plans."
+        if found.plans > n_models:
+            remark = f"Plans of whole models were priced exactly, and the best combined of {found.plans} for {n_models} models."
+        run = Run(self._status(found.cost_usd, found.bound_usd), found.cost_usd, found.bound_usd)
+        ordered = np.maximum(counts - problem.instances.to_numpy(), 0)
+        return _plan(problem, "highs", run, counts, ordered, " ".join([self.missing_remark, remark]).strip())
 
     def _solve_parts(
         self, problem: AllocationProblem, pieces: list[AllocationProblem], time_limit_s: float, remark: str
@@ -105,8 +149,13 @@ class AllocationSolver:
             plans.append(self._solve_whole(piece, left_s / (len(pieces) - k), counts))
         return parts.joined(problem, plans, remark)
 
-    def _solve_whole(self, problem: AllocationProblem, time_limit_s: float, counts: int = 0) -> Allocation:
-        """With the solver that suits ``counts`` (those of the whole, where this is a part of it)."""
+    def _solve_whole(
+        self, problem: AllocationProblem, time_limit_s: float, counts: int = 0, enough_usd: float = 0.0
+    ) -> Allocation:
+        """With the solver that suits ``counts`` (those of the whole, where this is a part of it).
+
+        A plan that costs no more than ``enough_usd`` is good enough, whatever bound the solver has.
+        """
         built = self.built(problem)
         name, remark = self.solver, self.missing_remark
         counts = counts or _counts(problem)
@@ -114,7 +163,7 @@ class AllocationSolver:
             name = "highs"
             remark = f"HiGHS solved it: GLPK seldom closes the gap with {counts} counts to decide."
         if name == "highs" or not highs_available():
-            run = built.run(name, time_limit_s, self.gap)
+            run = built.run(name, time_limit_s, self.gap, enough_usd)
             return self._read(problem, built.model, name, run, remark)
         run = built.run("glpk", time_limit_s / 2, self.gap)
         plan = None if run.cost_usd is None else self._read(problem, built.model, "glpk", run, remark)
@@ -134,28 +183,41 @@ class AllocationSolver:
             raise SageServeError(
                 f"{name} found no plan within {self.time_limit_s:g} s; give it more time (planning.solver_time_limit_s)."
             )
-        places = ("model", "region", "gpu")
         counts = np.round(np.fromiter((v.value for v in m.target.values()), float)).astype(np.int64)
-        plan = Allocation(
-            problem=p,
-            instances=pd.Series(counts, index=p.index("hour", *places)),
-            ordered=pd.Series(_orders(p, m, counts), index=p.index("hour", "way", *places)),
-            batch_tps=pd.Series(0.0, index=p.index("hour", "model")),
-            routed_tps=_routes(p, m),
-            solver=name,
-            status=run.status,
-            cost_usd=0.0,
-            bound_usd=run.bound_usd,
-            wall_s=0.0,
-            remark=remark,
-        )
-        if p.batch_tokens is not None:
-            sustained_tps = plan.sustained_tps.to_numpy().reshape(p.array("demand_tps").shape)
-            batch_tps = earliest_batch_tps(p, (sustained_tps - p.array("demand_tps")).sum(axis=2))
-            plan = replace(plan, batch_tps=pd.Series(batch_tps.ravel(), index=plan.batch_tps.index))
-        cost_usd = float(plan.cost_split_usd.to_numpy().sum())
-        bound_usd = cost_usd if relative_gap(cost_usd, run.bound_usd) < 1e-9 else min(run.bound_usd, cost_usd)
-        return replace(plan, cost_usd=cost_usd, bound_usd=bound_usd)
+        return _plan(p, name, run, counts, _orders(p, m, counts), remark, _routes(p, m))
+
+
+def _plan(
+    p: AllocationProblem,
+    solver: str,
+    run: Run,
+    counts: np.ndarray,
+    ordered: np.ndarray,
+    remark: str,
+    routed_tps: pd.Series | None = None,
+) -> Allocation:
+    """The plan of some counts and orders, with its cost worked out anew and the bound no higher than that."""
+    places = ("model", "region", "gpu")
+    plan = Allocation(
+        problem=p,
+        instances=pd.Series(counts, index=p.index("hour", *places)),
+        ordered=pd.Series(ordered, index=p.index("hour", "way", *places)),
+        batch_tps=pd.Series(0.0, index=p.index("hour", "model")),
+        routed_tps=routed_tps,
+        solver=solver,
+        status=run.status,
+        cost_usd=0.0,
+        bound_usd=run.bound_usd,
+        wall_s=0.0,
+        remark=remark,
+    )
+    if p.batch_tokens is not None:
+        sustained_tps = plan.sustained_tps.to_numpy().reshape(p.array("demand_tps").shape)
+        batch_tps = earliest_batch_tps(p, (sustained_tps - p.array("demand_tps")).sum(axis=2))
+        plan = replace(plan, batch_tps=pd.Series(batch_tps.ravel(), index=plan.batch_tps.index))
+    cost_usd = float(plan.cost_split_usd.to_numpy().sum())
+    bound_usd = cost_usd if relative_gap(cost_usd, run.bound_usd) < CLOSED else min(run.bound_usd, cost_usd)
+    return replace(plan, cost_usd=cost_usd, bound_usd=bound_usd)
 
 
 def _counts(problem: AllocationProblem) -> int:

@@ -1,5 +1,6 @@
 """The solvers: which there are, and running one on a model that is built, with a limit of time and gap."""
 
+import math
 import re
 import shutil
 import sys
@@ -19,7 +20,7 @@ OPTIMAL, WITHIN_GAP, TIME_LIMIT = "optimal", "within gap", "time limit"
 _SOLVED = {TerminationCondition.optimal, TerminationCondition.feasible, TerminationCondition.maxTimeLimit}
 _GLPK_BOUND = re.compile(r"mip =\s*(\S+)\s*>=\s*(\S+)")
 #: A gap below this is rounding.
-_CLOSED = 1e-9
+CLOSED = 1e-9
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,9 @@ class BuiltModel:
         self.model = model
         self._highs: Highs | None = None
 
-    def run(self, solver: str, time_limit_s: float, gap: float) -> Run:
-        """Solve with ``glpk`` or ``highs`` and load the solution, if one was found."""
-        return self._run_glpk(time_limit_s, gap) if solver == "glpk" else self._run_highs(time_limit_s, gap)
+    def run(self, solver: str, time_limit_s: float, gap: float, enough_usd: float = 0.0) -> Run:
+        """Solve with ``glpk`` or ``highs`` and load the solution, if one was found; HiGHS stops at ``enough_usd``."""
+        return self._run_glpk(time_limit_s, gap) if solver == "glpk" else self._run_highs(time_limit_s, gap, enough_usd)
 
     def _run_glpk(self, time_limit_s: float, gap: float) -> Run:
         """Without cuts GLPK can take minutes on a dozen integers; its bound stands only in its log."""
@@ -100,11 +101,12 @@ class BuiltModel:
             return Run(TIME_LIMIT, cost_usd, min(bounds[-1] if bounds else 0.0, cost_usd))
         return Run(WITHIN_GAP, cost_usd, min(bounds[-1] if bounds else cost_usd * (1 - gap), cost_usd))
 
-    def _run_highs(self, time_limit_s: float, gap: float) -> Run:
+    def _run_highs(self, time_limit_s: float, gap: float, enough_usd: float = 0.0) -> Run:
         if self._highs is None:
             self._highs = _new_highs()
         highs = self._highs
         highs.config.time_limit, highs.config.mip_gap = time_limit_s, gap
+        highs.highs_options = {"objective_target": enough_usd or -math.inf}
         if highs._solver_model is not None:
             # What an earlier solve left behind would decide between plans of equal cost.
             highs._solver_model.clearSolver()
@@ -117,7 +119,7 @@ class BuiltModel:
         bound_usd = min(bound_usd, cost_usd)
         if result.termination_condition != HighsCondition.optimal:
             return Run(TIME_LIMIT, cost_usd, bound_usd)
-        return Run(OPTIMAL if cost_usd - bound_usd <= _CLOSED * abs(cost_usd) else WITHIN_GAP, cost_usd, bound_usd)
+        return Run(OPTIMAL if cost_usd - bound_usd <= CLOSED * abs(cost_usd) else WITHIN_GAP, cost_usd, bound_usd)
 
 
 def _new_highs() -> Highs:
