@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 
 from sageserve_lib import tables
 from sageserve_lib.costs import BASELINES, BOUNDS, SLA_TOLERANCE_PCT, baseline_of, policy_means, recommended
-from sageserve_lib.html import INDEX_PAGE, TEMPLATES, Page, data_uri, page_resources, write_text
+from sageserve_lib.files import write_whole
+from sageserve_lib.html import INDEX_PAGE, TEMPLATES, Page, data_uri, page_resources
 
 #: Shown for a number that is missing.
 _NONE = "\N{EN DASH}"
@@ -232,7 +233,7 @@ def write_index(folder: Path, manifest: Mapping[str, Any], pages: Sequence[Page]
         tables=present,
         absent=absent,
     )
-    write_text(folder / INDEX_PAGE.file, text)
+    write_whole(folder / INDEX_PAGE.file, text)
 
 
 def _json(file: Path, default: Any) -> Any:

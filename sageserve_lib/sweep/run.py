@@ -15,8 +15,8 @@ from typing import Any
 
 import joblib
 
-from sageserve_lib.canonical import partial_file
 from sageserve_lib.errors import SageServeError
+from sageserve_lib.files import write_whole
 from sageserve_lib.sweep.grid import Cell, Grid, cells_of
 
 CELLS = "cells"
@@ -142,6 +142,4 @@ def _named(cell: Cell) -> str:
 
 def _write(file: Path, content: dict[str, Any]) -> None:
     """Write JSON; the file is whole or not there."""
-    with partial_file(file) as partial_:
-        partial_.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-        partial_.replace(file)
+    write_whole(file, json.dumps(content, indent=1, ensure_ascii=False))
