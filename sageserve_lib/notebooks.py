@@ -27,6 +27,7 @@ from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
 from sageserve_lib import paths
+from sageserve_lib.datafile import parse_yaml
 from sageserve_lib.errors import InputError, SageServeError
 from sageserve_lib.memory import peak_rss_bytes
 from sageserve_lib.status import STATUS_KEY
@@ -247,7 +248,7 @@ def typed_parameters(notebooks: Sequence[Path], texts: Iterable[str]) -> dict[st
 
 def _of_yaml(kind: type) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
-        value = yaml.safe_load(text)
+        value = parse_yaml(text)
         if type(value) is not kind:
             raise ValueError(text)
         return value

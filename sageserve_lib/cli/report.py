@@ -28,6 +28,7 @@ from sageserve_lib.cli.options import (
     spec_of,
     workload_problems,
 )
+from sageserve_lib.datafile import is_file
 from sageserve_lib.errors import InputError
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class Asked:
         scenario = Path(self.scenario)
         found: dict[str, Any] = {
             "trace": str(Path(self.trace).resolve()) if self.trace else "",
-            "scenario": str(scenario.resolve()) if scenario.is_file() else self.scenario,
+            "scenario": str(scenario.resolve()) if is_file(scenario) else self.scenario,
             **{name: getattr(self, name) for name in _AS_THEY_ARE},
         }
         if spec is not None:
