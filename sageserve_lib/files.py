@@ -1,4 +1,4 @@
-"""Files that are whole or not there, whenever the process that writes them is killed."""
+"""Files that are whole or not there, whenever the process that writes them is killed, and one writer at a time."""
 
 import glob
 import hashlib
@@ -8,6 +8,8 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 #: What a killed process left is removed by the next one that writes the same file, after this time.
 _STALE_S = 86_400
@@ -36,6 +38,28 @@ def write_whole(path: Path, text: str) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         partial.replace(path)
+
+
+class Lock:
+    """Holds others off while it is held; the system releases it when its process ends, however that comes about."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self._lock = file, FileLock(file, timeout=0)
+
+    def acquire(self) -> bool:
+        """Take it, unless another process has it."""
+        try:
+            self._lock.acquire()
+        except Timeout:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Give it back if it is held, and leave no file."""
+        if self._lock.is_locked:
+            with suppress(OSError):  # a process that opened it in between sees that it is gone
+                self.file.unlink()
+            self._lock.release()
 
 
 def sha256_of(file: Path) -> str:

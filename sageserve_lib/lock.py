@@ -7,9 +7,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from sageserve_lib.errors import SageServeError
+from sageserve_lib.files import Lock
 
 
 class RunLockedError(SageServeError):
@@ -21,8 +20,7 @@ class RunLock:
 
     def __init__(self, reports: Path, name: str) -> None:
         self.name = name
-        self.file = reports / f".{name}.lock"
-        self._lock = FileLock(self.file, timeout=0)
+        self._lock = Lock(reports / f".{name}.lock")
 
     def acquire(self) -> None:
         """Take it at once.
@@ -32,29 +30,24 @@ class RunLock:
         RunLockedError
             If another process has it.
         """
-        try:
-            self._lock.acquire()
-        except Timeout:
+        if not self._lock.acquire():
             msg = f"Run {self.name!r} is being made {self._holder()}. Wait for it to end, or choose another name with --run."
-            raise RunLockedError(msg) from None
+            raise RunLockedError(msg)
         holder = {
             "pid": os.getpid(),
             "host": platform.node(),
             "since": datetime.now(UTC).isoformat(sep=" ", timespec="seconds"),
         }
         with suppress(OSError):  # Windows lets nobody write to a locked file; then the message names nobody
-            self.file.write_text(json.dumps(holder), encoding="utf-8")
+            self._lock.file.write_text(json.dumps(holder), encoding="utf-8")
 
     def release(self) -> None:
-        """Give it back, and leave no file. A process that opened the file in between sees that it is gone."""
-        if self._lock.is_locked:
-            with suppress(OSError):
-                self.file.unlink()
-            self._lock.release()
+        """Give it back."""
+        self._lock.release()
 
     def _holder(self) -> str:
         try:
-            told = json.loads(self.file.read_text(encoding="utf-8"))
+            told = json.loads(self._lock.file.read_text(encoding="utf-8"))
             return f"by process {told['pid']} on {told['host']} since {told['since']}"
         except (OSError, ValueError, KeyError, TypeError):
             return "by another process"

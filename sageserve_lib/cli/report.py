@@ -25,6 +25,7 @@ from sageserve_lib.cli.options import (
     Scale,
     Seed,
     Workload,
+    seed_problems,
     spec_of,
     workload_problems,
 )
@@ -119,6 +120,7 @@ class Asked:
                 for option, value in options.items()
                 if value is not None
             ]
+            problems += seed_problems(self.seed)
         problems += problems_of(load_scenario, self.scenario)
         return problems if self.trace else problems + workload_problems(*self.synthetic)
 
