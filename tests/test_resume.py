@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -36,31 +37,35 @@ REAL = [paths.NOTEBOOKS / f"{name}.ipynb" for name in paths.NOTEBOOK_NAMES]
 
 
 def start(reports: Path, notebooks: list[Path]) -> subprocess.Popen[str]:
-    """A run in a process group of its own."""
+    """A run in a process group of its own, which says what it says in a file beside ``reports``."""
     days = ("0.25", "1") if notebooks is SMALL else ("1", "3")
     command = [sys.executable, "-c", RUN, str(reports), *days, *map(str, notebooks)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    with said_in(reports).open("w") as said:
+        return subprocess.Popen(command, stdout=said, stderr=said, text=True, start_new_session=True)
+
+
+def said_in(reports: Path) -> Path:
+    return reports.with_name(f"{reports.name}.txt")
 
 
 def finish(reports: Path, notebooks: list[Path]) -> tuple[float, str]:
     """Let a run come to its end: its seconds, and what it said."""
     began = time.perf_counter()
-    process = start(reports, notebooks)
-    _, said = process.communicate()
-    assert process.returncode == 0, said
-    return time.perf_counter() - began, said
+    assert start(reports, notebooks).wait() == 0, said_in(reports).read_text()
+    return time.perf_counter() - began, said_in(reports).read_text()
 
 
 def kill(process: subprocess.Popen[str], kernels_too: bool) -> list[psutil.Process]:
-    """End a run as `kill -9` does, with its kernel or without; the processes that may outlive it for a moment."""
+    """End a run as `kill -9` does, with what it started or without; the processes that may outlive it for a moment."""
     try:
         below = psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:
         below = []
     os.killpg(process.pid, signal.SIGKILL)
     for kernel in below if kernels_too else []:
-        kernel.kill()
-    process.communicate()
+        with suppress(psutil.NoSuchProcess):
+            kernel.kill()
+    process.wait()
     return below
 
 
@@ -86,20 +91,22 @@ def killed_and_finished(folder: Path, notebooks: list[Path], kills: int, seed: i
         (before.work / "page").write_text("untouched")
         before.complete()
     rng = np.random.default_rng(seed)
+    orphans: list[psutil.Process] = []
     killed = went_on = 0
     last = False
     while not last:
         last = killed >= kills
         process = start(reports, notebooks)
         try:
-            said = process.communicate(timeout=None if last else rng.uniform(0.1, 0.6) * whole_s)[1]
+            process.wait(timeout=None if last else rng.uniform(0.1, 0.6) * whole_s)
         except subprocess.TimeoutExpired:
-            orphans = kill(process, kernels_too=bool(rng.integers(2)))
+            orphans += kill(process, kernels_too=bool(rng.integers(2)))
             killed += 1
             assert_nothing_looks_whole(reports)
             if not rng.integers(3):
                 psutil.wait_procs(orphans, timeout=30)
             continue
+        said = said_in(reports).read_text()
         assert process.returncode == 0, said
         went_on += "Going on with run r" in said
         found = results(reports / "r")
@@ -114,6 +121,7 @@ def killed_and_finished(folder: Path, notebooks: list[Path], kills: int, seed: i
         (reports / "latest").unlink()
         (reports / "latest").symlink_to("before")
     assert killed == kills
+    assert psutil.wait_procs(orphans, timeout=60)[1] == [], "something outlives the run it worked for"
     return went_on
 
 

@@ -18,6 +18,7 @@ import joblib
 from sageserve_lib.errors import SageServeError
 from sageserve_lib.files import write_whole
 from sageserve_lib.sweep.grid import Cell, Grid, cells_of
+from sageserve_lib.workers import parallel
 
 CELLS = "cells"
 
@@ -87,9 +88,7 @@ def run_sweep(
 
 
 def _here(jobs: Sequence[Any], work: Callable[[Any], list[str]], processes: int) -> Iterator[list[str]]:
-    yield from joblib.Parallel(n_jobs=processes, return_as="generator_unordered")(
-        joblib.delayed(work)(job) for job in jobs
-    )
+    yield from parallel(processes, return_as="generator_unordered")(joblib.delayed(work)(job) for job in jobs)
 
 
 def _on_cluster(jobs: Sequence[Any], work: Callable[[Any], list[str]], scheduler: str) -> Iterator[list[str]]:
