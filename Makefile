@@ -15,8 +15,6 @@ STALE := $(shell case "$$(cat $(STAMP) 2>/dev/null)" in ('' | $${SAGESERVE_ENV:-
 IN_ENV := . tools/activate.sh &&
 # Tools that only their own targets need; an environment that uv made has no pip.
 install = { uv pip install --quiet --python .venv/bin/python $(1) 2>/dev/null || python -m pip install --quiet $(1); }
-# Those of the compiled code that are quick enough without the compiler.
-UNCOMPILED := tests/test_simulation.py tests/test_policies.py
 
 .PHONY: help report test test-all test-pythons lint fuzz audit lab bench lock clean $(if $(STALE),$(STAMP))
 
@@ -47,12 +45,10 @@ lint: $(STAMP)
 test: lint
 	$(IN_ENV) exec python -m pytest
 
-# Compiled code cannot be measured, so its tests run once more with the compiler off.
 test-all: lint
 	-$(IN_ENV) $(call install,--editable '.[fuzz]')
 	rm -f .coverage .coverage.*
 	$(IN_ENV) python -m pytest -m '' --cov --cov-report=
-	$(IN_ENV) NUMBA_DISABLE_JIT=1 python -m pytest -m '' --cov --cov-append --cov-report= $(UNCOMPILED)
 	$(IN_ENV) exec python -m coverage report
 
 test-pythons: $(STAMP)

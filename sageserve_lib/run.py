@@ -23,6 +23,8 @@ from sageserve_lib.notebooks import NotebookResult
 from sageserve_lib.resume import CHECKPOINT, Checkpoint, read_checkpoint, versions
 
 LATEST = "latest"
+#: No folder can have these names on Windows.
+_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{k}" for port in ("COM", "LPT") for k in range(10))}
 MANIFEST = "manifest.json"
 ERROR_TEXT = "error.txt"
 TRACEBACK_TEXT = "traceback.txt"
@@ -41,11 +43,17 @@ def check_name(name: str) -> str:
     InputError
         If it holds anything but letters, digits, ``_``, ``.``, ``+`` and ``-``, or is reserved.
     """
-    if not _NAME.fullmatch(name) or ".." in name or len(name.encode()) > 200:
+    if (
+        not _NAME.fullmatch(name)
+        or ".." in name
+        or name.endswith(".")
+        or len(name.encode()) > 200
+        or name.split(".")[0].upper() in _DEVICES
+    ):
         msg = f"run name {name!r}: expected up to 100 letters, digits, '_', '-', '+' or single '.', starting with "
         msg += "a letter or digit (it becomes a folder name)"
         raise InputError(msg)
-    if name.lower() == LATEST or name.lower().endswith(".failed"):
+    if name.lower() in {LATEST, f"{LATEST}.html"} or name.lower().endswith(".failed"):
         msg = f"run name {name!r} is reserved; choose one other than {LATEST!r} and not ending in '.failed'"
         raise InputError(msg)
     return name
@@ -129,9 +137,10 @@ class RunDirectory:
         same = [item for item, checkpoint in known.items() if checkpoint.fingerprint == self.checkpoint.fingerprint]
         if self.checkpoint.fingerprint and same:
             best = max(same, key=lambda item: len(known[item].steps))
-            os.replace(best, self.work)
-            self.checkpoint = known[best].intact(self.work)
-            self.checkpoint.restore(self.work)
+            with suppress(PermissionError):  # Windows, while a notebook of the killed run still works there
+                os.replace(best, self.work)
+                self.checkpoint = known[best].intact(self.work)
+                self.checkpoint.restore(self.work)
         for item in found:
             shutil.rmtree(item, ignore_errors=True)
 

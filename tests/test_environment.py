@@ -244,7 +244,7 @@ def test_make_sets_up_once_and_again_after_a_change_or_a_move(tree: Path) -> Non
         ("audit", ["pip-audit --requirement requirements.lock"]),
         ("fuzz", ["[fuzz]", "tests/fuzz/fuzz_readers.py"]),
         ("test", ["ruff check .", "mypy", "exec python -m pytest"]),
-        ("test-all", ["ruff check .", "pytest -m '' --cov", "NUMBA_DISABLE_JIT=1", "coverage report"]),
+        ("test-all", ["ruff check .", "pytest -m '' --cov", "coverage report"]),
         ("test-pythons", ["tools/test-pythons.sh"]),
     ],
 )

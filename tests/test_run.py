@@ -34,7 +34,25 @@ def test_good_run_names(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", ".", "..", "../x", "a/b", "a\\b", "a..b", ".hidden", "-x", "latest", "x.failed", "a b", "a\n", "x" * 101],
+    [
+        "",
+        ".",
+        "..",
+        "a.",
+        "con",
+        "NUL.txt",
+        "../x",
+        "a/b",
+        "a\\b",
+        "a..b",
+        ".hidden",
+        "-x",
+        "latest",
+        "x.failed",
+        "a b",
+        "a\n",
+        "x" * 101,
+    ],
 )
 def test_bad_run_names(name: str) -> None:
     with pytest.raises(InputError, match="run name"):
