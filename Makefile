@@ -1,5 +1,5 @@
 # make report [TRACE=file] [SCENARIO=name|file] [RUN=name] [ARGS='--seed 3 ...']
-# make test | lab | bench | clean
+# make test | test-all | test-pythons | fuzz | audit | lab | bench | clean
 #
 # The first use sets up an environment: conda's if conda, mamba or micromamba is there, else a virtual one.
 # SAGESERVE_ENV=conda or SAGESERVE_ENV=venv chooses.
@@ -13,12 +13,18 @@ STAMP := .venv/.ready
 STALE := $(shell case "$$(cat $(STAMP) 2>/dev/null)" in ('' | $${SAGESERVE_ENV:-*}" $$(pwd -P)") ;; (*) echo yes ;; esac)
 # Everything runs with the environment's programs first (glpsol among them), and one BLAS thread.
 IN_ENV := . tools/activate.sh &&
+# Tools that only their own targets need; an environment that uv made has no pip.
+install = { uv pip install --quiet --python .venv/bin/python $(1) 2>/dev/null || python -m pip install --quiet $(1); }
 
-.PHONY: help report test lab bench lock clean $(if $(STALE),$(STAMP))
+.PHONY: help report test test-all test-pythons lint fuzz audit lab bench lock clean $(if $(STALE),$(STAMP))
 
 help:
 	echo "make report [TRACE=file] [SCENARIO=name|file] [RUN=name] [ARGS='...']   the five notebooks and one HTML report"
-	echo "make test    lint, types and the whole test suite"
+	echo "make test    lint, types and every test that takes seconds"
+	echo "make test-all      all of that and the tests that take minutes, with line and branch coverage (CI runs this)"
+	echo "make test-pythons  the tests in every supported version of Python that can be had (needs uv)"
+	echo "make fuzz          atheris on the readers until it finds something (FOR_S=60 for a minute; Linux)"
+	echo "make audit         known vulnerabilities of the pinned packages (needs a network)"
 	echo "make lab     JupyterLab on the notebooks"
 	echo "make bench   speed of simulator, solvers and forecasts"
 	echo "make lock    pin the newest versions within the bounds of pyproject.toml (needs uv)"
@@ -31,11 +37,29 @@ report: $(STAMP)
 	$(IN_ENV) exec sageserve report \
 	  $(if $(TRACE),--trace "$(TRACE)") $(if $(SCENARIO),--scenario "$(SCENARIO)") $(if $(RUN),--run "$(RUN)") $(ARGS)
 
-test: $(STAMP)
+lint: $(STAMP)
 	$(IN_ENV) ruff check .
 	$(IN_ENV) ruff format --check .
 	$(IN_ENV) mypy
+
+test: lint
 	$(IN_ENV) exec python -m pytest
+
+test-all: lint
+	-$(IN_ENV) $(call install,--editable '.[fuzz]')
+	rm -f .coverage .coverage.*
+	$(IN_ENV) python -m pytest -m '' --cov --cov-report=
+	$(IN_ENV) exec python -m coverage report
+
+test-pythons: $(STAMP)
+	bash tools/test-pythons.sh $(ARGS)
+
+fuzz: $(STAMP)
+	$(IN_ENV) $(call install,--editable '.[fuzz]')
+	$(IN_ENV) exec python tests/fuzz/fuzz_readers.py $(if $(FOR_S),-max_total_time=$(FOR_S)) $(ARGS)
+
+audit: $(STAMP)
+	$(IN_ENV) $(call install,pip-audit) && exec pip-audit --requirement requirements.lock --no-deps --disable-pip --strict
 
 lab: $(STAMP)
 	$(IN_ENV) exec jupyter lab --notebook-dir=notebooks

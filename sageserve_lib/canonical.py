@@ -1,10 +1,7 @@
 """The canonical form of a trace, Parquet: writing it whole or not at all, putting it in order, reading it in chunks."""
 
-import os
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +12,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from sageserve_lib.errors import InputError
+from sageserve_lib.files import partial_file
 from sageserve_lib.validation import COLUMNS, OPTIONAL, TEXT
 
 #: In a row group, and in a chunk unless another number is asked for.
@@ -72,17 +70,6 @@ def metadata_of(path: Path) -> dict[str, str]:
     """What is kept with a Parquet file, by its schema's writer or at its end."""
     found = pq.read_metadata(path).metadata or {}
     return {name.decode(errors="replace"): value.decode(errors="replace") for name, value in found.items()}
-
-
-@contextmanager
-def partial_file(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` to write to; what is left there at the end is removed."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        yield partial
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _row_groups(frames: Iterable[pd.DataFrame], start: pd.Timestamp | None) -> Iterator[pa.Table]:

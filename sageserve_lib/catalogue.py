@@ -6,18 +6,24 @@ whether it was measured, calibrated (fitted to measurements) or modelled, and wh
 
 from collections.abc import Iterable
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from sageserve_lib import paths
-from sageserve_lib.datafile import Data, changed, load, validated
+from sageserve_lib.datafile import Data, changed, is_file, load, validated
 from sageserve_lib.errors import InputError
 from sageserve_lib.performance import DecodeTime, InstanceTimes, ModelShape, PrefillTime
+from sageserve_lib.validation import label_problem, shown
 
 Label = Literal["measured", "calibrated", "modelled"]
 Share = Annotated[float, Field(ge=0, le=1)]
+#: Beyond what any fleet has, and within what memory and time allow.
+Instances = Annotated[int, Field(gt=0, le=100_000)]
+#: Of something that is done again and again: less would never end.
+Seconds = Annotated[float, Field(ge=1, le=86_400)]
 
 
 class Gpu(Data):
@@ -111,15 +117,22 @@ class Sla(Data):
 class Scaling(Data):
     """The control loop, and the thresholds of the utilization policies."""
 
-    interval_s: PositiveFloat = 15.0
+    interval_s: Seconds = 15.0
     cooldown_s: NonNegativeFloat = 15.0
     swap_cooldown_s: NonNegativeFloat | None = Field(default=None, description="after a swap or a cold start, if other")
     cooldown_after_in_s: NonNegativeFloat | None = Field(default=None, description="after giving one back, if other")
     scale_out_above: PositiveFloat = 0.7
     scale_in_below: NonNegativeFloat = 0.3
-    min_instances: PositiveInt = 2
+    min_instances: Instances = 2
     utilization: Literal["memory", "load", "larger"] = "larger"
-    load_window_s: PositiveFloat = 120.0
+    load_window_s: Seconds = 120.0
+
+    @model_validator(mode="after")
+    def _does_not_swing(self) -> "Scaling":
+        if self.scale_in_below >= self.scale_out_above:
+            msg = "scale_in_below must be less than scale_out_above: else every decision undoes the one before"
+            raise ValueError(msg)
+        return self
 
 
 class Routing(Data):
@@ -140,8 +153,8 @@ class NiwQueue(Data):
 class Batching(Data):
     """Limits of one instance's batch."""
 
-    max_requests: PositiveInt = 256
-    max_tokens: PositiveInt = 8192
+    max_requests: Annotated[int, Field(ge=1, le=100_000)] = 256
+    max_tokens: Annotated[int, Field(ge=1, le=1_000_000_000)] = 8192
     kv_reserved_at_start: Literal["whole", "prompt"] = Field(
         default="whole", description="prompt: output's share is taken, unchecked, when decoding starts"
     )
@@ -165,7 +178,7 @@ class Dpa(Data):
 class PlannedGpu(Data):
     """A GPU type the plan may use: how many VMs of it a region has, and what they sustain if not probed."""
 
-    vms_per_region: PositiveInt
+    vms_per_region: Instances
     theta_tps: dict[str, NonNegativeFloat] = Field(
         default={}, description="θ by model in place of probing; 0: the model cannot run there"
     )
@@ -185,7 +198,7 @@ class ForecastFrom(Data):
 class Planning(Data):
     """The hourly plan: what the allocation model is given besides the forecast."""
 
-    interval_s: PositiveFloat = 3600.0
+    interval_s: Annotated[float, Field(ge=60, le=86_400)] = 3600.0
     forecast: ForecastFrom = ForecastFrom()
     niw_buffer_share: NonNegativeFloat = 0.1
     quantile: float | None = Field(
@@ -224,6 +237,12 @@ class TimeTable(Data):
         if not len(self.batch_tokens) == len(self.prefill_ms) == len(self.decode_ms) >= 2:
             msg = "batch_tokens, prefill_ms and decode_ms must have the same length, at least 2"
             raise ValueError(msg)
+        if any(after <= before for before, after in pairwise(self.batch_tokens)):
+            msg = "batch_tokens must increase"
+            raise ValueError(msg)
+        if self.weights_bytes >= self.vm_memory_bytes:
+            msg = "weights_bytes must be less than vm_memory_bytes: there is no room for a request"
+            raise ValueError(msg)
         return self
 
     def times(self) -> InstanceTimes:
@@ -249,11 +268,11 @@ class Scenario(Data):
     name: str
     description: str
     gpu: str
-    regions: tuple[str, ...]
-    models: tuple[str, ...]
-    instances_per_endpoint: PositiveInt = 20
-    niw_instances_when_siloed: PositiveInt = 4
-    vms_per_region: PositiveInt = 100
+    regions: Annotated[tuple[str, ...], Field(min_length=1)]
+    models: Annotated[tuple[str, ...], Field(min_length=1)]
+    instances_per_endpoint: Instances = 20
+    niw_instances_when_siloed: Instances = 4
+    vms_per_region: Instances = 100
     scheduler: Literal["FCFS", "EDF", "PF", "DPA"] = "FCFS"
     dpa: Dpa = Dpa()
     batching: Batching = Batching()
@@ -310,7 +329,7 @@ def load_scenario(name_or_file: str | Path, changes: Iterable[str] = ()) -> Scen
         If there is no such scenario or value, or it does not fit the schema or the catalogue.
     """
     file = paths.SCENARIOS / f"{name_or_file}.yaml" if str(name_or_file) in scenario_names() else Path(name_or_file)
-    if not file.is_file():
+    if not is_file(file):
         raise InputError(
             f"Unknown scenario {str(name_or_file)!r}: it is neither a file nor one of {', '.join(scenario_names())}."
         )
@@ -322,11 +341,18 @@ def load_scenario(name_or_file: str | Path, changes: Iterable[str] = ()) -> Scen
     problems = []
     if scenario.gpu not in catalogue.gpus:
         problems.append(f"{file}: gpu {scenario.gpu!r} is not in the catalogue ({', '.join(catalogue.gpus)}).")
-    problems += [
-        f"{file}: model {model!r} is not in the catalogue ({', '.join(catalogue.models)})."
-        for model in scenario.models
-        if model not in catalogue.models
-    ]
+    for what, names in (("regions", scenario.regions), ("models", scenario.models)):
+        problems += [f"{file}: {what}: {name!r} is there twice." for name in names if names.count(name) > 1]
+        problems += [
+            f"{file}: {what}: {shown(name)}; expected {found[1]}."
+            for name in names
+            if (found := label_problem("", name))
+        ]
+    for model in scenario.models:
+        if model not in catalogue.models:
+            problems.append(f"{file}: model {model!r} is not in the catalogue ({', '.join(catalogue.models)}).")
+        elif scenario.gpu in catalogue.gpus and model not in scenario.time_tables:
+            problems += _times_problems(catalogue, model, scenario.gpu, file)
     problems += _plan_problems(scenario, catalogue, file)
     if scenario.niw_instances_when_siloed >= scenario.instances_per_endpoint:
         problems.append(f"{file}: niw_instances_when_siloed must be less than instances_per_endpoint.")
@@ -339,6 +365,17 @@ def load_scenario(name_or_file: str | Path, changes: Iterable[str] = ()) -> Scen
     if problems:
         raise InputError(problems)
     return scenario
+
+
+def _times_problems(catalogue: Catalogue, model: str, gpu: str, file: Path) -> list[str]:
+    """Why the catalogue has no iteration times of a model on a GPU type."""
+    try:
+        catalogue.performance_of(model, gpu)
+    except InputError as error:
+        return [f"{file}: {problem}" for problem in error.problems]
+    if catalogue.kv_capacity_tokens(model, gpu) < 1:
+        return [f"{file}: the weights of {model} leave no room for a request in the memory of {gpu} (catalogue)."]
+    return []
 
 
 def _plan_problems(scenario: Scenario, catalogue: Catalogue, file: Path) -> list[str]:

@@ -14,10 +14,69 @@ from sageserve_lib.errors import InputError
 class Data(BaseModel):
     """Base of what is read from a file: values do not change, and an unknown field is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 M = TypeVar("M", bound=BaseModel)
+
+#: No file of the project's kinds has a tenth of this; reading more could take minutes.
+_LARGEST_BYTES = 300_000
+#: Values in a file, each alias counted as often as it is used.
+_MOST_VALUES = 50_000
+_MOST_PROBLEMS = 20
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, which also refuses what is there twice."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(problem=f"{key.value!r} is there twice", problem_mark=key.start_mark)
+                seen.add(key.value)
+        return dict(super().construct_mapping(node, deep))
+
+
+def parse_yaml(text: str) -> Any:
+    """The plain values that YAML text holds.
+
+    Raises
+    ------
+    yaml.YAMLError
+        If it is not YAML, names other types, repeats a key, refers to itself, or stands for very many values.
+    """
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _size(node, {})
+        return loader.construct_document(node)
+    except yaml.YAMLError:
+        raise
+    except Exception as error:  # values that do not fit their tag, and depth, raise errors of many kinds
+        raise yaml.YAMLError(f"it cannot be understood ({type(error).__name__})") from error
+    finally:
+        loader.dispose()
+
+
+def _size(node: yaml.Node, known: dict[int, int | None]) -> int:
+    """Values below a node, aliases followed."""
+    if id(node) in known:
+        size = known[id(node)]
+        if size is None:
+            raise yaml.MarkedYAMLError(problem="it refers to itself", problem_mark=node.start_mark)
+        return size
+    known[id(node)] = None
+    parts = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+    size = 1 + sum(_size(part, known) for part in parts) if isinstance(node, yaml.CollectionNode) else 1
+    if size > _MOST_VALUES:
+        problem = f"it stands for more than {_MOST_VALUES:,} values"
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+    known[id(node)] = size
+    return size
 
 
 def read_yaml(file: Path) -> Any:
@@ -29,11 +88,30 @@ def read_yaml(file: Path) -> Any:
         If it cannot be read or is not YAML.
     """
     try:
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} is not YAML: {error}") from error
+        if file.stat().st_size > _LARGEST_BYTES:
+            raise InputError(f"{file} has {file.stat().st_size:,} bytes; expected YAML of at most {_LARGEST_BYTES:,}")
+        return parse_yaml(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise InputError(f"{file} is not YAML: {_told(error)}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} is not YAML: it is not UTF-8 text (byte {error.start + 1:,})") from error
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _told(error: yaml.YAMLError) -> str:
+    """What is wrong, in one line."""
+    mark = getattr(error, "problem_mark", None)
+    where = f" (line {mark.line + 1:,}, column {mark.column + 1:,})" if mark else ""
+    return " ".join((getattr(error, "problem", None) or str(error)).split())[:300] + where
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file; not where the path is none that a file could have."""
+    try:
+        return path.is_file()
+    except OSError:  # too long, say
+        return False
 
 
 def validated(kind: type[M], raw: Any, origin: str) -> M:
@@ -47,13 +125,15 @@ def validated(kind: type[M], raw: Any, origin: str) -> M:
     try:
         return kind.model_validate(raw)
     except ValidationError as error:
-        raise InputError(
-            [
-                f"{origin}: {'.'.join(str(part) for part in problem['loc']) or 'the file'}: "
-                f"{problem['msg']} (value {str(problem['input'])[:80]!r})"
-                for problem in error.errors()
-            ]
-        ) from error
+        found = error.errors()
+        problems = [
+            f"{origin}: {'.'.join(str(part)[:80] for part in problem['loc']) or 'the file'}: "
+            f"{problem['msg']} (value {str(problem['input'])[:80]!r})"
+            for problem in found[:_MOST_PROBLEMS]
+        ]
+        if len(found) > _MOST_PROBLEMS:
+            problems.append(f"... and {len(found) - _MOST_PROBLEMS:,} more")
+        raise InputError(problems) from error
 
 
 def load(kind: type[M], file: Path) -> M:
@@ -114,7 +194,7 @@ def _changed(raw: dict[str, Any], changes: Iterable[str], what: str) -> Iterator
             yield f"{what}, change {change!r}: expected path=value, as in niw_share=0.5"
             continue
         try:
-            value = yaml.safe_load(text)
+            value = parse_yaml(text)
         except yaml.YAMLError:
             yield f"{what}, change {change!r}: {text!r} is not YAML; expected a value, as in bursts.level=[8, 8]"
             continue

@@ -17,6 +17,7 @@ from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
 
+from sageserve_lib.files import write_whole
 from sageserve_lib.notebooks import ERROR_MARKER_TAG, INJECTED_TAG
 from sageserve_lib.sanitize import sanitize
 
@@ -167,13 +168,7 @@ def export_page(notebook: Path, target: Path, pages: Sequence[Page]) -> None:
     shown = list(pages) if page in pages else [*pages, page]
     title = _prepare(node) or page.label
     text, _ = _exporter().from_notebook_node(node, {"report": {**page_resources(page, shown), "title": title}})
-    write_text(target, text)
-
-
-def write_text(target: Path, text: str) -> None:
-    """Write ``text`` with the same line ends on every system."""
-    with target.open("w", encoding="utf-8", newline="\n") as stream:
-        stream.write(text)
+    write_whole(target, text)
 
 
 def data_uri(file: Path) -> str:

@@ -27,7 +27,8 @@ from sageserve_lib.costs import (
     told,
 )
 from sageserve_lib.costs.headline import NONE
-from sageserve_lib.html import INDEX_PAGE, TEMPLATES, Page, data_uri, page_resources, write_text
+from sageserve_lib.files import write_whole
+from sageserve_lib.html import INDEX_PAGE, TEMPLATES, Page, data_uri, page_resources
 
 
 @dataclass(frozen=True)
@@ -263,7 +264,7 @@ def write_index(folder: Path, manifest: Mapping[str, Any], pages: Sequence[Page]
         tables=present,
         absent=absent,
     )
-    write_text(folder / INDEX_PAGE.file, text)
+    write_whole(folder / INDEX_PAGE.file, text)
 
 
 def _weeks(savings: pd.DataFrame | None) -> str:

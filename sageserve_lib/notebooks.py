@@ -1,7 +1,9 @@
 """Run notebooks with papermill, from one process, in this interpreter's environment."""
 
+import ast
 import difflib
 import logging
+import math
 import os
 import sys
 import tempfile
@@ -16,6 +18,7 @@ from typing import Any
 import nbformat
 import papermill
 import psutil
+import yaml
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpec
 from nbclient.exceptions import DeadKernelError
@@ -24,7 +27,9 @@ from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
 from sageserve_lib import paths
+from sageserve_lib.datafile import parse_yaml
 from sageserve_lib.errors import InputError, SageServeError
+from sageserve_lib.memory import peak_rss_bytes
 from sageserve_lib.status import STATUS_KEY
 
 Parameters = Mapping[str, str | int | float | bool | list[str]]
@@ -32,6 +37,8 @@ Parameters = Mapping[str, str | int | float | bool | list[str]]
 #: Tag of the cell that papermill adds with the parameters of the run, and of the cells it adds around an error.
 INJECTED_TAG = "injected-parameters"
 ERROR_MARKER_TAG = "papermill-error-cell-tag"
+#: The parameter that tells a notebook where its run is kept.
+RUN_DIR = "run_dir"
 
 _ENGINE = "sageserve"
 _SAMPLE_S = 0.25
@@ -105,20 +112,11 @@ class Watch:
         while True:
             stopped = stop.wait(_SAMPLE_S)
             try:
-                self.peak_rss_bytes = max(self.peak_rss_bytes, _peak_rss_bytes(pid))
+                self.peak_rss_bytes = max(self.peak_rss_bytes, peak_rss_bytes(pid))
             except (psutil.Error, OSError, ValueError):
                 return
             if stopped:
                 return
-
-
-def _peak_rss_bytes(pid: int) -> int:
-    """High-water mark of a process where the system keeps one, else its memory now."""
-    if sys.platform == "linux":
-        status = Path(f"/proc/{pid}/status").read_text()
-        return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0)
-    info = psutil.Process(pid).memory_info()
-    return int(getattr(info, "peak_wset", info.rss))
 
 
 class _ThisPythonKernelManager(AsyncKernelManager):
@@ -200,9 +198,78 @@ def first_line(source: str) -> str:
     return line if len(line) <= 80 else line[:79] + "…"
 
 
-def parameters_of(notebook: Path) -> tuple[str, ...]:
-    """Names declared in the notebook's cell tagged ``parameters``, in order."""
-    return tuple(papermill.inspect_notebook(_literal(notebook)))
+def parameters_of(notebook: Path) -> dict[str, str]:
+    """Names declared in the notebook's cell tagged ``parameters``, in order, with their types (int, str, ...).
+
+    The cell is read as Python: papermill's own reader overlooks a line whose comment holds ``=``.
+    """
+    cells = nbformat.read(notebook, as_version=4).cells
+    source = next((cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])), "")
+    return {
+        ast.unparse(node.target): ast.unparse(node.annotation)
+        for node in ast.parse(source).body
+        if isinstance(node, ast.AnnAssign)
+    }
+
+
+def typed_parameters(notebooks: Sequence[Path], texts: Iterable[str]) -> dict[str, Any]:
+    """Values of ``name=value`` texts, of the types that the notebooks declare; lists in YAML, as in ``[a, b]``.
+
+    Raises
+    ------
+    InputError
+        With every text that is no such pair, names no parameter of the notebooks or one that the run itself sets,
+        is there twice, or whose value is of another type.
+    """
+    types = {name: kind for notebook in notebooks for name, kind in parameters_of(notebook).items()}
+    valid = sorted(set(types) - {RUN_DIR})
+    found: dict[str, Any] = {}
+    problems = []
+    for text in texts:
+        name, equals, value = text.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            problems.append(f"parameter {text!r}: expected name=value, as in seed=3")
+        elif name == RUN_DIR:
+            problems.append(f"parameter {name!r} is set by the run itself; choose its place with --run and --reports")
+        elif name not in valid:
+            problems.append(_unknown(name, valid))
+        elif name in found:
+            problems.append(f"parameter {name!r} is given twice; expected once")
+        else:
+            try:
+                found[name] = _PARSERS[types[name]](value)
+            except (ValueError, yaml.YAMLError):
+                problems.append(f"parameter {name!r} is {value!r}; expected {_EXPECTED[types[name]]}")
+    if problems:
+        raise InputError(problems)
+    return found
+
+
+def _of_yaml(kind: type) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        value = parse_yaml(text)
+        if type(value) is not kind:
+            raise ValueError(text)
+        return value
+
+    return parse
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "int": int, "float": _finite, "str": str, "bool": _of_yaml(bool), "list": _of_yaml(list), "dict": _of_yaml(dict),
+}  # fmt: skip
+_EXPECTED = {
+    "int": "a whole number", "float": "a finite number", "bool": "true or false",
+    "list": "a list, as in [a, b]", "dict": "a mapping, as in {a: 1}",
+}  # fmt: skip
 
 
 def select_parameters(
@@ -215,7 +282,7 @@ def select_parameters(
     InputError
         If a name in ``extra`` is declared by none of the notebooks; the text lists the valid names.
     """
-    declared = {notebook: parameters_of(notebook) for notebook in notebooks}
+    declared = {notebook: tuple(parameters_of(notebook)) for notebook in notebooks}
     valid = sorted({name for names in declared.values() for name in names})
     problems = [_unknown(name, valid) for name in extra or {} if name not in valid]
     if problems:

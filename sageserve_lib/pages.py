@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from sageserve_lib import tables
 from sageserve_lib.characterize.findings import Finding
+from sageserve_lib.files import partial_file, write_whole
 
 
 class Pages:
@@ -51,10 +52,11 @@ class Pages:
         plt.close(figure)
         self.say(f"*{see}*")
         if self.folder is not None:
-            folder = self.folder / "figures"
-            folder.mkdir(parents=True, exist_ok=True)
-            # Without a date, equal runs give equal files.
-            figure.savefig(folder / f"{name}.svg", bbox_inches="tight", metadata={"Date": None})
+            file = self.folder / "figures" / f"{name}.svg"
+            with partial_file(file) as partial:
+                # Without a date, equal runs give equal files.
+                figure.savefig(partial, format="svg", bbox_inches="tight", metadata={"Date": None})
+                partial.replace(file)
             captions = self._json("figures/captions.json", {})
             captions[name] = {"file": f"{name}.svg", "title": title, "see": see, "alt": alt}
             self._write_json("figures/captions.json", captions)
@@ -93,9 +95,11 @@ class Pages:
 
     def keep(self, name: str, frame: pd.DataFrame) -> None:
         """Keep a table, in place of an older one of this name."""
-        self._memory[name] = frame
         if self.folder is not None:
             tables.write(name, frame, self.folder / "tables")
+            # What follows is to be the same whether this process made the table or found it.
+            frame = tables.read(name, self.folder / "tables")
+        self._memory[name] = frame
 
     def _add_timings(self, rows: pd.DataFrame) -> None:
         rows = rows.reindex(columns=list(tables.COLUMNS["timings"]))
@@ -103,7 +107,11 @@ class Pages:
         rows = rows.fillna(dict.fromkeys(("policy", "region", "model"), ""))
         before = tables.read("timings", self.folder / "tables") if self.folder is not None else None
         before = self._memory.get("timings") if before is None else before
-        self.keep("timings", rows if before is None else pd.concat([before, rows], ignore_index=True))
+        if before is not None:
+            rows = pd.concat([before, rows], ignore_index=True)
+        # A step that is done again after a run was killed has one row, the last.
+        keys = ["step", "policy", "region", "model"]
+        self.keep("timings", rows.drop_duplicates(keys, keep="last", ignore_index=True))
 
     def _json(self, name: str, default: Any) -> Any:
         file = self.folder / name if self.folder is not None else None
@@ -111,6 +119,4 @@ class Pages:
 
     def _write_json(self, name: str, value: list | dict) -> None:
         assert self.folder is not None
-        file = self.folder / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
+        write_whole(self.folder / name, json.dumps(value, indent=1, ensure_ascii=False))

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+CODE = ROOT / "sageserve_lib"
 NOTEBOOKS = ROOT / "notebooks"
 DATA = ROOT / "data"
 CATALOGUE = DATA / "catalogue.yaml"

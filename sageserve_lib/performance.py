@@ -23,7 +23,7 @@ BYTES_PER_VALUE = 2
 class PrefillTime(BaseModel):
     """Coefficients of prefill(n) in seconds; n in prompt tokens of the iteration."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     floor_s: PositiveFloat
     base_s: NonNegativeFloat
     per_token_s: PositiveFloat
@@ -40,7 +40,7 @@ class PrefillTime(BaseModel):
 class DecodeTime(BaseModel):
     """Coefficients of decode(B, c) in seconds; B decoding requests, c their context tokens in all."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     base_s: PositiveFloat
     per_request_s: NonNegativeFloat
     per_token_s: NonNegativeFloat
@@ -65,7 +65,7 @@ class InstanceTimes(BaseModel):
     * both: ``mixed_factor · prefill(n + mixed_request_tokens·B) + mixed_request·B + decode_token·c``.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     prefill_knots: tuple[tuple[float, float], ...] = Field(description="(tokens, seconds), tokens increasing")
     prefill_slope_s: float = Field(description="per token after the last knot")
     decode_knots: tuple[tuple[float, float], ...] = Field(description="(batch size, seconds); ends are extrapolated")
@@ -108,7 +108,7 @@ class InstanceTimes(BaseModel):
 class ModelShape(BaseModel):
     """What of a model decides its memory: weights and the KV cache of one token."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     parameters: PositiveFloat = Field(description="number of weights")
     layers: int = Field(gt=0)
     kv_heads: int = Field(gt=0)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from sageserve_lib.files import partial_file
+
 COLUMNS: dict[str, tuple[str, ...]] = {
     "demand": ("time", "region", "model", "tier", "requests", "prompt_tokens", "output_tokens"),
     "backtest": (
@@ -83,7 +85,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 
 def write(name: str, frame: pd.DataFrame, folder: Path) -> None:
-    """Write table ``name`` to ``folder`` as ``<name>.csv`` and ``<name>.parquet``.
+    """Write table ``name`` to ``folder`` as ``<name>.csv`` and ``<name>.parquet``, each whole, Parquet last.
 
     Raises
     ------
@@ -94,9 +96,12 @@ def write(name: str, frame: pd.DataFrame, folder: Path) -> None:
     if list(frame.columns) != expected:
         msg = f"table {name!r} has columns {list(frame.columns)}, expected {expected}"
         raise ValueError(msg)
-    folder.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
-    frame.to_parquet(folder / f"{name}.parquet", index=False)
+    with partial_file(folder / f"{name}.csv") as partial:
+        frame.to_csv(partial, index=False, lineterminator="\n", encoding="utf-8")
+        partial.replace(folder / f"{name}.csv")
+    with partial_file(folder / f"{name}.parquet") as partial:
+        frame.to_parquet(partial, index=False)
+        partial.replace(folder / f"{name}.parquet")
 
 
 def read(name: str, folder: Path) -> pd.DataFrame | None:

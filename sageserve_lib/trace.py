@@ -20,6 +20,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from sageserve_lib import canonical, paths, readers
 from sageserve_lib.canonical import ROWS, write_parquet
 from sageserve_lib.errors import InputError
+from sageserve_lib.files import partial_file, sha256_of
 from sageserve_lib.readers import Reading, Source
 from sageserve_lib.validation import COLUMNS, OPTIONAL, TEXT, TIERS, Check
 
@@ -110,8 +111,7 @@ def open_trace(path: str | Path, reading: Reading | None = None) -> Trace:
     """
     path, reading = Path(path), reading or Reading()
     source = readers.open_source(path, reading)
-    with path.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    sha256 = sha256_of(path)
     file, filled = path, source.filled
     if source.is_canonical:
         facts = _checked(source)
@@ -221,7 +221,7 @@ def _import(source: Source, target: Path, keep_facts: bool) -> _Facts:
 
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with (
-        canonical.partial_file(target) as first,
+        partial_file(target) as first,
         Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress,
     ):
         task = progress.add_task(f"Reading {source.name}")

@@ -1,10 +1,13 @@
 """A report as a browser shows it, with the network off."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from demo_report import demo_report
 
@@ -117,3 +120,43 @@ def test_injected_script_does_not_run_even_where_a_page_carries_it(browser: Any,
     page.wait_for_load_state("networkidle")
     assert page.evaluate("window.hacked") is None
     page.close()
+
+
+HOSTILE = (
+    "<script>window.pwned=1</script>",
+    '<img src=x onerror="window.pwned=1">',
+    "<svg onload=window.pwned=1>",
+    "[x](javascript:window.pwned=1) `\"'$\\frac{1$",
+    "../../..",
+)
+
+
+@pytest.mark.slow
+def test_labels_of_a_trace_stay_text_on_every_page(browser: Any, tmp_path: Path) -> None:
+    rows = [(60 * k, HOSTILE[k % 5], HOSTILE[(k + 1) % 5], ("IW-F", "NIW")[k % 2]) for k in range(300)]
+    trace = pd.DataFrame(rows, columns=["arrival_s", "region", "app", "tier"])
+    trace = trace.assign(model="Llama-2-70B", prompt_tokens=500, output_tokens=50)
+    trace.to_csv(tmp_path / "<b>trace.csv", index=False)
+    command = [sys.executable, "-m", "sageserve_lib.cli", "report", "--trace", str(tmp_path / "<b>trace.csv")]
+    command += ["--run", "r", "--reports", str(tmp_path / "reports"), "--policies", "reactive,lt-u", "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    folder = tmp_path / "reports" / "r"
+    assert {item.name for item in tmp_path.iterdir()} == {"reports", "<b>trace.csv"}
+    pages = sorted(folder.glob("*.html"))
+    assert len(pages) == 6
+    shown = ""
+    for file in pages:
+        page = browser.new_page()
+        page.goto(file.as_uri())
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("window.pwned") is None, file.name
+        assert (
+            page.evaluate("[...document.querySelectorAll('img')].filter(i => !i.src.startsWith('data:')).length") == 0
+        )
+        assert page.evaluate("document.querySelectorAll('[onerror], [onload], iframe, object, embed').length") == 0
+        assert page.evaluate("[...document.scripts].filter(s => s.textContent.includes('pwned')).length") == 0
+        assert page.evaluate("[...document.links].filter(a => a.href.startsWith('javascript:')).length") == 0
+        shown += page.evaluate("document.body.innerText")
+        page.close()
+    assert HOSTILE[0] in shown, "the label is shown as it is written"

@@ -1,5 +1,6 @@
 """The ``sageserve`` command: what it prints, its exit statuses, and that refusing leaves nothing behind."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,7 +11,9 @@ import pytest
 from demo_report import notebook
 from typer.testing import CliRunner
 
-from sageserve_lib import __version__, cli
+from sageserve_lib import __version__, cli, report
+from sageserve_lib.notebooks import parameters_of
+from sageserve_lib.run import RunDirectory
 
 pytestmark = pytest.mark.usefixtures("generated")
 
@@ -191,6 +194,155 @@ def test_report_that_fails(
     assert f"Notebook {name} failed in code cell" in done.err
     assert str(tmp_path / "reports" / "r.failed" / f"{name}.html") in done.err
     assert names(tmp_path / "reports") == {"r.failed"}
+
+
+BAD_PARAMETERS = {
+    "unknown": ("sede=3", "unknown notebook parameter 'sede'", "Did you mean 'seed'?"),
+    "no value": ("seed", "'seed': expected name=value"),
+    "a word for a whole number": ("seed=x", "parameter 'seed' is 'x'; expected a whole number"),
+    "a fraction for a whole number": ("seed=1.5", "expected a whole number"),
+    "a word for a number": ("scale=big", "parameter 'scale' is 'big'; expected a finite number"),
+    "infinity for a number": ("scale=inf", "expected a finite number"),
+    "a word for a switch": ("per_request=1", "expected true or false"),
+    "a word for a list": ("workload_changes=niw_share=0.5", "expected a list"),
+    "YAML that is none": ("workload_changes=[", "expected a list"),
+    "the run's own": ("run_dir=x", "'run_dir' is set by the run itself"),
+    "a value that its option refuses": ("scale=-1", "--scale"),
+    "a change that cannot be": ("workload_changes=[1]", "expected path=value"),
+    "a trace that is not there": ("trace=nowhere.csv", "nowhere.csv does not exist"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_PARAMETERS)
+def test_bad_parameter_is_refused_and_nothing_is_left(sageserve: Run, tmp_path: Path, case: str) -> None:
+    text, *words = BAD_PARAMETERS[case]
+    done = sageserve("report", "--reports", "reports", "--param", text)
+    assert done.status == 2
+    assert done.out == ""
+    for word in words:
+        assert word in done.err
+    assert names(tmp_path) == set()
+
+
+def test_all_bad_parameters_are_told_at_once(sageserve: Run) -> None:
+    given = ("seed=1", "seed=2", "sclae=1", "days=x")
+    done = sageserve("report", "--reports", "reports", *(part for text in given for part in ("--param", text)))
+    assert done.status == 2
+    assert done.err.count("error: ") == 3
+    assert "'seed' is given twice" in done.err
+    done = sageserve("report", "--reports", "reports", "--seed", "3", "--param", "seed=4")
+    assert "parameter 'seed' is 4, but its option says 3" in done.err
+
+
+def test_parameters_reach_the_notebooks(sageserve: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sageserve_lib.report.default_notebooks", lambda: [notebook("1-small")])
+    write(tmp_path, GOOD)
+    given = ("--param", "seed=5", "--param", "note=a=b, c", "--param", "trace=trace.csv")
+    done = sageserve("report", "--run", "r", "--reports", "reports", *given)
+    assert done.status == 0, done.err
+    assert (tmp_path / "reports" / "r" / "tables" / "small.csv").read_text() == "seed,note\n5,a=b, c\n"
+
+
+def test_what_options_say_of_reading_and_workload_reaches_every_notebook() -> None:
+    for file in report.default_notebooks():
+        declared = parameters_of(file)
+        assert {
+            "column_map": "str",
+            "rename": "str",
+            "workload_changes": "list",
+            "seed": "int",
+        }.items() <= declared.items()
+
+
+def test_quiet_prints_nothing_but_errors(sageserve: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sageserve_lib.report.default_notebooks", lambda: [notebook("1-small")])
+    common = ("report", "--trace", write(tmp_path, GOOD), "--run", "r", "--reports", "reports", "--quiet")
+    done = sageserve(*common)
+    assert (done.status, done.out, done.err) == (0, "", "")
+    monkeypatch.setattr("sageserve_lib.report.default_notebooks", lambda: [notebook("2-failing")])
+    done = sageserve(*common)
+    assert (done.status, done.out) == (1, "")
+    assert done.err.startswith("error: Notebook 2-failing failed in code cell 3")
+    assert len(done.err.splitlines()) == 2
+
+
+def test_json_is_one_object_on_standard_output(sageserve: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sageserve_lib.report.default_notebooks", lambda: [notebook("7-tables")])
+    common = ("report", "--trace", write(tmp_path, GOOD), "--run", "r", "--reports", "reports", "--quiet", "--json")
+    done = sageserve(*common)
+    told = json.loads(done.out)
+    folder = tmp_path / "reports" / "r"
+    assert (done.status, done.err) == (0, "")
+    assert {
+        "status": "complete",
+        "exit_status": 0,
+        "errors": [],
+        "run": "r",
+        "folder": str(folder),
+    }.items() <= told.items()
+    assert "GPU-hours where siloed needs" in told["headline"]
+    assert told["seconds"] > 0
+
+
+def test_json_tells_failures_too(sageserve: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sageserve_lib.report.default_notebooks", lambda: [notebook("4-bad-input")])
+    common = ("report", "--trace", write(tmp_path, GOOD), "--run", "r", "--reports", "reports", "--json")
+    done = sageserve(*common)
+    told = json.loads(done.out)
+    assert (done.status, told["exit_status"], told["status"]) == (2, 2, "failed")
+    assert told["folder"] == str(tmp_path / "reports" / "r.failed")
+    assert "my.csv, row 3: one" in told["errors"][0]
+    for options in (["--seed", "-1"], ["--sede", "1"], ["--seed", "x"], ["--policies", "x"]):
+        done = sageserve(*common, *options)
+        told = json.loads(done.out)
+        assert (done.status, told["exit_status"], told["status"]) == (2, 2, "refused")
+        assert told["errors"]
+
+    def broken(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt(15) if interrupted else RuntimeError("surprise")
+
+    monkeypatch.setattr("sageserve_lib.report.make_report", broken)
+    for status, word in ((143, "interrupted"), (1, "failed")):
+        interrupted = word == "interrupted"
+        done = sageserve(*common)
+        told = json.loads(done.out)
+        assert (done.status, told["exit_status"], told["status"]) == (status, status, word)
+
+
+def test_second_run_of_the_same_name_ends_at_once(
+    sageserve: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sageserve_lib.report.default_notebooks", lambda: [notebook("1-small")])
+    common = ("report", "--trace", write(tmp_path, GOOD), "--reports", "reports", "--run")
+    with RunDirectory(tmp_path / "reports", "r"):
+        done = sageserve(*common, "r")
+        assert done.status == 1
+        assert done.err.startswith("error: Run 'r' is being made by process")
+        assert sageserve(*common, "s").status == 0
+    assert sageserve(*common, "r").status == 0
+
+
+def test_log_of_a_run_tells_steps_notes_and_failure(
+    sageserve: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = [notebook("7-tables"), notebook("2-failing")]
+    monkeypatch.setattr("sageserve_lib.report.default_notebooks", lambda: chosen[:1])
+    common = ("report", "--trace", write(tmp_path, GOOD), "--run", "r", "--reports", "reports")
+    assert sageserve(*common).status == 0
+    log = (tmp_path / "reports" / "r" / "run.log").read_text()
+    for text in (
+        "Run r on trace.csv, SHA-256",
+        '"seed": 7',
+        "Notebook 1 of 1 starts: 7-tables",
+        "Note: ",
+        "Complete: ",
+    ):
+        assert text in log
+    assert all(line[:4].isdecimal() and "Z INFO " in line for line in log.splitlines())
+    monkeypatch.setattr("sageserve_lib.report.default_notebooks", lambda: chosen)
+    assert sageserve(*common).status == 1
+    log = (tmp_path / "reports" / "r.failed" / "run.log").read_text()
+    assert "Z ERROR Notebook 2-failing failed in code cell 3" in log
 
 
 def test_policies_that_no_notebook_takes_are_refused(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from sageserve_lib import paths
@@ -45,7 +46,7 @@ def test_environment_and_pyproject_have_the_same_packages_and_bounds() -> None:
 
 def test_python_is_the_same() -> None:
     project = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
-    assert str(in_conda()["python"].specifier) == project["requires-python"]
+    assert in_conda()["python"].specifier == SpecifierSet(project["requires-python"])
 
 
 def test_lock_satisfies_the_bounds_and_names_no_place() -> None:
@@ -69,6 +70,7 @@ def test_every_imported_package_is_declared() -> None:
         *(file.stem for folder in ("tests", "tools") for file in (paths.ROOT / folder).glob("*.py")),
     }
     imported = set()
+    extra = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["fuzz"]
     for folder in ("sageserve_lib", "tests", "tools"):
         for file in (paths.ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(file.read_text())):
@@ -77,7 +79,10 @@ def test_every_imported_package_is_declared() -> None:
                     names = [node.module]
                 imported |= {name.split(".")[0] for name in names}
     packages = imported - set(sys.stdlib_module_names) - ours
-    assert {canonicalize_name(MODULES.get(name, name)) for name in packages} <= set(declared())
+    assert {canonicalize_name(MODULES.get(name, name)) for name in packages} <= {
+        *declared(),
+        *(Requirement(text).name for text in extra),
+    }
 
 
 def run(tree: Path, command: list[str], path: str, **variables: str) -> subprocess.CompletedProcess:
@@ -197,7 +202,7 @@ def test_setup_that_fails_says_why_and_leaves_no_stamp(tree: Path, bare: str) ->
     for path, wanted, message in (
         (bare, "conda", "not on PATH"),
         (bare, "elsewhere", "expected conda or venv"),
-        (bare, "venv", "no Python 3.11 or later"),
+        (bare, "venv", "no Python 3.11, 3.12 or 3.13"),
         (f"{tree / 'no-venv'}:{bare}", "venv", "install python3-venv"),
         (f"{tree / 'no-net'}:{bare}", "", "SAGESERVE_ENV=venv"),
     ):
@@ -233,9 +238,26 @@ def test_make_sets_up_once_and_again_after_a_change_or_a_move(tree: Path) -> Non
     assert report(moved) == 2
 
 
-def test_ci_runs_what_the_makefile_calls_test(tree: Path) -> None:
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("audit", ["pip-audit --requirement requirements.lock"]),
+        ("fuzz", ["[fuzz]", "tests/fuzz/fuzz_readers.py"]),
+        ("test", ["ruff check .", "mypy", "exec python -m pytest"]),
+        ("test-all", ["ruff check .", "pytest -m '' --cov", "coverage report"]),
+        ("test-pythons", ["tools/test-pythons.sh"]),
+    ],
+)
+def test_targets_that_take_long_or_a_network_say_what_they_do(tree: Path, target: str, words: list[str]) -> None:
+    done = run(tree, ["make", "-n", target], path_with(tree))
+    assert done.returncode == 0, done.stderr
+    for word in words:
+        assert word in done.stdout
+
+
+def test_ci_runs_what_the_makefile_calls_all_tests(tree: Path) -> None:
     fake_tool(tree / "bin" / "make", 'pwd > ran; echo "$@" >> ran')
     (tree / ".ci").mkdir()
     shutil.copy(paths.ROOT / ".ci" / "run", tree / ".ci" / "run")
     assert run(tree / "bin", ["../.ci/run"], path_with(tree)).returncode == 0
-    assert (tree / "ran").read_text() == f"{tree}\ntest\n"
+    assert (tree / "ran").read_text() == f"{tree}\ntest-all\n"

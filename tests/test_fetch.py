@@ -468,7 +468,8 @@ def test_full_disk_is_told_before_and_during(site: Site, tmp_path: Path, monkeyp
     with monkeypatch.context() as patch:
 
         def full(descriptor: int) -> None:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if os.fstat(descriptor).st_size == len(CONTENT):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         patch.setattr(fetching.os, "fsync", full)
         assert "is full" in fails(site, tmp_path)
@@ -477,7 +478,7 @@ def test_full_disk_is_told_before_and_during(site: Site, tmp_path: Path, monkeyp
 
 
 def test_two_fetches_at_once_do_not_mix(site: Site, tmp_path: Path) -> None:
-    with fetching._partial(tmp_path / PARTIAL, "t"):
+    with fetching._alone(tmp_path / PARTIAL, "t"):
         assert "by another process" in fails(site, tmp_path, InputError)
     assert get(site, tmp_path).path.read_bytes() == CONTENT
 
@@ -485,13 +486,15 @@ def test_two_fetches_at_once_do_not_mix(site: Site, tmp_path: Path) -> None:
 def test_file_that_another_fetch_just_finished_is_not_written_to(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def finish(stream: Any, operation: int) -> None:
-        (tmp_path / PARTIAL).replace(tmp_path / "t.csv")
-        (tmp_path / PARTIAL).touch()
+    def finish(lock: Any) -> bool:
+        (tmp_path / "t.csv").write_bytes(CONTENT)
+        return acquire(lock)
 
-    monkeypatch.setattr(fetching.fcntl, "flock", finish)
-    assert "by another process" in fails(site, tmp_path, InputError)
-    assert (tmp_path / "t.csv").read_bytes() == b""
+    acquire = fetching.Lock.acquire
+    monkeypatch.setattr(fetching.Lock, "acquire", finish)
+    found = get(site, tmp_path)
+    assert not found.downloaded
+    assert names(tmp_path) == {"t.csv"}
 
 
 def test_folder_that_is_none_is_refused(site: Site, tmp_path: Path) -> None:

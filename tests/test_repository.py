@@ -17,13 +17,13 @@ COMMON = ("trace", "scenario", "run_dir", "seed", "scale", "days", "history_days
 
 #: From the bottom up; a module may import from its own layer and those before it.
 LAYERS = (
-    {"errors", "paths", "datafile", "tables", "status", "__init__"},
+    {"errors", "paths", "files", "memory", "workers", "datafile", "tables", "status", "__init__"},
     {"performance", "catalogue", "validation", "readers", "canonical", "trace"},
     {"workload", "servegen", "fetch", "characterize", "forecast", "policies"},
     {"simulation"},
     {"allocation"},
     {"costs", "scorecard", "figures", "published"},
-    {"sanitize", "html", "index", "progress", "notebooks", "run"},
+    {"sanitize", "html", "index", "progress", "notebooks", "lock", "runlog", "resume", "run"},
     {"pages", "workbook", "report", "bench", "sweep", "weeks", "background"},
     {"cli", "cli_fetch"},
 )

@@ -15,11 +15,11 @@ import pytest
 from demo_report import TRACE, demo_report, notebook
 
 from sageserve_lib import notebooks, tables
-from sageserve_lib.errors import InputError
+from sageserve_lib.errors import InputError, SageServeError
+from sageserve_lib.files import sha256_of
+from sageserve_lib.lock import RunLock, RunLockedError
 from sageserve_lib.report import ReportError, make_report
-from sageserve_lib.run import RunDirectory, check_name, clean_up, default_name, git_revision, sha256_of, solver_used
-
-NO_PROCESS = 2**22 + 1  # above what any system gives out by default
+from sageserve_lib.run import RunDirectory, check_name, clean_up, default_name, git_revision, solver_used
 
 
 def visible(reports: Path) -> set[str]:
@@ -34,7 +34,25 @@ def test_good_run_names(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", ".", "..", "../x", "a/b", "a\\b", "a..b", ".hidden", "-x", "latest", "x.failed", "a b", "a\n", "x" * 101],
+    [
+        "",
+        ".",
+        "..",
+        "a.",
+        "con",
+        "NUL.txt",
+        "../x",
+        "a/b",
+        "a\\b",
+        "a..b",
+        ".hidden",
+        "-x",
+        "latest",
+        "x.failed",
+        "a b",
+        "a\n",
+        "x" * 101,
+    ],
 )
 def test_bad_run_names(name: str) -> None:
     with pytest.raises(InputError, match="run name"):
@@ -79,10 +97,12 @@ def test_failed_run_is_kept_apart_and_goes_when_the_run_succeeds(tmp_path: Path)
     assert visible(tmp_path) == {"r", "latest"}
 
 
-def test_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), RunDirectory(tmp_path, "r"):
+def test_interrupted_run_leaves_nothing_to_be_seen(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), RunDirectory(tmp_path, "r") as run:
         raise KeyboardInterrupt
-    assert visible(tmp_path) == set()
+    assert visible(tmp_path) == {run.work.name}
+    with RunDirectory(tmp_path, "r"):
+        assert not run.work.exists(), "nothing was finished"
 
 
 def test_reports_folder_that_cannot_be_made(tmp_path: Path) -> None:
@@ -91,27 +111,33 @@ def test_reports_folder_that_cannot_be_made(tmp_path: Path) -> None:
         pass
 
 
-def test_clean_up_removes_only_what_dead_runs_left(tmp_path: Path) -> None:
-    (tmp_path / f".dead.partial-{NO_PROCESS}" / "tables").mkdir(parents=True)
-    (tmp_path / f".alive.partial-{os.getppid()}").mkdir()
-    (tmp_path / "run").mkdir()
-    (tmp_path / ".hidden").mkdir()
+def test_clean_up_leaves_what_another_process_makes_now_alone(tmp_path: Path) -> None:
+    for name in (".dead.partial-0123abcd", ".alive.partial-0123abcd", ".alive.old-0123abcd", "run", ".hidden"):
+        (tmp_path / name / "tables").mkdir(parents=True)
+    (tmp_path / ".dead.link-0123abcd").symlink_to("run")
+    lock = RunLock(tmp_path, "alive")
+    lock.acquire()
     clean_up(tmp_path)
-    assert visible(tmp_path) == {f".alive.partial-{os.getppid()}", "run", ".hidden"}
+    lock.release()
+    assert visible(tmp_path) == {".alive.partial-0123abcd", ".alive.old-0123abcd", "run", ".hidden"}
+    clean_up(tmp_path)
+    assert visible(tmp_path) == {"alive", "run", ".hidden"}
 
 
-def test_process_that_reuses_the_number_of_a_dead_run_is_not_taken_for_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / f".r.partial-{os.getppid()}").mkdir()
-    monkeypatch.setattr(psutil.Process, "create_time", lambda process: time.time() + 60)
+def test_unfinished_run_is_kept_for_a_week(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path, "r", "fingerprint") as run:
+        pass
+    clean_up(tmp_path)
+    assert visible(tmp_path) == {run.work.name}
+    week_ago = time.time() - 8 * 86_400
+    os.utime(run.work / "checkpoint.json", (week_ago, week_ago))
     clean_up(tmp_path)
     assert visible(tmp_path) == set()
 
 
 @pytest.mark.parametrize("final_exists", [False, True])
 def test_replacement_killed_half_way_is_undone(tmp_path: Path, final_exists: bool) -> None:
-    old = tmp_path / f".r.old-{NO_PROCESS}"
+    old = tmp_path / ".r.old-0123abcd"
     old.mkdir()
     (old / "page").write_text("old")
     if final_exists:
@@ -120,6 +146,44 @@ def test_replacement_killed_half_way_is_undone(tmp_path: Path, final_exists: boo
     clean_up(tmp_path)
     assert visible(tmp_path) == {"r"}
     assert (tmp_path / "r" / "page").read_text() == ("new" if final_exists else "old")
+
+
+def test_second_run_of_a_name_is_told_who_holds_it_and_other_names_run(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path, "r"):
+        with pytest.raises(RunLockedError, match=rf"Run 'r' is being made by process {os.getpid()} on .* since 20"):
+            RunDirectory(tmp_path, "r").__enter__()
+        with RunDirectory(tmp_path, "s") as other:
+            other.complete()
+    with RunDirectory(tmp_path, "r") as run:
+        run.complete()
+    assert visible(tmp_path) == {"r", "s", "latest"}
+    assert issubclass(RunLockedError, SageServeError)
+
+
+def test_lock_file_of_a_dead_process_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / ".r.lock").write_text('{"pid": 1, "host": "h", "since": "then"}')
+    with RunDirectory(tmp_path, "r"):
+        pass
+
+
+def test_holder_that_cannot_be_read_is_another_process(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path, "r"):
+        (tmp_path / ".r.lock").write_text("")
+        with pytest.raises(RunLockedError, match="by another process"):
+            RunDirectory(tmp_path, "r").__enter__()
+
+
+def test_where_links_are_not_allowed_a_page_leads_to_the_latest_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise OSError(1314, "A required privilege is not held by the client")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    with RunDirectory(tmp_path, "Zürich") as run:
+        run.complete()
+    assert visible(tmp_path) == {"Zürich", "latest.html"}
+    assert "url=Z%C3%BCrich/index.html" in (tmp_path / "latest.html").read_text()
 
 
 SLOW_RUN = """
@@ -167,15 +231,15 @@ def test_killed_run_leaves_nothing_that_looks_complete_and_the_next_one_finishes
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupt_ends_with_its_status_and_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+def test_interrupt_ends_with_its_status_and_leaves_nothing_to_be_seen(tmp_path: Path, number: signal.Signals) -> None:
     process = start_slow_run(tmp_path)
     kernels = kernels_of(process)
     process.send_signal(number)
     error = process.communicate()[1]
     assert process.returncode == 128 + number
-    assert "interrupted" in error
+    assert "interrupted: what is finished is kept" in error
     assert "Traceback" not in error
-    assert visible(tmp_path) == set()
+    assert [name for name in visible(tmp_path) if not name.startswith(".")] == []
     assert not psutil.wait_procs(kernels, timeout=30)[1]
 
 

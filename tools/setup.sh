@@ -14,7 +14,7 @@ conda_program() { for name in mamba micromamba conda; do command -v "$name" && r
 python_program() {
   local name
   for name in python3.13 python3.12 python3.11 python3 python; do
-    if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    if "$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
       command -v "$name"
       return
     fi
@@ -40,12 +40,12 @@ from_pypi() {
   kind=venv
   if uv=$(command -v uv); then
     say "Setting up from PyPI with uv (requirements.lock), once; this takes a minute or so ..."
-    "$uv" venv --quiet --no-project --python '>=3.11' .venv || stop "uv found no Python 3.11 or later."
+    "$uv" venv --quiet --no-project --python '>=3.11,<3.14' .venv || stop "uv found no Python 3.11, 3.12 or 3.13."
     "$uv" pip install --quiet --python .venv/bin/python --requirement requirements.lock
     "$uv" pip install --quiet --python .venv/bin/python --no-deps --editable .
     return
   fi
-  python=$(python_program) || stop "no Python 3.11 or later was found. Install one, or conda, or uv."
+  python=$(python_program) || stop "no Python 3.11, 3.12 or 3.13 was found. Install one, or conda, or uv."
   say "Setting up from PyPI with $("$python" --version) (requirements.lock), once; this takes a minute or two ..."
   "$python" -m venv .venv || stop "this Python cannot make virtual environments. On Debian and Ubuntu install python3-venv."
   if .venv/bin/python -m pip install --quiet --disable-pip-version-check uv 2>/dev/null; then

@@ -10,6 +10,7 @@ import pandas as pd
 
 from sageserve_lib import paths
 from sageserve_lib.catalogue import PlannedGpu, Planning, Scenario, instance_times, load_catalogue
+from sageserve_lib.files import write_whole
 from sageserve_lib.policies import Actions, Observation, Policy
 from sageserve_lib.simulation import Simulation
 
@@ -244,12 +245,9 @@ def _cached(model: str, tokens: pd.DataFrame, probing: Scenario, seed: int) -> P
     ).hexdigest()[:24]
     file = paths.GENERATED / f"theta-{key}.json"
     if file.exists():
-        return Probed(**json.loads(file.read_text()))
+        return Probed(**json.loads(file.read_text(encoding="utf-8")))
     found = probe_theta_tps(model, tokens, probing, seed)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(asdict(found)))
-    partial.replace(file)
+    write_whole(file, json.dumps(asdict(found)))
     return found
 
 

@@ -86,7 +86,7 @@ class BuiltModel:
         with tempfile.TemporaryDirectory() as folder:
             log_file = Path(folder, "log")
             result = solver.solve(self.model, options=options, load_solutions=False, logfile=str(log_file))
-            log = log_file.read_text() if log_file.exists() else ""
+            log = log_file.read_text(encoding="utf-8", errors="replace") if log_file.exists() else ""
         condition = result.solver.termination_condition
         if condition not in _SOLVED or not len(result.solution):
             return Run(

@@ -48,7 +48,9 @@ def main(
     paths.REPORTS.mkdir(exist_ok=True)
     machine = {"python": platform.python_version(), "machine": platform.machine(), "system": platform.system()}
     told = [{**asdict(row), "met": row.met} for row in rows]
-    (paths.REPORTS / "bench.json").write_text(json.dumps({"machine": machine, "rows": told}, indent=1))
+    (paths.REPORTS / "bench.json").write_text(
+        json.dumps({"machine": machine, "rows": told}, indent=1), encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

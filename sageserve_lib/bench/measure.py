@@ -1,13 +1,14 @@
 """What the benchmarks share: a row of the table, and running something in a process of its own."""
 
 import json
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from sageserve_lib.memory import peak_rss_bytes
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ def apart(*command: str) -> dict[str, Any]:
 
 
 def peak_mib() -> float:
-    """Peak memory of this process; macOS counts bytes, others KiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    """Peak memory of this process."""
+    return peak_rss_bytes() / 2**20
 
 
 def best_cpu_s(action: Callable[[], Any], times: int = 3) -> float:

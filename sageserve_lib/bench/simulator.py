@@ -17,7 +17,7 @@ from sageserve_lib.workload import generate
 
 #: 152 076 requests in 238 CPU-seconds: the simulator published with SageServe (revision 0b95ca2), two shared cores.
 PUBLISHED_REQUESTS_PER_S = 152_076 / 238
-LARGE_REQUESTS = 20_000_000
+SMALL_REQUESTS, LARGE_REQUESTS = 1_000_000, 20_000_000
 
 
 def simulator(scale: float) -> list[Row]:
@@ -67,7 +67,7 @@ def growth() -> list[Row]:
     """Cost per request and peak memory, streamed from Parquet, at 1 and at 20 million requests of equal density."""
     measured = []
     with tempfile.TemporaryDirectory() as folder:
-        for requests in (1_000_000, LARGE_REQUESTS):
+        for requests in (SMALL_REQUESTS, LARGE_REQUESTS):
             file = Path(folder, f"{requests}.parquet")
             generate(spec_of(requests), file)
             runs = [apart("stream", str(file)) for _ in range(2)]

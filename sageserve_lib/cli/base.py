@@ -3,6 +3,7 @@
 Commands import what they need when they run: the command line itself has to be quick.
 """
 
+import json
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ from sageserve_lib.errors import InputError, SageServeError
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
+JSON_OPTION = "--json"
 
 
 class Group(TyperGroup):
@@ -28,6 +30,7 @@ class Group(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        arguments = [*ctx._protected_args, *ctx.args]
         with _interruptible():
             try:
                 return super().invoke(ctx)
@@ -39,17 +42,59 @@ class Group(TyperGroup):
                 say(f"error: {error}")
                 raise typer.Exit(EXIT_BAD_INPUT if getattr(error, "bad_input", False) else EXIT_FAILED) from error
             except KeyboardInterrupt as error:
-                say("interrupted: nothing was kept")
-                raise typer.Exit(128 + (error.args[0] if error.args else signal.SIGINT)) from error
+                say(f"interrupted: {' '.join(getattr(error, '__notes__', [])) or 'nothing was kept'}")
+                raise typer.Exit(interrupted_status(error)) from error
             except (typer.Exit, typer.Abort):
                 raise
             except Exception as error:
                 if type(error).__module__.startswith(
                     ("typer.", "click.")
                 ):  # a wrong option: typer prints it, with exit status 2
+                    if JSON_OPTION in arguments:
+                        tell({"status": "refused", "exit_status": EXIT_BAD_INPUT, "errors": [str(error)]})
                     raise
                 say(f"error: {type(error).__name__}: {error}\nThe details are in {_log(traceback.format_exc())}.")
                 raise typer.Exit(EXIT_FAILED) from error
+
+
+def interrupted_status(error: KeyboardInterrupt) -> int:
+    """Exit status of a command that a signal ended."""
+    return int(128 + (error.args[0] if error.args else signal.SIGINT))
+
+
+def tell(facts: dict[str, Any]) -> None:
+    """Print one JSON object on standard output."""
+    typer.echo(json.dumps(facts, ensure_ascii=False, default=str))
+
+
+@contextmanager
+def outcome(as_json: bool) -> Iterator[dict[str, Any]]:
+    """What a command may add to what it tells; with ``as_json`` that is printed at the end, whatever the end is.
+
+    Keys ``status`` (complete, refused, failed or interrupted), ``exit_status`` and ``errors`` are set here, and
+    ``folder`` where something was kept of what failed.
+    """
+    told: dict[str, Any] = {"status": "complete", "exit_status": 0, "errors": []}
+    try:
+        yield told
+    except InputError as error:
+        told |= {"status": "refused", "exit_status": EXIT_BAD_INPUT, "errors": list(error.problems)}
+        raise
+    except SageServeError as error:
+        status = EXIT_BAD_INPUT if getattr(error, "bad_input", False) else EXIT_FAILED
+        told |= {"status": "failed", "exit_status": status, "errors": str(error).splitlines()}
+        if folder := getattr(error, "folder", None):
+            told["folder"] = str(folder)
+        raise
+    except KeyboardInterrupt as error:
+        told |= {"status": "interrupted", "exit_status": interrupted_status(error)}
+        raise
+    except Exception as error:
+        told |= {"status": "failed", "exit_status": EXIT_FAILED, "errors": [f"{type(error).__name__}: {error}"]}
+        raise
+    finally:
+        if as_json:
+            tell(told)
 
 
 def problems_of(check: Callable[..., Any], *values: Any) -> list[str]:

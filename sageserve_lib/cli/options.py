@@ -52,6 +52,11 @@ def spec_of(
     return WorkloadSpec(seed=seed, workload=definition, **given)
 
 
+def seed_problems(seed: int) -> list[str]:
+    """What is wrong with a seed."""
+    return [] if seed >= 0 else [f"--seed {seed}: expected 0 or more"]
+
+
 def workload_problems(
     scale: float | None,
     days: float | None,
@@ -69,6 +74,5 @@ def workload_problems(
             problems.append(f"{option} {value}: expected a number greater than 0")
     if history_days is not None and not (math.isfinite(history_days) and history_days >= 0):
         problems.append(f"--history-days {history_days}: expected 0 or more")
-    if seed < 0:
-        problems.append(f"--seed {seed}: expected 0 or more")
+    problems += seed_problems(seed)
     return problems + problems_of(load_workload, workload or DEFAULT_WORKLOAD, changes or ())

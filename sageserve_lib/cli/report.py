@@ -1,15 +1,18 @@
 """``sageserve report``: the five notebooks on a trace, and one HTML report."""
 
-from contextlib import ExitStack
+import contextlib
+import io
+import time
+from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sageserve_lib import paths
-from sageserve_lib.cli.base import problems_of, say
+from sageserve_lib.cli.asked import DEFAULT_SCENARIO, DEFAULT_SEED, Asked
+from sageserve_lib.cli.base import JSON_OPTION, outcome, problems_of
 from sageserve_lib.cli.options import (
     Changes,
     ColumnMap,
@@ -24,11 +27,12 @@ from sageserve_lib.cli.options import (
     Seed,
     Workload,
     spec_of,
-    workload_problems,
 )
 from sageserve_lib.errors import InputError
 
 if TYPE_CHECKING:
+    from sageserve_lib.catalogue import Scenario
+    from sageserve_lib.progress import Progress
     from sageserve_lib.trace import Trace
     from sageserve_lib.workload import WorkloadSpec
 
@@ -37,9 +41,11 @@ def report(
     trace: Annotated[
         str, typer.Option(help="Request log: CSV, JSON lines or Parquet; without it, a synthetic workload.")
     ] = "",
-    scenario: Annotated[str, typer.Option(help="Scenario: a name in data/scenarios or a YAML file.")] = "paper",
+    scenario: Annotated[
+        str, typer.Option(help="Scenario: a name in data/scenarios or a YAML file.")
+    ] = DEFAULT_SCENARIO,
     run: Annotated[str, typer.Option(help="Name of the run's folder; by default from trace, scenario, time.")] = "",
-    seed: Seed = 7,
+    seed: Seed = DEFAULT_SEED,
     scale: Scale = None,
     days: Days = None,
     history_days: HistoryDays = None,
@@ -63,142 +69,116 @@ def report(
     per_request: Annotated[
         bool, typer.Option("--per-request", help="Also write every request's times under each policy, as Parquet.")
     ] = False,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Any parameter of the notebooks, as papermill's -p; may be repeated."),
+    ] = None,
     reports: Annotated[Path, typer.Option(help="Folder for run directories.")] = paths.REPORTS,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    as_json: Annotated[
+        bool, typer.Option(JSON_OPTION, help="Print one JSON object: status, run, folder, headline, seconds, errors.")
+    ] = False,
 ) -> None:
     """Run the five notebooks on a trace and write one HTML report."""
-    from sageserve_lib.catalogue import load_scenario
-    from sageserve_lib.run import check_name, default_name
-    from sageserve_lib.simulation import fleet_models
-    from sageserve_lib.trace import Reading, open_trace
-    from sageserve_lib.workload import DEFAULT_WORKLOAD, workload_names
+    began = time.perf_counter()
+    asked = Asked(
+        trace, scenario, seed, scale, days, history_days, workload, changes, trace_format, column_map, rename,
+        default_region, default_model, default_tier, policies, per_request, seeds, _named(week_shapes),
+    )  # fmt: skip
+    with outcome(as_json) as told:
+        with _progress(quiet) as progress:
+            folder = _report(asked, param or [], run, reports, progress)
+        told |= {"run": folder.name, "folder": str(folder), "headline": _headline(folder)}
+        told["seconds"] = round(time.perf_counter() - began, 1)
+    if not (quiet or as_json):
+        typer.echo(f"Report: {folder / 'index.html'}")
 
-    problems = _policy_problems(policies)
-    if trace:
-        synthetic = {
-            "--scale": scale,
-            "--days": days,
-            "--history-days": history_days,
-            "--workload": workload,
-            "--set": changes,
-            "--seeds": seeds,
-            "--week-shapes": week_shapes,
-        }
-        problems += [
-            f"{option} is of the synthetic workload and means nothing with --trace; leave one of them out"
-            for option, value in synthetic.items()
-            if value is not None
-        ]
-    if run:
-        problems += problems_of(check_name, run)
-    problems += problems_of(load_scenario, scenario)
-    spec = None
-    if not trace:
-        problems += workload_problems(scale, days, history_days, seed, workload, changes)
-        problems += _week_problems(seeds, week_shapes)
-    if problems:
-        raise InputError(problems)
-    reading = Reading(trace_format, column_map, rename, default_region, default_model, default_tier)
-    if trace:
-        found = open_trace(trace, reading)
-    else:
-        spec = spec_of(scale, days, history_days, seed, workload, changes)
-        found = _synthetic(spec)
-    fleet_models(found, load_scenario(scenario))  # refuses a trace that asks for models the scenario does not serve
 
+def _report(asked: Asked, param: list[str], run: str, reports: Path, progress: "Progress") -> Path:
     from sageserve_lib.background import sweep_in_background
-    from sageserve_lib.policies import REGISTRY
-    from sageserve_lib.progress import progress_on_stderr
-    from sageserve_lib.report import make_report
-    from sageserve_lib.sweep.grid import ScenarioOf, WorkloadOf
-    from sageserve_lib.sweep.weeks import (
-        DEFAULT_SEEDS,
-        DEFAULT_SHAPES,
-        compared,
-        weeks_folder,
-        weeks_grid,
-    )
+    from sageserve_lib.catalogue import load_scenario
+    from sageserve_lib.notebooks import typed_parameters
+    from sageserve_lib.report import default_notebooks, make_report
+    from sageserve_lib.run import check_name
+    from sageserve_lib.simulation import fleet_models
+    from sageserve_lib.sweep.weeks import weeks_folder
+    from sageserve_lib.trace import open_trace
 
-    scenario_file = Path(scenario)
-    parameters: dict[str, str | int | float | bool | list[str]] = {
-        "trace": str(Path(trace).resolve()) if trace else "",
-        "scenario": str(scenario_file.resolve()) if scenario_file.is_file() else scenario,
-        "seed": seed,
-        "trace_format": trace_format,
-        "column_map": column_map,
-        "rename": rename,
-        "default_region": default_region,
-        "default_model": default_model,
-        "default_tier": default_tier,
-    }
-    if spec is not None:
-        parameters |= {"scale": spec.scale, "days": spec.days, "history_days": spec.history_days}
-        source = workload or DEFAULT_WORKLOAD
-        parameters |= {
-            "workload": source if source in workload_names() else str(Path(source).resolve()),
-            "workload_changes": list(changes or ()),
-        }
-    name = run or default_name(Path(trace).stem if trace else "synthetic", scenario_file.stem, datetime.now(UTC))
-    with ExitStack() as stack:
+    problems = problems_of(check_name, run) if run else []
+    try:
+        asked, extra = asked.with_parameters(typed_parameters(default_notebooks(), param))
+    except InputError as error:
+        raise InputError([*problems, *error.problems]) from error
+    if problems := problems + asked.problems():
+        raise InputError(problems)
+    spec = None
+    if asked.trace:
+        found = open_trace(asked.trace, asked.reading)
+    else:
+        spec = spec_of(*asked.synthetic)
+        found = _synthetic(spec, progress)
+    fleet = load_scenario(asked.scenario)
+    fleet_models(found, fleet)  # refuses a trace that asks for models the scenario does not serve
+    if asked.policies:
+        extra["policies"] = asked.policies
+    if asked.per_request:
+        extra["per_request"] = True
+    with contextlib.ExitStack() as stack:
         before = {}
-        if spec is not None:
-            # With another workload the other shapes would differ from it in more than their shape.
-            usual = workload is None and not changes and week_shapes is None
-            parameters["seeds"] = n_seeds = DEFAULT_SEEDS if seeds is None else seeds
-            parameters["week_shapes"] = shapes = list(DEFAULT_SHAPES) if usual else _shapes(week_shapes)
-            wanted = compared([name.strip() for name in policies.split(",")] if policies else REGISTRY)
-            if wanted and (n_seeds > 1 or shapes):
-                fleet = ScenarioOf(scenario=str(parameters["scenario"]))
-                own = WorkloadOf(workload=str(parameters["workload"]), set=tuple(changes or ()))
-                grid = weeks_grid(wanted, fleet, own, spec, n_seeds, shapes)
-                weeks = stack.enter_context(sweep_in_background(grid, weeks_folder(grid)))
-                before["5-cost-comparison"] = weeks.wait
-        progress = stack.enter_context(progress_on_stderr())
-        folder = make_report(
-            name,
+        if spec is not None and (grid := asked.further_weeks(spec)):
+            weeks = stack.enter_context(sweep_in_background(grid, weeks_folder(grid)))
+            before["5-cost-comparison"] = weeks.wait
+        return make_report(
+            run or None,
             trace=_facts(found),
-            parameters=parameters,
-            extra={**({"policies": policies} if policies else {}), **({"per_request": True} if per_request else {})},
+            parameters=asked.parameters(spec),
+            extra=extra,
+            depends_on=_told(fleet, spec),
             reports=reports,
             progress=progress,
             before=before,
         )
-    typer.echo(f"Report: {folder / 'index.html'}")
 
 
-def _synthetic(spec: "WorkloadSpec") -> "Trace":
+def _named(week_shapes: str | None) -> list[str] | None:
+    return None if week_shapes is None else [name.strip() for name in week_shapes.split(",") if name.strip()]
+
+
+def _told(fleet: "Scenario", spec: "WorkloadSpec | None") -> dict[str, Any]:
+    workload = spec.workload.model_dump(mode="json") if spec is not None else None
+    return {"scenario": fleet.model_dump(mode="json"), "workload": workload}
+
+
+@contextlib.contextmanager
+def _progress(quiet: bool) -> "Iterator[Progress]":
+    from sageserve_lib.progress import Progress, progress_on_stderr
+
+    if quiet:
+        # Also what libraries warn of, and the bars of long steps: errors are told by whoever catches them.
+        with contextlib.redirect_stderr(io.StringIO()), Progress() as progress:
+            yield progress
+    else:
+        with progress_on_stderr() as progress:
+            yield progress
+
+
+def _headline(folder: Path) -> str:
+    """The finding in a sentence or two; empty where no policy was simulated."""
+    from sageserve_lib import tables
+    from sageserve_lib.costs import headline, policy_means
+
+    policies, intervals, bound = (tables.read(name, folder / "tables") for name in ("policies", "intervals", "bound"))
+    if policies is None or policies.empty:
+        return ""
+    return str(headline(policy_means(policies), intervals, bound)["text"])
+
+
+def _synthetic(spec: "WorkloadSpec", progress: "Progress") -> "Trace":
     from sageserve_lib.trace import open_trace
     from sageserve_lib.workload import cached_trace
 
-    say("Preparing the synthetic workload ...")
+    progress.line("Preparing the synthetic workload ...")
     return replace(open_trace(cached_trace(spec)), name="synthetic")
-
-
-def _shapes(week_shapes: str | None) -> list[str]:
-    """Names as given, and files by their whole path."""
-    from sageserve_lib.workload import workload_names
-
-    named = [name.strip() for name in (week_shapes or "").split(",") if name.strip()]
-    return [name if name in workload_names() else str(Path(name).resolve()) for name in named]
-
-
-def _week_problems(seeds: int | None, week_shapes: str | None) -> list[str]:
-    from sageserve_lib.workload import load_workload
-
-    problems = (
-        [f"--seeds {seeds}: expected a whole number from 1 to 100"] if seeds not in {None, *range(1, 101)} else []
-    )
-    for shape in _shapes(week_shapes):
-        problems += [f"--week-shapes: {problem}" for problem in problems_of(load_workload, shape)]
-    return problems
-
-
-def _policy_problems(policies: str) -> list[str]:
-    if not policies:
-        return []
-    from sageserve_lib.policies import REGISTRY
-
-    unknown = [name for name in policies.split(",") if name.strip() not in REGISTRY]
-    return [f"--policies: unknown policy {name.strip()!r}; there are {', '.join(sorted(REGISTRY))}" for name in unknown]
 
 
 def _facts(trace: "Trace") -> dict[str, Any]:

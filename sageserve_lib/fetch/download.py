@@ -1,8 +1,6 @@
 """Downloading the public traces named in ``data/sources.yaml``: resumable, bounded, and checked before it counts."""
 
 import errno
-import fcntl
-import hashlib
 import json
 import os
 import re
@@ -19,6 +17,7 @@ import httpx
 
 from sageserve_lib.errors import InputError, SageServeError
 from sageserve_lib.fetch.sources import Source, load_sources, source_of
+from sageserve_lib.files import Lock, sha256_of, write_whole
 
 #: Of a trace whose size is not known beforehand. A wrong address must not fill the disk.
 LARGEST_BYTES = 8_000_000_000
@@ -117,28 +116,33 @@ def fetch(
     target = folder / source.file
     with _disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        expected = source.sha256 or _remembered(target)
-        if os.path.lexists(target):
-            return _already_there(name, target, expected)
         path = folder / f".{name}.partial"
-        with _partial(path, name) as partial:
-            download = _Download(name, source, path, partial, progress, patience or Patience(), limit_bytes)
-            download.run()
-            partial.flush()
-            os.fsync(partial.fileno())
-            found = _sha256(path)
-            if expected and found != expected:
-                path.replace(target.with_name(f"{target.name}.bad"))
+        if os.path.lexists(target):
+            return _already_there(name, source, target)
+        with _alone(path, name):
+            # Another process may have finished it in between.
+            if os.path.lexists(target):
+                return _already_there(name, source, target)
+            expected = source.sha256 or _remembered(target)
+            with _partial(path) as partial:
+                download = _Download(name, source, path, partial, progress, patience or Patience(), limit_bytes)
+                download.run()
+                partial.flush()
+                os.fsync(partial.fileno())
+                partial.close()  # Windows does not rename what is open
+                found = sha256_of(path)
+                if expected and found != expected:
+                    path.replace(target.with_name(f"{target.name}.bad"))
+                    download.forget()
+                    whose = "is published" if source.sha256 else f"an earlier download had ({target.name}.sha256)"
+                    raise SageServeError(
+                        f"{target.name} came with SHA-256 {found}, but {expected} {whose}: it is another file. It is "
+                        f"kept as {target}.bad for you to look at, and not used; the next fetch starts anew."
+                    )
+                if not source.sha256:
+                    write_whole(target.with_name(f"{target.name}.sha256"), f"{found}  {target.name}\n")
+                path.replace(target)
                 download.forget()
-                whose = "is published" if source.sha256 else f"an earlier download had ({target.name}.sha256)"
-                raise SageServeError(
-                    f"{target.name} came with SHA-256 {found}, but {expected} {whose}: it is another file. It is kept "
-                    f"as {target}.bad for you to look at, and not used; the next fetch starts anew."
-                )
-            if not source.sha256:
-                _put(target.with_name(f"{target.name}.sha256"), f"{found}  {target.name}\n")
-            path.replace(target)
-            download.forget()
         size_bytes = target.stat().st_size
     if source.sha256:
         check = "Its SHA-256 is the published one."
@@ -149,10 +153,11 @@ def fetch(
     return Fetched(target, found, size_bytes, True, (check, *source.notes))
 
 
-def _already_there(name: str, target: Path, expected: str | None) -> Fetched:
+def _already_there(name: str, source: Source, target: Path) -> Fetched:
+    expected = source.sha256 or _remembered(target)
     if target.is_symlink() or not target.is_file():
         raise InputError(f"{target} is there and is no plain file; move it away to fetch {name}.")
-    found = _sha256(target)
+    found = sha256_of(target)
     if found != expected:
         wanted = f"expected {expected}" if expected else "there is none to compare it with"
         raise InputError(
@@ -292,7 +297,7 @@ class _Download:
 
     def _note(self, url: str, validator: str | None, total: int | None) -> None:
         self._facts = {"url": url, "validator": validator, "total": total}
-        _put(self._facts_file, json.dumps(self._facts))
+        write_whole(self._facts_file, json.dumps(self._facts))
 
 
 def _client(url: str, patience: Patience) -> httpx.Client:
@@ -341,24 +346,30 @@ def _read_facts(file: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _partial(path: Path, name: str) -> Iterator[BinaryIO]:
-    """The partial file, open and this process's alone; removed again if nothing came."""
-    stream = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+b")
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Another process may have finished and renamed it since it was opened.
-            mine = path.stat().st_ino == os.fstat(stream.fileno()).st_ino
-        except (BlockingIOError, FileNotFoundError):
-            mine = False
-        if not mine:
-            raise InputError(f"{name} is being fetched into {path.parent} by another process; wait for it to end.")
-        try:
-            yield stream
-        finally:
-            if path.exists() and not path.stat().st_size:
-                path.unlink()
-                _facts_file(path).unlink(missing_ok=True)
+def _alone(path: Path, name: str) -> Iterator[None]:
+    """The partial file is this process's alone."""
+    lock = Lock(path.with_name(f"{path.name}.lock"))
+    if not lock.acquire():
+        raise InputError(f"{name} is being fetched into {path.parent} by another process; wait for it to end.")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _partial(path: Path) -> Iterator[BinaryIO]:
+    """The partial file; removed again if nothing came."""
+    # A link in its place could lead anywhere (Windows has no such flag, and few links).
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    stream = os.fdopen(os.open(path, flags, 0o666), "r+b")
+    try:
+        yield stream
+    finally:
+        stream.close()
+        if path.exists() and not path.stat().st_size:
+            path.unlink()
+            _facts_file(path).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -374,11 +385,6 @@ def _disk(folder: Path) -> Iterator[None]:
         raise SageServeError(msg) from error
 
 
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _remembered(target: Path) -> str | None:
     """SHA-256 of an earlier download, in the form that sha256sum writes."""
     file = target.with_name(f"{target.name}.sha256")
@@ -388,12 +394,3 @@ def _remembered(target: Path) -> str | None:
     if found is None:
         raise InputError(f"{file} does not begin with a SHA-256; delete it if nothing is to be compared.")
     return found[0]
-
-
-def _put(file: Path, text: str) -> None:
-    """Write a small file whole, whatever is in its place."""
-    new = file.with_name(f"{file.name}.{os.getpid()}")
-    new.unlink(missing_ok=True)
-    with new.open("x", encoding="utf-8") as stream:
-        stream.write(text)
-    new.replace(file)

@@ -7,6 +7,7 @@ import numpy as np
 
 from sageserve_lib.forecast.forecaster import Forecaster
 from sageserve_lib.forecast.series import Array, Periods
+from sageserve_lib.workers import parallel
 
 _HOURLY = Periods(day=24, week=168)
 
@@ -127,5 +128,5 @@ def failure(y: Array, warm_up: int = 8) -> str:
 def failures(count: int = 200, seed: int = 7, n_jobs: int = 2) -> list[str]:
     """What failed among ``count`` odd series: a sentence each."""
     series = odd_series(count, seed)
-    found = joblib.Parallel(n_jobs=n_jobs)(joblib.delayed(failure)(y) for _, y in series)
+    found = parallel(n_jobs)(joblib.delayed(failure)(y) for _, y in series)
     return [f"series {k} ({series[k][0]}, {len(series[k][1])} hours): {text}" for k, text in enumerate(found) if text]

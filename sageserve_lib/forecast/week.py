@@ -24,6 +24,7 @@ from sageserve_lib.forecast.series import (
     whole_intervals,
 )
 from sageserve_lib.status import StatusLine
+from sageserve_lib.workers import parallel
 
 HORIZONS_H = (0.25, 1, 24)
 _SHOWN = (0.05, 0.50, 0.90, 0.95)
@@ -153,9 +154,9 @@ def forecast_frame(
         for pair in rates.columns
     ]
     # Starting worker processes costs seconds: only worth it when models are fitted.
-    parallel = n_jobs if any(min_history[name] > periods.day for name in plan.methods) else 1
+    at_once = n_jobs if any(min_history[name] > periods.day for name in plan.methods) else 1
     status, results = StatusLine(), []
-    for result in joblib.Parallel(n_jobs=min(parallel, len(jobs)), return_as="generator")(jobs):
+    for result in parallel(min(at_once, len(jobs)), return_as="generator")(jobs):
         results.append(result)
         status.share("Forecasting", len(results) / len(jobs))
     status.say(f"Forecast {len(results)} series from {len(plan.origins)} origins each.")

@@ -181,7 +181,9 @@ def _told_start(file: File) -> pd.Timestamp | None:
         return None
     written = text.decode(errors="replace")
     if (start := moment(written)) is None:
-        raise InputError(f"{file.path.name}, metadata trace_start: {written!r}; expected ISO 8601 with an offset")
+        raise InputError(
+            f"{file.path.name}, metadata trace_start: {written!r}; expected ISO 8601 with an offset, from 1970 to 2199"
+        )
     return start
 
 

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from sageserve_lib.readers.columns import NO_TIME_NS, Columns
+from sageserve_lib.readers.columns import LATEST_NS, NO_TIME_NS, Columns
 from sageserve_lib.validation import LONGEST_TRACE_S, Check
 
 #: A Monday; where a trace does not say when it was taken.
@@ -14,9 +14,10 @@ ASSUMED_START = pd.Timestamp("2026-06-01T00:00:00+00:00")
 
 
 def moment(text: str) -> pd.Timestamp | None:
-    """A moment written in ISO 8601 with an offset; None if it is not."""
+    """A moment from 1970 to 2199 written in ISO 8601 with an offset; None if it is not."""
     try:
-        return None if datetime.fromisoformat(text).tzinfo is None else pd.Timestamp(text)
+        found = datetime.fromisoformat(text)
+        return pd.Timestamp(text) if found.tzinfo is not None and 1970 <= found.year < 2200 else None
     except (ValueError, OverflowError):
         return None
 
@@ -94,7 +95,7 @@ class Numbers:
         seconds = columns.numbers(name) / self._per_s
         known = seconds[np.isfinite(seconds)]
         if self._epoch_s is None and len(known):
-            self._epoch_s = float(known[0]) if known[0] > LONGEST_TRACE_S else 0.0
+            self._epoch_s = float(known[0]) if LONGEST_TRACE_S < known[0] < LATEST_NS / 1e9 else 0.0
         if not self._epoch_s:
             return seconds, check.seconds(name, seconds, columns.value(name))
         seconds = seconds - self._epoch_s

@@ -14,6 +14,8 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?)?(?P<zone> ?(
 _ZONE = r"(?:Z|:\d\d(?:\.\d+)? ?[+-]\d\d:?\d\d)\s*$"
 #: Of a missing time; also what pandas' NaT is.
 NO_TIME_NS = np.iinfo(np.int64).min
+#: 2200. Later times are damaged ones, and near the end of what 64 bits hold.
+LATEST_NS = 7_258_118_400 * 10**9
 
 
 class Columns:
@@ -74,9 +76,11 @@ class Columns:
         else:
             nanoseconds, bare = _parsed(column)
             bad = nanoseconds == NO_TIME_NS
+        outside = ~bad & ((nanoseconds < 0) | (nanoseconds > LATEST_NS))
         expected = "a time such as 2023-11-16 18:17:03.9799600"
         self._check.report(name, bad, "it is no time", expected, self.value(name))
-        return nanoseconds, bare
+        self._check.report(name, outside, "it is too far away", "a time from 1970 to 2199", self.value(name))
+        return np.where(outside, NO_TIME_NS, nanoseconds), bare
 
     def since(self, name: str, nanoseconds: np.ndarray, origin_ns: int) -> tuple[np.ndarray, np.ndarray]:
         """Seconds of ``moments`` since ``origin_ns``, and where they are good; those far away are reported."""

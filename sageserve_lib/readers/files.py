@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -21,8 +21,15 @@ import pyarrow.parquet as pq
 from sageserve_lib.errors import InputError
 
 WANTED = "expected a CSV, JSON lines or Parquet file"
-_SNIFFED_BYTES = 1 << 16
+_SNIFFED_BYTES = 1 << 20
+_BINARY_BYTES = 1 << 16  # a NUL further on is told by its row
 _BLOCK_BYTES = 1 << 22
+_LONGEST_LINE_BYTES = 1 << 24
+#: No request log is packed this well: what unpacks to more is made to fill memory, or damaged.
+_MOST_PACKED = 300
+_PACKED_SPARE_BYTES = 1 << 24
+_MOST_ROWS_PER_BYTE = 1000
+_SPARE_ROWS = 1_000_000
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _DELIMITERS = (",", "\t", ";")
 
@@ -83,9 +90,11 @@ def open_file(path: Path) -> File:
         raise InputError(f"{path} is empty; {WANTED} with requests")
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise InputError(f"{path.name} is UTF-16 text; expected UTF-8")
-    if b"\0" in head:
+    if b"\0" in head[:_BINARY_BYTES]:
         line = head[: head.index(b"\0")].count(b"\n") + 1
         raise InputError(f"{path.name} is binary but not Parquet (line {line:,} has a NUL byte); {WANTED}")
+    if len(head) == _SNIFFED_BYTES and not set(b"\r\n") & set(head):
+        raise InputError(f"{path.name}, line 1 is longer than {_SNIFFED_BYTES:,} bytes; {WANTED}")
     if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
         return JsonLines(path, codec, head)
     return Csv(path, codec, head)
@@ -98,7 +107,28 @@ def _unreadable(path: Path, error: Exception) -> InputError:
 
 def _stream(path: Path, codec: str | None) -> Any:
     """The file's bytes, decompressed."""
-    return pa.CompressedInputStream(pa.OSFile(str(path)), codec) if codec else path.open("rb")
+    return _Unpacked(path, codec) if codec else path.open("rb")
+
+
+class _Unpacked:
+    """A compressed file's bytes, as long as there are not too many of them."""
+
+    def __init__(self, path: Path, codec: str) -> None:
+        self._path, self._stream = path, pa.CompressedInputStream(pa.OSFile(str(path)), codec)
+        self._room = _MOST_PACKED * path.stat().st_size + _PACKED_SPARE_BYTES
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stream.close()
+
+    def read(self, size: int) -> bytes:
+        data = bytes(self._stream.read(size))
+        self._room -= len(data)
+        if self._room < 0:
+            raise InputError(f"{self._path.name} unpacks to more than {_MOST_PACKED} times its size; {WANTED}")
+        return data
 
 
 class _Counted(io.RawIOBase):
@@ -160,6 +190,8 @@ class Csv(File):
                 raise BadRowError(self._bad_row()) from None
             if "Empty CSV" in str(error):
                 return
+            if "straddl" in str(error):
+                raise InputError(f"{self.path.name} has a row longer than {_BLOCK_BYTES:,} bytes; {WANTED}") from error
             raise self._refused(str(error)) from error
         except (pa.ArrowException, OSError, EOFError) as error:
             raise _unreadable(self.path, error) from error
@@ -273,6 +305,9 @@ class JsonLines(File):
                 while data := bytes(stream.read(_BLOCK_BYTES)):
                     whole, cut, part = (rest + data).rpartition(b"\n")
                     rest = part
+                    if len(rest) > _LONGEST_LINE_BYTES:
+                        msg = f"{self.path.name} has a line longer than {_LONGEST_LINE_BYTES:,} bytes; {WANTED}"
+                        raise InputError(msg)
                     if cut:
                         yield whole + cut
                 if rest.strip():
@@ -305,8 +340,11 @@ class ParquetFile(File):
     def __init__(self, path: Path) -> None:
         try:
             with pq.ParquetFile(path) as file:
+                rows, size = file.metadata.num_rows, path.stat().st_size
+                if rows > _MOST_ROWS_PER_BYTE * size + _SPARE_ROWS:
+                    raise InputError(f"{path.name} claims {rows:,} rows in {size:,} bytes; {WANTED}")
                 self.schema = file.schema_arrow
-                self.metadata = file.metadata.metadata or {}
+                self.metadata, self._rows = file.metadata.metadata or {}, rows
         except (pa.ArrowException, OSError, ValueError) as error:
             raise InputError(f"{path.name} looks like Parquet but cannot be read: {error}") from error
         super().__init__(path, self.schema.names)
@@ -321,12 +359,18 @@ class ParquetFile(File):
         try:
             # Reading ahead would come to hold the whole file.
             with pq.ParquetFile(self.path, read_dictionary=text, pre_buffer=False) as file:
+                read = 0
                 for batch in file.iter_batches(batch_size=rows, columns=list(columns)):
+                    read += batch.num_rows
                     if batch.num_rows:
                         batch.validate(full=True)  # a damaged page can hold codes that stand for nothing
                         yield pa.Table.from_batches([batch])
         except (pa.ArrowException, OSError, ValueError) as error:
             raise InputError(f"{self.path.name} cannot be read to its end: {error}") from error
+        if read != self._rows:
+            raise InputError(
+                f"{self.path.name} cannot be read to its end: it claims {self._rows:,} rows, {read:,} came"
+            )
 
 
 def _plain_text(schema: pa.Schema, name: str) -> bool:

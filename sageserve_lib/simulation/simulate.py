@@ -1,8 +1,6 @@
 """Run one policy on one trace: feeds the engine, asks the policy, hands over the results."""
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
@@ -12,6 +10,7 @@ import pandas as pd
 
 from sageserve_lib.catalogue import Scenario, instance_times
 from sageserve_lib.errors import InputError
+from sageserve_lib.memory import peak_rss_bytes
 from sageserve_lib.policies import Actions, BatchGroup, Endpoint, Observation, Plan, PlanKind, Policy, View
 from sageserve_lib.simulation import engine, setup
 from sageserve_lib.simulation import state as st
@@ -164,7 +163,7 @@ class Simulation:
         timing = {
             "wall_s": time.perf_counter() - wall_s,
             "cpu_s": time.process_time() - cpu_s,
-            "peak_rss_mib": _peak_rss_mib(),
+            "peak_rss_mib": peak_rss_bytes() / 2**20,
         }
         return collect(self, np.concatenate(self._log_parts), timing, self._samples)
 
@@ -298,12 +297,6 @@ def _codes(column: pd.Series, names: Iterable[str]) -> np.ndarray:
     # Categories that do not occur in the trace have no place, and no row refers to them.
     table = np.array([place.get(name, -1) for name in column.cat.categories] or [-1])
     return table[column.cat.codes.to_numpy()]
-
-
-def _peak_rss_mib() -> float:
-    """Peak memory of this process; macOS counts bytes, others KiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def simulate(

@@ -13,7 +13,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 
 from sageserve_lib import paths
 from sageserve_lib.catalogue import load_scenario
-from sageserve_lib.datafile import Data, load
+from sageserve_lib.datafile import Data, is_file, load
 from sageserve_lib.errors import InputError
 from sageserve_lib.policies import REGISTRY
 from sageserve_lib.workload import DEFAULT_WORKLOAD, load_workload
@@ -113,7 +113,7 @@ def load_grid(name_or_file: str | Path) -> Grid:
         If there is no such grid, or with everything in it that does not fit.
     """
     file = paths.GRIDS / f"{name_or_file}.yaml" if str(name_or_file) in grid_names() else Path(name_or_file)
-    if not file.is_file():
+    if not is_file(file):
         names = ", ".join(grid_names()) or "none"
         raise InputError(f"Unknown grid {str(name_or_file)!r}: it is neither a file nor one of {names}.")
     grid = load(Grid, file)

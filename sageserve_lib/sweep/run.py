@@ -15,9 +15,10 @@ from typing import Any
 
 import joblib
 
-from sageserve_lib.canonical import partial_file
 from sageserve_lib.errors import SageServeError
+from sageserve_lib.files import write_whole
 from sageserve_lib.sweep.grid import Cell, Grid, cells_of
+from sageserve_lib.workers import parallel
 
 CELLS = "cells"
 
@@ -87,9 +88,7 @@ def run_sweep(
 
 
 def _here(jobs: Sequence[Any], work: Callable[[Any], list[str]], processes: int) -> Iterator[list[str]]:
-    yield from joblib.Parallel(n_jobs=processes, return_as="generator_unordered")(
-        joblib.delayed(work)(job) for job in jobs
-    )
+    yield from parallel(processes, return_as="generator_unordered")(joblib.delayed(work)(job) for job in jobs)
 
 
 def _on_cluster(jobs: Sequence[Any], work: Callable[[Any], list[str]], scheduler: str) -> Iterator[list[str]]:
@@ -142,6 +141,4 @@ def _named(cell: Cell) -> str:
 
 def _write(file: Path, content: dict[str, Any]) -> None:
     """Write JSON; the file is whole or not there."""
-    with partial_file(file) as partial_:
-        partial_.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-        partial_.replace(file)
+    write_whole(file, json.dumps(content, indent=1, ensure_ascii=False))

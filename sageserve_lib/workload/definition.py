@@ -8,39 +8,51 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
-from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from sageserve_lib.datafile import Data
+from sageserve_lib.validation import LARGEST_TOKENS, label_problem
 
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 Interactive: TypeAlias = Literal["IW-F", "IW-N"]
 TierName: TypeAlias = Literal["IW-F", "IW-N", "NIW"]
 
 
-class Part(Data):
-    """A part of a workload's definition; infinite values and NaN are refused."""
+#: Bounds beyond what any workload has, and within what memory, time and numbers allow.
+Spread: TypeAlias = Annotated[float, Field(ge=0, le=10)]
+Minutes: TypeAlias = Annotated[int, Field(ge=1, le=10_080)]
+Multiple: TypeAlias = Annotated[float, Field(gt=0, le=10_000)]
+Hours: TypeAlias = Annotated[float, Field(ge=-100_000, le=100_000)]
+Relative: TypeAlias = Annotated[float, Field(ge=0, le=1_000_000)]
+TokenCount: TypeAlias = Annotated[int, Field(ge=1, le=LARGEST_TOKENS)]
 
-    model_config = ConfigDict(allow_inf_nan=False)
+
+class Part(Data):
+    """A part of a workload's definition."""
 
 
 class Noise(Part):
     """Slow changes of level: the factor exp of a moving average over white noise."""
 
-    spread: NonNegativeFloat = Field(description="sd of the logarithm, each region and model on its own")
-    common_spread: NonNegativeFloat = Field(description="sd of the logarithm of the factor the whole tier shares")
-    memory_h: PositiveFloat = Field(description="the moving average's weights fall to 1/e in this time")
+    spread: Spread = Field(description="sd of the logarithm, each region and model on its own")
+    common_spread: Spread = Field(description="sd of the logarithm of the factor the whole tier shares")
+    memory_h: Annotated[float, Field(gt=0, le=1000)] = Field(
+        description="the moving average's weights fall to 1/e in this time"
+    )
 
 
 class Shape(Part):
     """Day and week of an interactive tier, in local time; rates relative to the peak of a weekday."""
 
     source: str
-    weekday_night: NonNegativeFloat
-    weekend_peak: NonNegativeFloat
-    weekend_night: NonNegativeFloat
+    weekday_night: Relative
+    weekend_peak: Relative
+    weekend_night: Relative
     peak_local_h: Annotated[float, Field(ge=0, lt=24)]
-    sharpness: PositiveFloat = Field(description="power of the raised cosine; larger is a shorter day")
-    weekend_ramp_h: PositiveFloat = Field(description="time a weekend takes to begin, and to end")
+    sharpness: Multiple = Field(description="power of the raised cosine; larger is a shorter day")
+    weekend_ramp_h: Annotated[float, Field(gt=0, le=24)] = Field(
+        description="time a weekend takes to begin, and to end"
+    )
     noise: Noise
 
 
@@ -49,9 +61,11 @@ class Batch(Part):
 
     source: str
     job_share: Share
-    requests_per_job: PositiveFloat = Field(description="mean, at scale 1; jobs grow with the scale")
-    job_spread: NonNegativeFloat = Field(description="sd of the logarithm of a job's requests")
-    job_minutes: tuple[PositiveInt, PositiveInt] = Field(description="shortest and longest submission")
+    requests_per_job: Annotated[float, Field(gt=0, le=1_000_000)] = Field(
+        description="mean, at scale 1; jobs grow with the scale"
+    )
+    job_spread: Spread = Field(description="sd of the logarithm of a job's requests")
+    job_minutes: tuple[Minutes, Minutes] = Field(description="shortest and longest submission")
     noise: Noise
 
     @model_validator(mode="after")
@@ -71,10 +85,12 @@ class Bursts(Where):
     """Rises to a multiple of the level for minutes: by chance, and at chosen hours."""
 
     source: str
-    per_day: NonNegativeFloat = Field(description="mean number by chance, in each region and model")
-    level: tuple[PositiveFloat, PositiveFloat] = Field(description="least and greatest multiple")
-    minutes: tuple[PositiveInt, PositiveInt] = Field(description="shortest and longest")
-    at_h: tuple[float, ...] = Field(description="hours after the trace's start at which one begins everywhere chosen")
+    per_day: Annotated[float, Field(ge=0, le=1440)] = Field(
+        description="mean number by chance, in each region and model"
+    )
+    level: tuple[Multiple, Multiple] = Field(description="least and greatest multiple")
+    minutes: tuple[Minutes, Minutes] = Field(description="shortest and longest")
+    at_h: tuple[Hours, ...] = Field(description="hours after the trace's start at which one begins everywhere chosen")
 
     @model_validator(mode="after")
     def _ordered(self) -> "Bursts":
@@ -85,9 +101,9 @@ class Event(Where):
     """A change of level: from an hour after the trace's start for good, or until another."""
 
     source: str
-    at_h: float
-    until_h: float | None = None
-    factor: NonNegativeFloat
+    at_h: Hours
+    until_h: Hours | None = None
+    factor: Annotated[float, Field(ge=0, le=10_000)]
 
     @model_validator(mode="after")
     def _ends_after_it_begins(self) -> "Event":
@@ -100,9 +116,9 @@ class Event(Where):
 class Lognormal(Part):
     """A lognormal distribution of tokens, and its share in a mixture."""
 
-    share: PositiveFloat = 1.0
-    median_tokens: PositiveFloat
-    spread: NonNegativeFloat = Field(description="sd of the logarithm")
+    share: Annotated[float, Field(gt=0, le=1_000_000)] = 1.0
+    median_tokens: Annotated[float, Field(gt=0, le=LARGEST_TOKENS)]
+    spread: Spread = Field(description="sd of the logarithm")
 
 
 Mixture: TypeAlias = Annotated[tuple[Lognormal, ...], Field(min_length=1)]
@@ -128,10 +144,10 @@ class ModelTraffic(Part):
     """A model's part of the traffic, and where it comes from."""
 
     source: str
-    interactive_share: NonNegativeFloat
-    batch_share: NonNegativeFloat
-    interactive_by_region: dict[str, NonNegativeFloat]
-    batch_by_region: dict[str, NonNegativeFloat]
+    interactive_share: Relative
+    batch_share: Relative
+    interactive_by_region: dict[str, Relative]
+    batch_by_region: dict[str, Relative]
     tokens: Tokens
 
 
@@ -146,7 +162,7 @@ class AppShares(Part):
     """Apps from the largest down: the k-th has a share proportional to k^-exponent."""
 
     names: Annotated[tuple[str, ...], Field(min_length=1)]
-    exponent: NonNegativeFloat
+    exponent: Annotated[float, Field(ge=0, le=100)]
 
     def shares(self) -> np.ndarray:
         """Share of each app; adds to 1."""
@@ -171,8 +187,8 @@ class LongestTokens(Part):
     """Longest prompt and output; longer ones are cut."""
 
     source: str
-    prompt_tokens: PositiveInt
-    output_tokens: PositiveInt
+    prompt_tokens: TokenCount
+    output_tokens: TokenCount
 
 
 class Workload(Part):
@@ -185,7 +201,7 @@ class Workload(Part):
     name: str
     description: str
     source: str = Field(description="of the three numbers that follow")
-    requests_per_week: PositiveFloat
+    requests_per_week: Annotated[float, Field(gt=0, le=1e12)]
     niw_share: Share
     iwf_share: Share
     interactive: dict[Interactive, Shape]
@@ -200,6 +216,11 @@ class Workload(Part):
     def problems(self) -> Iterator[tuple[str, Any, str]]:
         """Fields that do not agree with one another: path, value, and what was expected."""
         regions, models = list(self.regions), list(self.models)
+        labels = {"regions": regions, "models": models, "apps": [*self.apps.interactive.names, *self.apps.batch.names]}
+        for what, names in labels.items():
+            for name in names:
+                if found := label_problem("", name):
+                    yield what, name, found[1]
         for tier in ("IW-F", "IW-N"):
             if tier not in self.interactive:
                 yield "interactive", ", ".join(self.interactive), f"a shape for {tier} as well"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sageserve_lib import paths
-from sageserve_lib.datafile import changed, merged, read_yaml, validated
+from sageserve_lib.datafile import changed, is_file, merged, read_yaml, validated
 from sageserve_lib.errors import InputError
 from sageserve_lib.workload.definition import Workload
 
@@ -50,7 +50,7 @@ def load_workload(name_or_file: str | Path = DEFAULT_WORKLOAD, changes: str | It
 def _file(name: str, folder: Path) -> Path | None:
     """The project's file of a name, or a file of the user's, relative to a folder."""
     for file in (paths.WORKLOADS / f"{name}.yaml", folder / name, Path(name)):
-        if file.is_file():
+        if is_file(file):
             return file
     return None
 

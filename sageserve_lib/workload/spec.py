@@ -15,6 +15,9 @@ from sageserve_lib.workload.load import load_workload
 
 #: Part of a cached trace's key: raise it when the same spec gives other requests.
 GENERATOR_VERSION = 3
+#: About ten years, as for any trace; and what a disk has room for.
+_MOST_DAYS = 3650
+_MOST_REQUESTS = 2_000_000_000
 _WORDS = ("name", "description", "source")
 _KEY_OFFSET = 1 << 20  # keys are not negative, times before the start are
 
@@ -43,13 +46,18 @@ class WorkloadSpec:
             "days": (math.isfinite(self.days) and self.days > 0, "a number greater than 0"),
             "history_days": (math.isfinite(self.history_days) and self.history_days >= 0, "0 or more"),
             "seed": (self.seed >= 0, "0 or more"),
+            "days and history_days": (max(self.days, self.history_days) <= _MOST_DAYS, f"at most {_MOST_DAYS:,} each"),
+            "the number of requests": (
+                self.scale * self.workload.requests_per_week * self.days / 7 <= _MOST_REQUESTS,
+                f"scale, days and requests_per_week that make at most {_MOST_REQUESTS:,}",
+            ),
             "start": (
                 start.tzinfo is not None and start == start.floor("15min"),
                 "a time with an offset, on a quarter of an hour",
             ),
         }
         problems = [
-            f"Synthetic workload: {name} is {getattr(self, name)}; expected {what}"
+            f"Synthetic workload: {name} is {getattr(self, name, 'too large')}; expected {what}"
             for name, (good, what) in expected.items()
             if not good
         ]

@@ -1,0 +1,182 @@
+"""What a report is asked for: options and parameters together, checked before any work."""
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sageserve_lib.cli.base import problems_of
+from sageserve_lib.cli.options import seed_problems, workload_problems
+from sageserve_lib.datafile import is_file
+from sageserve_lib.errors import InputError
+
+if TYPE_CHECKING:
+    from sageserve_lib.sweep import Grid
+    from sageserve_lib.trace import Reading
+    from sageserve_lib.workload import WorkloadSpec
+
+
+DEFAULT_SCENARIO, DEFAULT_SEED = "paper", 7
+_DEFAULTS = {"seed": DEFAULT_SEED, "scenario": DEFAULT_SCENARIO}
+_AS_THEY_ARE = ("seed", "trace_format", "column_map", "rename", "default_region", "default_model", "default_tier")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a report is asked for. Fields have the names of the notebooks' parameters; None or empty: left to them."""
+
+    trace: str
+    scenario: str
+    seed: int
+    scale: float | None
+    days: float | None
+    history_days: float | None
+    workload: str | None
+    workload_changes: list[str] | None
+    trace_format: str
+    column_map: str
+    rename: str
+    default_region: str
+    default_model: str
+    default_tier: str
+    policies: str
+    per_request: bool
+    seeds: int | None = None
+    week_shapes: list[str] | None = None
+
+    def with_parameters(self, given: dict[str, Any]) -> "tuple[Asked, dict[str, Any]]":
+        """With parameters that have an option laid over those options, and the others.
+
+        Raises
+        ------
+        InputError
+            If a parameter is also given as an option, with another value.
+        """
+        own = {field.name for field in fields(self)}
+        problems = [
+            f"parameter {name!r} is {value!r}, but its option says {getattr(self, name)!r}; leave one of them out"
+            for name, value in given.items()
+            if name in own and getattr(self, name) not in (None, "", False, _DEFAULTS.get(name), value)
+        ]
+        if problems:
+            raise InputError(problems)
+        if changes := given.get("workload_changes"):
+            given["workload_changes"] = [str(change) for change in changes]
+        return (
+            replace(self, **{name: value for name, value in given.items() if name in own}),
+            {name: value for name, value in given.items() if name not in own},
+        )
+
+    @property
+    def reading(self) -> "Reading":
+        """How to read the trace."""
+        from sageserve_lib.trace import Reading
+
+        return Reading(
+            self.trace_format,
+            self.column_map,
+            self.rename,
+            self.default_region,
+            self.default_model,
+            self.default_tier,
+        )
+
+    @property
+    def synthetic(self) -> tuple[Any, ...]:
+        """What ``options.spec_of`` takes."""
+        return (self.scale, self.days, self.history_days, self.seed, self.workload, self.workload_changes)
+
+    def problems(self) -> list[str]:
+        """What is wrong with it, but for the trace."""
+        from sageserve_lib.catalogue import load_scenario
+
+        problems = _policy_problems(self.policies)
+        if self.trace:
+            options = {
+                "--scale": self.scale,
+                "--days": self.days,
+                "--history-days": self.history_days,
+                "--workload": self.workload,
+                "--set": self.workload_changes,
+                "--seeds": self.seeds,
+                "--week-shapes": self.week_shapes,
+            }
+            problems += [
+                f"{option} is of the synthetic workload and means nothing with --trace; leave one of them out"
+                for option, value in options.items()
+                if value is not None
+            ]
+            problems += seed_problems(self.seed)
+        problems += problems_of(load_scenario, self.scenario)
+        if self.trace:
+            return problems
+        return problems + workload_problems(*self.synthetic) + _week_problems(self.seeds, self.week_shapes)
+
+    def parameters(self, spec: "WorkloadSpec | None") -> dict[str, Any]:
+        """The notebooks' parameters, paths made absolute."""
+        from sageserve_lib.workload import DEFAULT_WORKLOAD, workload_names
+
+        scenario = Path(self.scenario)
+        found: dict[str, Any] = {
+            "trace": str(Path(self.trace).resolve()) if self.trace else "",
+            "scenario": str(scenario.resolve()) if is_file(scenario) else self.scenario,
+            **{name: getattr(self, name) for name in _AS_THEY_ARE},
+        }
+        if spec is not None:
+            source = self.workload or DEFAULT_WORKLOAD
+            found |= {"scale": spec.scale, "days": spec.days, "history_days": spec.history_days}
+            found["workload"] = source if source in workload_names() else str(Path(source).resolve())
+            found["workload_changes"] = list(self.workload_changes or ())
+            found |= {"seeds": self.n_seeds, "week_shapes": self.shapes}
+        return found
+
+    @property
+    def n_seeds(self) -> int:
+        """Weeks of the synthetic workload."""
+        from sageserve_lib.sweep.weeks import DEFAULT_SEEDS
+
+        return DEFAULT_SEEDS if self.seeds is None else self.seeds
+
+    @property
+    def shapes(self) -> list[str]:
+        """Other synthetic workloads to compare policies on: names as given, and files by their whole path."""
+        from sageserve_lib.sweep.weeks import DEFAULT_SHAPES
+        from sageserve_lib.workload import workload_names
+
+        # With another workload the other shapes would differ from it in more than their shape.
+        usual = self.workload is None and not self.workload_changes and self.week_shapes is None
+        named = list(DEFAULT_SHAPES) if usual else self.week_shapes or []
+        return [name if name in workload_names() else str(Path(name).resolve()) for name in named]
+
+    def further_weeks(self, spec: "WorkloadSpec") -> "Grid | None":
+        """The other weeks that policies are compared on; None where there are none."""
+        from sageserve_lib.policies import REGISTRY
+        from sageserve_lib.sweep.grid import ScenarioOf, WorkloadOf
+        from sageserve_lib.sweep.weeks import compared, weeks_grid
+
+        wanted = compared([name.strip() for name in self.policies.split(",")] if self.policies else REGISTRY)
+        if not wanted or (self.n_seeds <= 1 and not self.shapes):
+            return None
+        found = self.parameters(spec)
+        fleet = ScenarioOf(scenario=found["scenario"])
+        own = WorkloadOf(workload=found["workload"], set=tuple(found["workload_changes"]))
+        return weeks_grid(wanted, fleet, own, spec, self.n_seeds, self.shapes)
+
+
+def _week_problems(seeds: int | None, week_shapes: list[str] | None) -> list[str]:
+    from sageserve_lib.workload import load_workload
+
+    problems = (
+        [f"--seeds {seeds}: expected a whole number from 1 to 100"] if seeds not in {None, *range(1, 101)} else []
+    )
+    for shape in week_shapes or ():
+        problems += [f"--week-shapes: {problem}" for problem in problems_of(load_workload, shape)]
+    return problems
+
+
+def _policy_problems(policies: str) -> list[str]:
+    if not policies:
+        return []
+    from sageserve_lib.policies import REGISTRY
+
+    unknown = [name for name in policies.split(",") if name.strip() not in REGISTRY]
+    return [f"--policies: unknown policy {name.strip()!r}; there are {', '.join(sorted(REGISTRY))}" for name in unknown]
