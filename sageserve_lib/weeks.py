@@ -43,9 +43,11 @@ class Weeks:
 
     @property
     def own_savings(self) -> pd.DataFrame:
-        """Savings of the run's own week, by baseline and policy."""
+        """Savings of the run's own week beside the service, by baseline and policy."""
         first = self.savings[["workload", "seed"]].iloc[:1]
-        return self.savings.merge(first).drop(columns=["workload", "seed"]).set_index(["baseline", "policy"])
+        shares = ["iwf_attainable_pct", *costs.SLA, *(f"baseline_{name}" for name in costs.SLA)]
+        shown = ["gpu_hours_saved_pct", "monthly_savings_usd", *shares]
+        return self.savings.merge(first).set_index(["baseline", "policy"])[shown]
 
     @property
     def by_shape(self) -> pd.DataFrame:

@@ -243,3 +243,8 @@ def test_scaling_changes_count_instances_asked_for_and_given_back() -> None:
     table = findings.scaling_changes(frame)
     assert list(table.itertuples(index=False, name=None)) == [("p", 0, 2.0), ("p", 1, 3.0)]
     assert np.isclose(table["changes"].sum() / 2, 2.5) and "2.5" in findings.how_restless(table).text
+
+
+def test_instances_held_are_means_over_the_trace() -> None:
+    found = findings.how_many_are_held(two_weeks().query("seed == 7"), gpus_per_vm=2, hours=5)
+    assert found.text == "Policies hold 5 (reactive) to 10 (siloed) instances on average"

@@ -11,6 +11,7 @@ from sageserve_lib.costs.intervals import DAYS, SEEDS, WEEK_SHAPES, day_interval
 from sageserve_lib.costs.policies import (
     BASELINES,
     BOUNDS,
+    SLA,
     SLA_TOLERANCE_PCT,
     baseline_of,
     own_week,
@@ -27,6 +28,7 @@ __all__ = [
     "DAYS",
     "ON_DEMAND",
     "SEEDS",
+    "SLA",
     "SLA_TOLERANCE_PCT",
     "WEEK_SHAPES",
     "above_bound",

@@ -105,6 +105,13 @@ def who_waits(distributions: pd.DataFrame, promises_s: dict[str, float], policie
     return Finding(f"One request in 100 waits longer for its first token than {'; '.join(said)}")
 
 
+def how_many_are_held(policies: pd.DataFrame, gpus_per_vm: int, hours: float) -> Finding:
+    """Least and most instances held on average over ``hours``, from the ``policies`` table."""
+    means = policies.set_index("policy")["gpu_hours"] / gpus_per_vm / hours
+    between = " to ".join(f"{value:.0f} ({name})" for name, value in _extremes(means).items())
+    return Finding(f"Policies hold {between} instances on average")
+
+
 def how_used(utilization: pd.DataFrame) -> Finding:
     """Least and most utilized policy over the trace, from the ``utilization`` table."""
     means = utilization.groupby("policy", sort=False, observed=True)["utilization"].mean()
