@@ -14,6 +14,7 @@ from sageserve_lib.allocation import AllocationProblem, AllocationSolver, column
 from sageserve_lib.allocation.problem import START, product_index
 from sageserve_lib.allocation.solvers import BuiltModel, Run
 from sageserve_lib.errors import InfeasibleAllocationError, SageServeError
+from sageserve_lib.figures import allocation as figures
 
 MODELS, REGIONS, GPUS = ("a", "b"), ("east", "west"), ("H100", "A100")
 
@@ -142,3 +143,10 @@ def test_where_columns_do_not_apply() -> None:
     assert columns.applies(p)
     assert not columns.applies(examples.random_problem(3, 2, 2, 1, routing=True))
     assert not columns.applies(examples.random_problem(1, 2, 2, 1))
+
+
+def test_figure_of_seconds_has_a_line_for_each_solver_asked() -> None:
+    rows = examples.seconds_by_size([(2, 2, 1), (3, 2, 1)], ["highs"], gap=1e-2, time_limit_s=5.0)
+    axes = figures.seconds_by_size(rows).axes[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["highs asked"]
+    assert list(axes.lines[0].get_ydata()) == list(rows["seconds"])

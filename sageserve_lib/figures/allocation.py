@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from sageserve_lib.figures.style import PALETTE, model_colours, time_axis
 
@@ -145,6 +145,22 @@ def instance_hours_by_price(rows: pd.DataFrame, gpus: list[str], label: str) -> 
     axes.set_xlabel(label)
     axes.set_ylabel("instance-hours")
     axes.set_ylim(bottom=0)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.tight_layout()
+    return figure
+
+
+def seconds_by_size(rows: pd.DataFrame) -> Figure:
+    """Seconds to build and solve fleets of growing size. Takes the columns of ``allocation.examples.seconds_by_size``."""
+    figure, axes = plt.subplots(figsize=(8, 3))
+    size = rows.columns[0]
+    for (asked, of_solver), colour in zip(rows.groupby("asked", sort=False), PALETTE, strict=False):
+        axes.plot(of_solver[size], of_solver["seconds"], marker="o", color=colour, label=f"{asked} asked")
+    axes.set_xlabel(size)
+    axes.set_ylabel("seconds")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.tight_layout()
     return figure
