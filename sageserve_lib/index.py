@@ -215,6 +215,15 @@ def period(trace: Mapping[str, Any]) -> str:
     return f"{start:%Y-%m-%d %H:%M} to {last} ({start.tzname()}), {words}"
 
 
+def finding_of(folder: Path) -> dict[str, Any] | None:
+    """The finding of a run (see ``costs.headline``) from its tables; None where no policy was simulated."""
+    policies, intervals, bound = (tables.read(name, folder) for name in ("policies", "intervals", "bound"))
+    if policies is None or policies.empty:
+        return None
+    intervals = tables.empty("intervals") if intervals is None else intervals
+    return headline(policy_means(own_week(policies)), intervals, bound)
+
+
 def write_index(folder: Path, manifest: Mapping[str, Any], pages: Sequence[Page]) -> None:
     """Write ``index.html`` into the run folder. ``pages`` are those of the navigation, the summary first.
 
@@ -230,7 +239,7 @@ def write_index(folder: Path, manifest: Mapping[str, Any], pages: Sequence[Page]
         means = policy_means(own_week(policies))
         columns, rows = policy_rows(means, intervals, bound)
         context = {
-            "finding": headline(means, intervals, bound),
+            "finding": finding_of(folder / "tables"),
             "columns": columns,
             "rows": rows,
             "baseline": baseline_of(means.index),

@@ -164,13 +164,10 @@ def _progress(quiet: bool) -> "Iterator[Progress]":
 
 def _headline(folder: Path) -> str:
     """The finding in a sentence or two; empty where no policy was simulated."""
-    from sageserve_lib import tables
-    from sageserve_lib.costs import headline, policy_means
+    from sageserve_lib.index import finding_of
 
-    policies, intervals, bound = (tables.read(name, folder / "tables") for name in ("policies", "intervals", "bound"))
-    if policies is None or policies.empty:
-        return ""
-    return str(headline(policy_means(policies), intervals, bound)["text"])
+    found = finding_of(folder / "tables")
+    return str(found["text"]) if found else ""
 
 
 def _synthetic(spec: "WorkloadSpec", progress: "Progress") -> "Trace":
