@@ -171,10 +171,22 @@ class PlannedGpu(Data):
     )
 
 
+class ForecastFrom(Data):
+    """What a plan, and every policy that looks at the forecast, takes for the coming hour's demand."""
+
+    source: str = Field(
+        default="best",
+        description="best: the choice by past error; a method by name, such as seasonal-naive-day; "
+        "perfect: what will come; useless: forecasts dealt out at random over hours, models and regions",
+    )
+    factor: PositiveFloat = Field(default=1.0, description="the forecast is multiplied by it: a bias")
+
+
 class Planning(Data):
     """The hourly plan: what the allocation model is given besides the forecast."""
 
     interval_s: PositiveFloat = 3600.0
+    forecast: ForecastFrom = ForecastFrom()
     niw_buffer_share: NonNegativeFloat = 0.1
     quantile: float | None = Field(
         default=None, ge=0.05, le=0.95, description="ρ as a quantile of the hour's maximum; None: mean plus buffer"

@@ -15,7 +15,7 @@ from sageserve_lib import characterize, costs, tables
 from sageserve_lib.allocation import AllocationPlanner, choose_solver, gpu_fleets, planned_demand, theta_table
 from sageserve_lib.catalogue import Scenario, load_scenario
 from sageserve_lib.errors import InputError
-from sageserve_lib.forecast import forecast_week, interval_for
+from sageserve_lib.forecast import forecast_week, from_source, interval_for, source_methods
 from sageserve_lib.pages import Pages
 from sageserve_lib.policies import REGISTRY, Policy
 from sageserve_lib.scorecard import scorecard
@@ -78,6 +78,7 @@ class Workbook(Pages):
         scenario_changes: Iterable[str] = (),
     ) -> None:
         self.scenario: Scenario = load_scenario(scenario, scenario_changes)
+        source_methods(self.scenario.planning.forecast.source)  # a name that is not there is refused before any work
         super().__init__(Path(run_dir) if run_dir else None)
         self.seed = seed
         self.per_request = per_request
@@ -280,7 +281,9 @@ class Workbook(Pages):
         return pd.concat([history_demand(self.spec), characterize.demand_table(self.trace)], ignore_index=True)
 
     def _forecast(self) -> pd.DataFrame:
-        result = forecast_week(self.demand(), self.start, self.start + pd.Timedelta(seconds=self.trace.duration_s))
+        source, end = self.scenario.planning.forecast, self.start + pd.Timedelta(seconds=self.trace.duration_s)
+        result = forecast_week(self.demand(), self.start, end, source_methods(source.source))
+        result = from_source(result, source.source, source.factor)
         for name in ("backtest", "peaks", "peak_backtest"):
             self._keep(name, getattr(result, name))
         self._memory["forecast-notes"] = result.notes
