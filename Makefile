@@ -1,5 +1,5 @@
 # make report [TRACE=file] [SCENARIO=name|file] [RUN=name] [ARGS='--seed 3 ...']
-# make test | lab | bench | clean
+# make test | lab | bench | scorecard | clean
 #
 # The first use sets up an environment: conda's if conda, mamba or micromamba is there, else a virtual one.
 # SAGESERVE_ENV=conda or SAGESERVE_ENV=venv chooses.
@@ -14,13 +14,14 @@ STALE := $(shell case "$$(cat $(STAMP) 2>/dev/null)" in ('' | $${SAGESERVE_ENV:-
 # Everything runs with the environment's programs first (glpsol among them), and one BLAS thread.
 IN_ENV := . tools/activate.sh &&
 
-.PHONY: help report test lab bench lock clean $(if $(STALE),$(STAMP))
+.PHONY: help report test lab bench scorecard lock clean $(if $(STALE),$(STAMP))
 
 help:
 	echo "make report [TRACE=file] [SCENARIO=name|file] [RUN=name] [ARGS='...']   the five notebooks and one HTML report"
 	echo "make test    lint, types and the whole test suite"
 	echo "make lab     JupyterLab on the notebooks"
 	echo "make bench   speed of simulator, solvers and forecasts"
+	echo "make scorecard   the published claims, tested: data/scorecard.csv and the README's table, in an hour"
 	echo "make lock    pin the newest versions within the bounds of pyproject.toml (needs uv)"
 	echo "make clean   remove the environment and caches; reports and data stay"
 
@@ -42,6 +43,9 @@ lab: $(STAMP)
 
 bench: $(STAMP)
 	$(IN_ENV) exec python -m sageserve_lib.bench
+
+scorecard: $(STAMP)
+	$(IN_ENV) exec sageserve scorecard --update
 
 lock: # Needs uv
 	uv pip compile --universal --python-version 3.11 --extra dev --no-header --no-emit-index-url --quiet \

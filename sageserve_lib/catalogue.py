@@ -118,6 +118,10 @@ class Scaling(Data):
     scale_out_above: PositiveFloat = 0.7
     scale_in_below: NonNegativeFloat = 0.3
     min_instances: PositiveInt = 2
+    override_out_ratio: PositiveFloat = Field(
+        default=5.0, description="lt-ua takes instances past its target when demand is this many times the forecast"
+    )
+    override_in_ratio: NonNegativeFloat = Field(default=0.5, description="and gives them back below this share of it")
     utilization: Literal["memory", "load", "larger"] = "larger"
     load_window_s: PositiveFloat = 120.0
 

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from sageserve_lib import characterize, costs, tables
+from sageserve_lib import characterize, costs, scorecard, tables
 from sageserve_lib.allocation import AllocationPlanner, choose_solver, gpu_fleets, planned_demand, theta_table
 from sageserve_lib.catalogue import Scenario, load_scenario
 from sageserve_lib.errors import InputError
-from sageserve_lib.forecast import forecast_week, from_source, interval_for, source_methods
+from sageserve_lib.forecast import ForecastResult, forecast_week, from_source, interval_for, source_methods
 from sageserve_lib.pages import Pages
 from sageserve_lib.policies import REGISTRY, Policy
-from sageserve_lib.scorecard import scorecard
 from sageserve_lib.simulation import RequestFile, SimulationResult, fleet_models, fleet_regions, horizon_s, simulate
 from sageserve_lib.status import StatusLine
 from sageserve_lib.trace import Reading, Trace, open_trace
@@ -52,6 +51,8 @@ class Workbook(Pages):
         How to read the trace, where its file does not say it: fields of ``Reading``.
     policies : iterable of str
         Policies to simulate.
+    forecasts : dict, optional
+        Forecasts of this trace by their methods, shared with other workbooks of it.
     per_request : bool
         Also write every request's times under each policy, as tables/requests-<policy>.parquet.
 
@@ -76,6 +77,7 @@ class Workbook(Pages):
         workload: str = DEFAULT_WORKLOAD,
         workload_changes: Iterable[str] = (),
         scenario_changes: Iterable[str] = (),
+        forecasts: dict[str, ForecastResult] | None = None,
     ) -> None:
         self.scenario: Scenario = load_scenario(scenario, scenario_changes)
         source_methods(self.scenario.planning.forecast.source)  # a name that is not there is refused before any work
@@ -96,6 +98,7 @@ class Workbook(Pages):
         self.regions = fleet_regions(self.trace, self.scenario)
         self.models = fleet_models(self.trace, self.scenario)
         self._results: dict[str, SimulationResult] = {}
+        self._forecasts = {} if forecasts is None else forecasts
 
     # Tables
 
@@ -155,8 +158,8 @@ class Workbook(Pages):
         return self._table("held", lambda: tables.empty("held"))
 
     def scorecard(self) -> pd.DataFrame:
-        """The ``scorecard`` table: [SageServe]'s claims beside this run."""
-        return self._table("scorecard", lambda: scorecard(self.policies()))
+        """The ``scorecard`` table: [SageServe]'s claims on this run, then all of them on the project's grid."""
+        return self._table("scorecard", lambda: scorecard.beside_run(self.policies(), self.held()))
 
     # Parts
 
@@ -282,8 +285,11 @@ class Workbook(Pages):
 
     def _forecast(self) -> pd.DataFrame:
         source, end = self.scenario.planning.forecast, self.start + pd.Timedelta(seconds=self.trace.duration_s)
-        result = forecast_week(self.demand(), self.start, end, source_methods(source.source))
-        result = from_source(result, source.source, source.factor)
+        methods = source_methods(source.source)
+        told = repr(methods)
+        if told not in self._forecasts:
+            self._forecasts[told] = forecast_week(self.demand(), self.start, end, methods)
+        result = from_source(self._forecasts[told], source.source, source.factor)
         for name in ("backtest", "peaks", "peak_backtest"):
             self._keep(name, getattr(result, name))
         self._memory["forecast-notes"] = result.notes

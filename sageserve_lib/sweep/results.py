@@ -4,12 +4,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from scipy import stats
 
 from sageserve_lib import costs
 from sageserve_lib.errors import InputError
+from sageserve_lib.scorecard import student_half_width
 from sageserve_lib.sweep.run import CELLS
 
 #: What tells a fleet's cells from another's.
@@ -45,6 +44,17 @@ def read_results(folder: Path) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def read_parts(folder: Path, part: str) -> pd.DataFrame:
+    """A table of every cell that has a result (see ``run.PARTS``), with the cell's labels before its columns."""
+    frames = []
+    for cell in json.loads((folder / "sweep.json").read_text(encoding="utf-8"))["cells"]:
+        key = cell.pop("key")
+        if (folder / CELLS / f"{key}.json").exists():
+            frame = pd.read_parquet(folder / CELLS / f"{key}.{part}.parquet")
+            frames.append(frame.assign(**cell)[[*cell, *frame.columns.difference(list(cell), sort=False)]])
+    return pd.concat(frames, ignore_index=True)
+
+
 def intervals(results: pd.DataFrame, columns: Sequence[str], confidence: float = 0.95) -> pd.DataFrame:
     """Mean over seeds of ``columns``, and the interval that holds it with ``confidence``.
 
@@ -60,7 +70,6 @@ def intervals(results: pd.DataFrame, columns: Sequence[str], confidence: float =
     grouped = long.groupby([*keys, "measure"], sort=False)["value"]
     frame = grouped.agg(["count", "mean", "std"]).reset_index().rename(columns={"count": "seeds"})
     n = frame["seeds"].to_numpy()
-    half = stats.t.ppf(0.5 + confidence / 2, np.maximum(n - 1, 1)) * frame["std"] / np.sqrt(n)
-    half = half.where(n > 1)
+    half = student_half_width(frame["std"].to_numpy(), n, confidence)
     frame["low"], frame["high"] = frame["mean"] - half, frame["mean"] + half
     return frame[[*keys, "seeds", "measure", "mean", "low", "high"]]
