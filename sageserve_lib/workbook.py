@@ -159,7 +159,9 @@ class Workbook(Pages):
 
     def scorecard(self) -> pd.DataFrame:
         """The ``scorecard`` table: [SageServe]'s claims on this run, then all of them on the project's grid."""
-        return self._table("scorecard", lambda: scorecard.beside_run(self.policies(), self.held()))
+        return self._table(
+            "scorecard", lambda: scorecard.beside_run(self.policies(), self.held(), self.end - self.start)
+        )
 
     # Parts
 

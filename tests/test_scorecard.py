@@ -165,7 +165,7 @@ def test_no_saving_without_the_service() -> None:
     rows = [*cell(WEEK, "reactive"), *cell(WEEK, "lt-i", gpu_hours=70.0, iwn_sla_pct=97.9)]
     row = scorecard(Measured(pd.DataFrame(rows))).set_index("claim").loc["GPU-hours saved by LT-I against reactive (%)"]
     assert row["ours"] == pytest.approx(30.0) and row["holds"] == "partly"
-    assert "reactive 90.0/99.0/100.0, lt-i 90.0/97.9/100.0" in row["note"]
+    assert "reactive 90/99/100, lt-i 90/97.9/100" in row["note"]
 
 
 def test_nothing_is_claimed_of_what_was_not_simulated() -> None:
@@ -208,7 +208,7 @@ def test_a_run_stands_beside_the_projects_table() -> None:
     good = world(good=True)
     run = good.totals[(good.totals["study"] == "policies") & (good.totals["seed"] == 1)].drop(columns=labels)
     hours = good.held[good.held["seed"] == 1].drop(columns=[*labels, "seed"])
-    table = beside_run(run, hours)
+    table = beside_run(run, hours, pd.Timedelta(days=7))
     own = table[table["note"].str.startswith("This run: ")]
     assert len(own) + len(committed()) == len(table)
     assert "not tested" not in set(own["holds"]) and len(own) >= 10

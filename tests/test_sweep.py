@@ -133,6 +133,7 @@ def test_a_scheduler_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pyte
 BAD = {
     "policy": ("siloed, reactive", "nope", "studies.one.policies: unknown policy 'nope'"),
     "scenario": ("scaling.min_instances=4", "scaling.min_instances=0", "studies.one.scenarios.floor 4"),
+    "forecast": ("scaling.min_instances=4", "planning.forecast.source=x", "unknown forecast 'x'"),
     "path": ("scaling.min_instances=4", "scaling.min_instance=4", "did you mean 'scaling.min_instances'?"),
     "field": ("days: 0.25", "day: 0.25", "studies.one.day"),
     "seed": ("[1, 2]", "[-1]", "studies.one.seeds.0"),

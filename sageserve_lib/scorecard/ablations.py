@@ -131,7 +131,13 @@ def _override_judge(found: Found, m: Measured) -> str:
 def _override_note(m: Measured) -> str:
     tails = [m.of("ttft_p95_s", "lt-ua", fleet).mean() for fleet in (_EARLY, WEEK, _LATE)]
     told = ", ".join(f"{tail:.2f}" for tail in tails)
-    return f"P95 TTFT at factors 2, 5, 10: {told} s; demand is rarely twice a forecast of the hour's peak, so it rarely acts"
+    return (
+        f"P95 TTFT at factors 2, 5, 10: {told} s; {m.sla_text('lt-ua', fleet=_EARLY)} at 2, {_shares(m, _LATE)} at 10"
+    )
+
+
+def _shares(m: Measured, fleet: Fleet) -> str:
+    return m.sla_text("lt-ua", fleet=fleet).rpartition(" ")[2]
 
 
 def _all() -> Iterator[Claim]:

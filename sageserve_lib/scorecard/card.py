@@ -20,11 +20,11 @@ def scorecard(measured: Measured, claims: Iterable[Claim] = CLAIMS) -> pd.DataFr
     return pd.DataFrame([claim.row(measured) for claim in claims], columns=list(tables.COLUMNS["scorecard"]))
 
 
-def of_run(totals: pd.DataFrame, held: pd.DataFrame) -> pd.DataFrame:
+def of_run(totals: pd.DataFrame, held: pd.DataFrame, lasted: pd.Timedelta) -> pd.DataFrame:
     """Rows of the claims that one run can test, from its tables ``policies`` and ``held``; one seed, so no intervals."""
     labels = dict(zip(("study", "scenario", "workload"), WEEK, strict=True))
     hours = totals[["policy", "seed"]].merge(held, on="policy")
-    table = scorecard(Measured(totals.assign(**labels), hours.assign(**labels)))
+    table = scorecard(Measured(totals.assign(**labels), hours.assign(**labels), days=lasted / pd.Timedelta(days=1)))
     return table[table["holds"] != NOT_TESTED]
 
 
@@ -33,9 +33,9 @@ def committed() -> pd.DataFrame:
     return pd.read_csv(paths.SCORECARD) if paths.SCORECARD.exists() else tables.empty("scorecard")
 
 
-def beside_run(totals: pd.DataFrame, held: pd.DataFrame) -> pd.DataFrame:
+def beside_run(totals: pd.DataFrame, held: pd.DataFrame, lasted: pd.Timedelta) -> pd.DataFrame:
     """The run's own rows, then the project's, each with a note that says which it is."""
-    parts = [(THIS_RUN, of_run(totals, held)), (ON_GRID, committed())]
+    parts = [(THIS_RUN, of_run(totals, held, lasted)), (ON_GRID, committed())]
     told = [part.assign(note=where + part["note"].astype(str)) for where, part in parts if len(part)]
     return pd.concat(told, ignore_index=True) if told else tables.empty("scorecard")
 

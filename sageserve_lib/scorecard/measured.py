@@ -68,12 +68,12 @@ class Measured:
         return not any(ours[tier] < theirs[tier] - SLA_TOLERANCE_PCT for tier in SLA)
 
     def sla_text(self, *policies: str, fleet: Fleet = WEEK) -> str:
-        """``SLA IW-F/IW-N/NIW: reactive 90.4/100/100 %, …``; shares with one decimal."""
+        """``SLA %: reactive 90.4/100/100, …``: shares of IW-F, IW-N and NIW."""
         told = []
         for policy in policies:
             shares = self.sla(policy, fleet).values()
-            told.append(f"{policy} {'/'.join(f'{share:.1f}' for share in shares)}")
-        return f"SLA IW-F/IW-N/NIW %: {', '.join(told)}"
+            told.append(f"{policy} {'/'.join(f'{share:.3g}' for share in shares)}")
+        return f"SLA %: {', '.join(told)}"
 
     def held_h_per_day(self, policy: str, columns: Sequence[str], models: Sequence[str], region: str = "") -> pd.Series:
         """VM-hours a day of some causes and models by seed, in one region or all."""

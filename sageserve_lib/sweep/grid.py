@@ -159,7 +159,7 @@ def load_grid(name_or_file: str | Path) -> Grid:
             if policy not in REGISTRY
         ]
         for label, one in study.scenarios.items():
-            problems += _problems(f"{where}.scenarios.{label}", lambda one=one: load_scenario(one.scenario, one.set))
+            problems += _problems(f"{where}.scenarios.{label}", lambda one=one: _fits(one))
         for label, one_of in study.workloads.items():
             problems += _problems(
                 f"{where}.workloads.{label}", lambda one_of=one_of: load_workload(one_of.workload, one_of.set)
@@ -167,6 +167,13 @@ def load_grid(name_or_file: str | Path) -> Grid:
     if problems:
         raise InputError(problems)
     return grid
+
+
+def _fits(one: ScenarioOf) -> None:
+    # Forecasts take seconds to import.
+    from sageserve_lib.forecast import source_methods
+
+    source_methods(load_scenario(one.scenario, one.set).planning.forecast.source)
 
 
 def _problems(where: str, action: Any) -> Iterable[str]:

@@ -52,7 +52,8 @@ def read_parts(folder: Path, part: str) -> pd.DataFrame:
         if (folder / CELLS / f"{key}.json").exists():
             frame = pd.read_parquet(folder / CELLS / f"{key}.{part}.parquet")
             frames.append(frame.assign(**cell)[[*cell, *frame.columns.difference(list(cell), sort=False)]])
-    return pd.concat(frames, ignore_index=True)
+    table = pd.concat(frames, ignore_index=True)
+    return table.astype({name: "category" for name in ("study", "scenario", "workload", "policy")})
 
 
 def intervals(results: pd.DataFrame, columns: Sequence[str], confidence: float = 0.95) -> pd.DataFrame:

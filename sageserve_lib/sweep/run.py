@@ -5,8 +5,10 @@ where it was, and one whose grid changed computes what is new.
 """
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -21,6 +23,7 @@ from sageserve_lib.errors import SageServeError
 from sageserve_lib.sweep.grid import Cell, Grid, cells_of
 
 CELLS = "cells"
+_LOOK_S = 2.0
 #: A cell's tables: VM-hours by cause and latency as in a run directory, and interactive waits by minute, hour and day.
 PARTS = ("held", "latency", "waits")
 
@@ -80,15 +83,37 @@ def run_sweep(
         )
     ]
     jobs = [[(key, wanted[key]) for key in part] for part in sorted(together, key=len, reverse=True)]
-    done = len(cells) - len(wanted)
-    progress(done, len(cells))
     failures: list[str] = []
     work = partial(compute, folder=folder.resolve())
-    for told in _on_cluster(jobs, work, scheduler) if scheduler else _here(jobs, work, processes):
-        failures += told
-        done = sum((folder / CELLS / f"{key}.json").exists() for key in keys)
-        progress(done, len(cells))
+    with _watched(lambda: sum((folder / CELLS / f"{key}.json").exists() for key in keys), len(cells), progress):
+        for told in _on_cluster(jobs, work, scheduler) if scheduler else _here(jobs, work, processes):
+            failures += told
     return SweepDone(len(cells), len(wanted) - len(failures), tuple(failures))
+
+
+@contextmanager
+def _watched(count: Callable[[], int], total: int, progress: Callable[[int, int], None]) -> Iterator[None]:
+    """Tell progress at the start, at the end, and whenever a cell was done: a job has many."""
+    over, told = threading.Event(), [-1]
+
+    def tell() -> None:
+        if (done := count()) != told[0]:
+            told[0] = done
+            progress(done, total)
+
+    def watch() -> None:
+        while not over.wait(_LOOK_S):
+            tell()
+
+    tell()
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+        tell()
 
 
 def _here(jobs: Sequence[Any], work: Callable[[Any], list[str]], processes: int) -> Iterator[list[str]]:
