@@ -100,6 +100,7 @@ def world(good: bool) -> Measured:
         rows += [*cell(fleet, "reactive"), *cell(fleet, "lt-ua", gpu_hours=less)]
     for quality in ("perfect", "last week", "30 % low", "30 % high", "useless"):
         rows += cell(Fleet("forecasts", quality), "lt-ua", gpu_hours=less)
+    rows += cell(Fleet("batch", "all planned"), "lt-ua", gpu_hours=less)
     late = {"reactive": 30, "lt-i": 40, "lt-u": 30, "lt-ua": int(pick(20, 60)), "chiron": 25}
     waits = [pd.DataFrame(days(p, t)) for p, t in (("reactive", 1.0), ("lt-u", tail), ("lt-ua", tail))]
     apart = [
