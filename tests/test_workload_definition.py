@@ -88,7 +88,7 @@ def test_every_workload_is_sound_and_every_section_says_where_it_comes_from(name
 
 
 def test_the_workloads_that_come_with_the_project() -> None:
-    variants = {"burst-x8", "regime-change", "follow-the-sun", "iw-niw-9-1", "iw-niw-3-1", "iw-niw-1-1"}
+    variants = {"burst-x8", "regime-change", "follow-the-sun", "iw-niw-9-1", "iw-niw-3-1", "iw-niw-1-1", "moe"}
     assert set(workload_names()) == {"week", *variants}
 
 
