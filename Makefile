@@ -1,5 +1,5 @@
 # make report [TRACE=file] [SCENARIO=name|file] [RUN=name] [ARGS='--seed 3 ...']
-# make test | test-all | test-pythons | fuzz | audit | lab | bench | clean
+# make test | test-all | test-pythons | fuzz | audit | lab | bench | scorecard | clean
 #
 # The first use sets up an environment: conda's if conda, mamba or micromamba is there, else a virtual one.
 # SAGESERVE_ENV=conda or SAGESERVE_ENV=venv chooses.
@@ -16,7 +16,7 @@ IN_ENV := . tools/activate.sh &&
 # Tools that only their own targets need; an environment that uv made has no pip.
 install = { uv pip install --quiet --python .venv/bin/python $(1) 2>/dev/null || python -m pip install --quiet $(1); }
 
-.PHONY: help report test test-all test-pythons lint fuzz audit lab bench lock clean $(if $(STALE),$(STAMP))
+.PHONY: help report test test-all test-pythons lint fuzz audit lab bench scorecard lock clean $(if $(STALE),$(STAMP))
 
 help:
 	echo "make report [TRACE=file] [SCENARIO=name|file] [RUN=name] [ARGS='...']   the five notebooks and one HTML report"
@@ -27,6 +27,7 @@ help:
 	echo "make audit         known vulnerabilities of the pinned packages (needs a network)"
 	echo "make lab     JupyterLab on the notebooks"
 	echo "make bench   speed of simulator, solvers and forecasts"
+	echo "make scorecard   the published claims, tested: data/scorecard.csv and the README's table, in an hour"
 	echo "make lock    pin the newest versions within the bounds of pyproject.toml (needs uv)"
 	echo "make clean   remove the environment and caches; reports and data stay"
 
@@ -66,6 +67,9 @@ lab: $(STAMP)
 
 bench: $(STAMP)
 	$(IN_ENV) exec python -m sageserve_lib.bench
+
+scorecard: $(STAMP)
+	$(IN_ENV) exec sageserve scorecard --update
 
 lock: # Needs uv
 	uv pip compile --universal --python-version 3.11 --extra dev --no-header --no-emit-index-url --quiet \

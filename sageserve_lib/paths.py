@@ -10,6 +10,9 @@ CATALOGUE = DATA / "catalogue.yaml"
 SCENARIOS = DATA / "scenarios"
 GRIDS = DATA / "grids"
 WORKLOADS = DATA / "workloads"
+#: The claims of [SageServe] as measured on the grid ``scorecard``; `sageserve scorecard --update` writes it.
+SCORECARD = DATA / "scorecard.csv"
+README = ROOT / "README.md"
 #: Generated traces and probed capacities: made on first use, keyed by content, safe to delete.
 GENERATED = DATA / "generated"
 #: Public traces: what they may be fetched from, and where they land.

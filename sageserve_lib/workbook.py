@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from sageserve_lib import characterize, costs, tables
+from sageserve_lib import characterize, costs, scorecard, tables
 from sageserve_lib.allocation import (
     AllocationPlanner,
     actual_ahead,
@@ -25,10 +25,9 @@ from sageserve_lib.allocation import (
 )
 from sageserve_lib.catalogue import Gpu, Scenario, load_catalogue, load_scenario
 from sageserve_lib.errors import InputError
-from sageserve_lib.forecast import forecast_week, from_source, interval_for, source_methods
+from sageserve_lib.forecast import ForecastResult, forecast_week, from_source, interval_for, source_methods
 from sageserve_lib.pages import Pages
-from sageserve_lib.policies import REGISTRY, PlanKind, Policy
-from sageserve_lib.scorecard import scorecard
+from sageserve_lib.policies import DEFAULT_POLICIES, REGISTRY, PlanKind, Policy
 from sageserve_lib.simulation import (
     HOURS_PER_MONTH,
     RequestFile,
@@ -42,19 +41,6 @@ from sageserve_lib.status import StatusLine
 from sageserve_lib.trace import Reading, Trace, open_trace
 from sageserve_lib.workload import DEFAULT_WORKLOAD, WorkloadSpec, cached_trace, history_demand, load_workload
 
-#: Policies of the default report, the baseline first.
-DEFAULT_POLICIES = (
-    "siloed",
-    "reactive",
-    "lt-i",
-    "lt-u",
-    "lt-ua",
-    "chiron",
-    "valley-fill",
-    "static-peak",
-    "oracle",
-    "clairvoyant",
-)
 _SAMPLE_ROWS = 20_000
 
 
@@ -81,6 +67,8 @@ class Workbook(Pages):
         How to read the trace, where its file does not say it: fields of ``Reading``.
     policies : iterable of str
         Policies to simulate; those of the default report when there are none.
+    forecasts : dict, optional
+        Forecasts of this trace by their methods, shared with other workbooks of it.
     per_request : bool
         Also write every request's times under each policy, as tables/requests-<policy>.parquet.
 
@@ -105,6 +93,7 @@ class Workbook(Pages):
         workload: str = DEFAULT_WORKLOAD,
         workload_changes: Iterable[str] = (),
         scenario_changes: Iterable[str] = (),
+        forecasts: dict[str, ForecastResult] | None = None,
     ) -> None:
         self.scenario_source = scenario, tuple(scenario_changes)
         self.workload_source = workload, tuple(workload_changes)
@@ -127,6 +116,7 @@ class Workbook(Pages):
         self.regions = fleet_regions(self.trace, self.scenario)
         self.models = fleet_models(self.trace, self.scenario)
         self._results: dict[str, SimulationResult] = {}
+        self._forecasts = {} if forecasts is None else forecasts
 
     # Tables
 
@@ -219,8 +209,10 @@ class Workbook(Pages):
         return self._table("bound", self._bound)
 
     def scorecard(self) -> pd.DataFrame:
-        """The ``scorecard`` table: [SageServe]'s claims beside this run."""
-        return self._table("scorecard", lambda: scorecard(self.policies()))
+        """The ``scorecard`` table: [SageServe]'s claims on this run, then all of them on the project's grid."""
+        return self._table(
+            "scorecard", lambda: scorecard.beside_run(self.policies(), self.held(), self.end - self.start)
+        )
 
     # Parts
 
@@ -356,8 +348,11 @@ class Workbook(Pages):
 
     def _forecast(self) -> pd.DataFrame:
         source, end = self.scenario.planning.forecast, self.start + pd.Timedelta(seconds=self.trace.duration_s)
-        result = forecast_week(self.demand(), self.start, end, source_methods(source.source))
-        result = from_source(result, source.source, source.factor)
+        methods = source_methods(source.source)
+        told = repr(methods)
+        if told not in self._forecasts:
+            self._forecasts[told] = forecast_week(self.demand(), self.start, end, methods)
+        result = from_source(self._forecasts[told], source.source, source.factor)
         for name in ("backtest", "peaks", "peak_backtest", "outlook"):
             self.keep(name, getattr(result, name))
         self._memory["forecast-notes"] = result.notes

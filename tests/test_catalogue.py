@@ -99,7 +99,7 @@ def test_bad_scenarios_are_refused_by_field(tmp_path, change: dict, said: str) -
 
 
 def test_scenario_that_is_no_file_or_no_yaml(tmp_path) -> None:
-    with pytest.raises(InputError, match="neither a file nor one of mixed-gpus, paper"):
+    with pytest.raises(InputError, match="neither a file nor one of mixed-gpus, moe, paper"):
         load_scenario("nothing")
     (tmp_path / "s.yaml").write_text("a: [")
     with pytest.raises(InputError, match="is not YAML"):

@@ -7,7 +7,6 @@ import pytest
 from sageserve_lib import costs, tables
 from sageserve_lib.catalogue import Gpu
 from sageserve_lib.costs import findings
-from sageserve_lib.scorecard import scorecard
 
 
 def totals(**rows: dict[str, float]) -> pd.DataFrame:
@@ -28,23 +27,6 @@ def test_savings_are_against_the_baseline_of_the_same_seed() -> None:
 def test_without_a_baseline_there_are_no_savings() -> None:
     table = costs.policies_table(totals(oracle={}))
     assert table["gpu_hours_saved_pct"].isna().all()
-
-
-def test_scorecard_says_what_holds_and_what_was_not_tested() -> None:
-    table = costs.policies_table(
-        totals(
-            siloed={"gpu_hours": 200.0},
-            reactive={"gpu_hours": 120.0, "wasted_gpu_hours": 10.0, "monthly_cost_usd": 3e6, "ttft_p95_s": 1.0},
-            lt_u={"gpu_hours": 90.0, "wasted_gpu_hours": 12.0, "monthly_cost_usd": 2e6, "ttft_p95_s": 1.2},
-        )
-    )
-    card = scorecard(table)
-    assert list(card.columns) == list(tables.COLUMNS["scorecard"])
-    assert list(card["ours"]) == pytest.approx([40.0, 25.0, -20.0, 1.0, 1.2])
-    assert list(card["holds"]) == ["yes", "yes", "no", "yes", "no"]
-    alone = scorecard(costs.policies_table(totals(siloed={})))
-    assert set(alone["holds"]) == {"not tested"}
-    assert all(math.isnan(value) for value in alone["ours"])
 
 
 GPU = Gpu(

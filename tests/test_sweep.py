@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from sageserve_lib import cli, paths
 from sageserve_lib.errors import InputError, SageServeError
 from sageserve_lib.notebooks import run_notebook
-from sageserve_lib.sweep import cells_of, intervals, load_grid, read_results, run_sweep
+from sageserve_lib.sweep import cells_of, intervals, load_grid, read_parts, read_results, run_sweep
 from sageserve_lib.sweep import grid as grids
 from sageserve_lib.sweep import run as running
 from sageserve_lib.tables import COLUMNS
@@ -71,13 +71,26 @@ def test_results_are_those_of_the_workbook(swept: Path) -> None:
     assert row["gpu_hours"] > other["gpu_hours"]
 
 
+def test_cells_keep_their_tables(swept: Path) -> None:
+    place = "study == 'one' and scenario == 'floor 4' and seed == 2 and policy == 'siloed'"
+    totals = read_results(swept).query(place).iloc[0]
+    held, latency, waits = (read_parts(swept, part).query(place) for part in ("held", "latency", "waits"))
+    causes = ["reclaim_h", "swap_h", "cold_h", "serving_h", "draining_h"]
+    assert 8 * held[causes].to_numpy().sum() == pytest.approx(totals["gpu_hours"])
+    assert latency["requests"].sum() == totals["requests"]
+    for _, part in waits.groupby("width_s"):
+        assert 100 * part["iwf_met"].sum() / part["iwf_requests"].sum() == pytest.approx(totals["iwf_sla_pct"])
+        assert 100 * part["iwn_met"].sum() / part["iwn_requests"].sum() == pytest.approx(totals["iwn_sla_pct"])
+    assert sorted(waits["width_s"].unique()) == [60, 3600, 86_400]
+
+
 def test_cells_that_are_done_are_not_computed_again(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grid = load_grid(swept.parent / "grid.yaml")
     with monkeypatch.context() as patch:
         patch.setattr(running, "compute", lambda *args, **kwargs: pytest.fail("computed again"))
         assert run_sweep(grid, swept, processes=1).computed == 0
     before = read_results(swept)
-    gone = sorted((swept / "cells").iterdir())[3]
+    gone = sorted((swept / "cells").glob("*.json"))[3]
     gone.unlink()
     assert len(read_results(swept)) == 7
     told: list[tuple[int, int]] = []
@@ -120,6 +133,7 @@ def test_a_scheduler_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pyte
 BAD = {
     "policy": ("siloed, reactive", "nope", "studies.one.policies: unknown policy 'nope'"),
     "scenario": ("scaling.min_instances=4", "scaling.min_instances=0", "studies.one.scenarios.floor 4"),
+    "forecast": ("scaling.min_instances=4", "planning.forecast.source=x", "unknown forecast 'x'"),
     "path": ("scaling.min_instances=4", "scaling.min_instance=4", "did you mean 'scaling.min_instances'?"),
     "field": ("days: 0.25", "day: 0.25", "studies.one.day"),
     "seed": ("[1, 2]", "[-1]", "studies.one.seeds.0"),
@@ -159,7 +173,7 @@ def test_the_command_writes_a_table_and_tells_failures(tmp_path: Path, monkeypat
         return [f"{cell.policy}: broken" for _, cell in job]
 
     monkeypatch.setattr(running, "compute", fail)
-    next((tmp_path / "out" / "cells").iterdir()).unlink()
+    next((tmp_path / "out" / "cells").glob("*.json")).unlink()
     done = CliRunner().invoke(cli.app, call)
     assert done.exit_code == 1
     assert "broken" in done.output and "1 of 2 cells, 0 computed now" in done.output

@@ -88,7 +88,7 @@ def test_every_workload_is_sound_and_every_section_says_where_it_comes_from(name
 
 
 def test_the_workloads_that_come_with_the_project() -> None:
-    variants = {"burst-x8", "regime-change", "follow-the-sun", "iw-niw-9-1", "iw-niw-3-1", "iw-niw-1-1"}
+    variants = {"burst-x8", "regime-change", "follow-the-sun", "iw-niw-9-1", "iw-niw-3-1", "iw-niw-1-1", "moe"}
     assert set(workload_names()) == {"week", *variants}
 
 
@@ -297,3 +297,58 @@ def test_definitions_are_in_the_repository() -> None:
     for name in workload_names():
         raw = yaml.safe_load((paths.WORKLOADS / f"{name}.yaml").read_text())
         assert (raw.get("based_on") == "week") == (name != "week")
+
+
+def recorded_file(tmp_path: Path, hours: int = 96) -> Path:
+    """A series that doubles every other hour, and one that is silent in its first day."""
+    rows = [("even", 1800.0 * k, 10.0 if (k // 2) % 2 else 20.0) for k in range(2 * hours)]
+    rows += [("late", 1800.0 * k, 0.0 if k < 48 else 3.0) for k in range(2 * hours)]
+    file = tmp_path / "series.csv"
+    pd.DataFrame(rows, columns=["model", "time_s", "requests_per_s"]).to_csv(file, index=False)
+    follows = {"BLOOM-176B": "even", "Llama-2-70B": "late", "Llama-3.1-8B": "even", "Llama-3.2-3B": "even"}
+    recorded = {"source": "made up", "file": "series.csv", "start_h": 48, "models": follows}
+    workload = {"based_on": "week", "name": "follows", "description": "Follows a series.", "recorded": recorded}
+    quiet = {"noise": {"spread": 0, "common_spread": 0, "memory_h": 1}}
+    workload |= {"interactive": {"IW-F": quiet, "IW-N": quiet}, "bursts": {"per_day": 0}, "events": {"collapse": None}}
+    (tmp_path / "follows.yaml").write_text(yaml.safe_dump(workload))
+    return tmp_path / "follows.yaml"
+
+
+def test_interactive_demand_follows_a_recorded_series(tmp_path: Path) -> None:
+    workload = load_workload(recorded_file(tmp_path))
+    rates = Rates(WorkloadSpec(days=2, history_days=2, workload=workload))
+    region, model, tier = rates.numbers()
+    east = (region == rates.regions.index("eastus")) & (tier == 0)
+
+    def rate(name: str, hour: int) -> float:
+        [row] = np.flatnonzero(east & (model == rates.models.index(name)))
+        return float(rates.of_hour(hour)[row, :30].mean())
+
+    # Hour 48 of the file is the trace's start; within an hour's first half the rate is that of the file.
+    assert rate("BLOOM-176B", 0) == pytest.approx(2 * rate("BLOOM-176B", 1), rel=0.01)
+    assert rate("BLOOM-176B", -48) == pytest.approx(rate("BLOOM-176B", 2), rel=0.01)
+    assert rate("Llama-2-70B", -47) == 0.0
+    assert rate("Llama-2-70B", -20) == pytest.approx(rate("Llama-2-70B", 30), rel=0.01)
+    # Another file, another trace.
+    before = WorkloadSpec(days=2, history_days=2, workload=workload).key
+    series = tmp_path / "series.csv"
+    series.write_text(series.read_text().replace("20.0", "21.0"))
+    assert WorkloadSpec(days=2, history_days=2, workload=load_workload(tmp_path / "follows.yaml")).key != before
+
+
+def test_a_recorded_series_that_is_not_there_or_too_short_is_refused(tmp_path: Path) -> None:
+    file = recorded_file(tmp_path)
+    with pytest.raises(
+        InputError, match=r"has hours 0 to 96; expected -24 to 96, for 3 days of history and 2 of trace"
+    ):
+        Rates(WorkloadSpec(days=2, history_days=3, workload=load_workload(file)))
+    changed = load_workload(file, ["recorded.models.BLOOM-176B=odd"])
+    with pytest.raises(InputError, match=r"no usable series 'odd', of rates from 0; there are even, late"):
+        Rates(WorkloadSpec(days=2, history_days=2, workload=changed))
+    with pytest.raises(InputError, match=r"recorded.models is 'even'|expected a series for each of BLOOM-176B"):
+        load_workload(file, ["recorded.models={BLOOM-176B: even}"])
+    with pytest.raises(InputError, match=r"recorded.file: .*nowhere.csv' is not a file"):
+        load_workload(file, ["recorded.file=nowhere.csv"])
+    (tmp_path / "series.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match=r"expected CSV with model, time_s and requests_per_s"):
+        Rates(WorkloadSpec(days=2, history_days=2, workload=load_workload(file)))

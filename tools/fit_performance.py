@@ -23,6 +23,27 @@ H200_SOURCE = (
     "H100 with decoding by memory bandwidth (3.35 : 4.8 TB/s, NVIDIA's data sheets of H100 SXM and H200 SXM); "
 )
 
+#: A mixture of experts computes with the weights active for a token, and its decoding reads about all of them, since the
+#: requests of a batch use different experts; its KV cache is read by its own size. Weights in 10^9, KV in bytes a token.
+MOE_OF = ("Llama-2-70B", 68.98, 327_680)
+MOE = {"Llama-4-Scout-109B": (109.0, 17.0, 196_608)}
+
+
+def _as_mixture(name: str, p: PrefillTime, d: DecodeTime) -> tuple[str, PrefillTime, DecodeTime]:
+    """Times of a mixture of experts from those of ``MOE_OF`` on the same GPUs, and how they were made."""
+    (total, active, kv), (base, weights, base_kv) = MOE[name], MOE_OF
+    source = (
+        f"{base}'s times: prefill and decoding's share per request by active weights ({active:g} : {weights:g}), "
+        f"decoding's base by all weights ({total:g} : {weights:g}), its share per token by KV size ({kv} : {base_kv}); "
+    )
+    prefill = PrefillTime(floor_s=p.floor_s, base_s=p.base_s, per_token_s=p.per_token_s * active / weights)
+    decode = DecodeTime(
+        base_s=d.base_s * total / weights,
+        per_request_s=d.per_request_s * active / weights,
+        per_token_s=d.per_token_s * kv / base_kv,
+    )
+    return source, prefill, decode
+
 
 def _round(value: float) -> float:
     return float(f"{value:.4g}")
@@ -62,6 +83,11 @@ def main(file: str) -> None:
         if gpu == "H100-80GB" and tensor_parallel == 8:
             faster = DecodeTime(**{name: value * H200_DECODE_RATIO for name, value in d.model_dump().items()})
             rows.append((model, "H200-141GB", tensor_parallel, "modelled", H200_SOURCE + source, p, faster))
+    for model, gpu, tensor_parallel, _, source, p, d in list(rows):
+        if model == MOE_OF[0] and tensor_parallel == 8:
+            for name in MOE:
+                said, prefill, decode = _as_mixture(name, p, d)
+                rows.append((name, gpu, tensor_parallel, "modelled", said + source, prefill, decode))
     entries = [
         {
             "model": model,

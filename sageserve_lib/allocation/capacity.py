@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sageserve_lib import paths
-from sageserve_lib.catalogue import PlannedGpu, Planning, Scenario, instance_times, load_catalogue
+from sageserve_lib.catalogue import Acquisition, PlannedGpu, Planning, Scaling, Scenario, instance_times, load_catalogue
 from sageserve_lib.files import write_whole
 from sageserve_lib.policies import Actions, Observation, Policy
 from sageserve_lib.simulation import Simulation
@@ -239,6 +239,8 @@ def _probe_frame(tokens: pd.DataFrame, model: str, arrival_s: np.ndarray) -> pd.
 
 def _cached(model: str, tokens: pd.DataFrame, probing: Scenario, seed: int) -> Probed:
     performance = instance_times(probing, model).model_dump_json()
+    own = {name: table for name, table in probing.time_tables.items() if name == model}
+    probing = probing.model_copy(update={"time_tables": own, "models": (model,)})
     key = hashlib.sha256(
         f"{model}|{performance}|{probing.model_dump_json()}|{seed}|{PROBED_SAMPLES}|".encode()
         + tokens.to_numpy("int64").tobytes()
@@ -252,7 +254,7 @@ def _cached(model: str, tokens: pd.DataFrame, probing: Scenario, seed: int) -> P
 
 
 def _probe_scenario(scenario: Scenario, gpu: str) -> Scenario:
-    """The scenario with one small pool of a GPU type and no routing delay: what θ depends on, and nothing else."""
+    """The scenario with one small pool of a GPU type, never scaled, and no routing delay: what θ depends on, and nothing else."""
     return scenario.model_copy(
         update={
             "name": "probe",
@@ -261,6 +263,8 @@ def _probe_scenario(scenario: Scenario, gpu: str) -> Scenario:
             "time_tables": scenario.time_tables if gpu == scenario.gpu else {},
             "theta_tps": {},
             "planning": Planning(),
+            "scaling": Scaling(),
+            "acquisition": Acquisition(),
             "vms_per_region": PROBED_INSTANCES,
             "instances_per_endpoint": PROBED_INSTANCES,
             "routing": scenario.routing.model_copy(update={"delay_s": 0.0}),

@@ -24,10 +24,11 @@ _SEEDS = (1, 2, 3)
 
 def solvers() -> list[Row]:
     """Wall seconds to build and solve allocations: the paper's size (4 models, 3 regions, 1 GPU type) and larger ones."""
-    return [*_paper_size(), *(_of_size(*size) for size in _SIZES)]
+    return [*paper_size(), *(of_size(*size) for size in _SIZES)]
 
 
-def _paper_size() -> list[Row]:
+def paper_size() -> list[Row]:
+    """The paper's size, built each time and with other numbers."""
     scenario = load_scenario("paper")
     theta = dict(zip(scenario.models, (2200.0, 5500.0, 11_000.0, 16_000.0), strict=True))
     planner = AllocationPlanner(scenario, theta, {}, "highs")
@@ -56,7 +57,7 @@ def _paper_size() -> list[Row]:
     return rows
 
 
-def _of_size(
+def of_size(
     models: int, regions: int, gpus: int, local_share: float, room: float, routing: bool, gap: float, target: float
 ) -> Row:
     """The slowest of a few random fleets."""

@@ -9,10 +9,10 @@ from sageserve_lib.allocation import theta_tps
 from sageserve_lib.bench.measure import Row, apart, peak_mib
 from sageserve_lib.bench.traces import spec_of
 from sageserve_lib.catalogue import load_scenario
-from sageserve_lib.policies import REGISTRY
+from sageserve_lib.policies import DEFAULT_POLICIES, REGISTRY
 from sageserve_lib.simulation import Simulation
 from sageserve_lib.trace import open_trace
-from sageserve_lib.workbook import DEFAULT_POLICIES, Workbook
+from sageserve_lib.workbook import Workbook
 from sageserve_lib.workload import generate
 
 #: 152 076 requests in 238 CPU-seconds: the simulator published with SageServe (revision 0b95ca2), two shared cores.

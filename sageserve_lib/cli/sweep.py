@@ -2,13 +2,16 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sageserve_lib import paths
 from sageserve_lib.cli.base import EXIT_FAILED, say
 from sageserve_lib.errors import InputError
+
+if TYPE_CHECKING:
+    from sageserve_lib.sweep import Grid, SweepDone
 
 
 def sweep(
@@ -18,16 +21,30 @@ def sweep(
     scheduler: Annotated[str, typer.Option(help="Dask scheduler to use instead, such as tcp://host:8786.")] = "",
 ) -> None:
     """Simulate every cell of a grid that has no result yet, and keep each result."""
+    from sageserve_lib.sweep import load_grid, read_results
+
+    found = load_grid(grid)
+    folder = to or paths.REPORTS / "sweeps" / Path(grid).stem
+    done = run_shown(found, folder, processes, scheduler)
+    if done.cells > len(done.failures):
+        results = read_results(folder)
+        results.to_csv(folder / "results.csv", index=False, lineterminator="\n")
+        results.to_parquet(folder / "results.parquet", index=False)
+        typer.echo(f"{folder / 'results.csv'}: {len(results)} of {done.cells} cells, {done.computed} computed now")
+    if done.failures:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def run_shown(grid: "Grid", folder: Path, processes: int, scheduler: str = "") -> "SweepDone":
+    """Run a sweep with its progress and failures on standard error."""
     from rich.console import Console
     from rich.progress import Progress
 
-    from sageserve_lib.sweep import load_grid, read_results, run_sweep
+    from sageserve_lib.sweep import run_sweep
 
     if processes == 0 or processes < -1:
         msg = f"--processes {processes}: expected a number from 1, or -1 for all cores"
         raise InputError(msg)
-    found = load_grid(grid)
-    folder = to or paths.REPORTS / "sweeps" / Path(grid).stem
     terminal = sys.stderr.isatty()
     with Progress(console=Console(stderr=True), transient=True, disable=not terminal) as bar:
         task = bar.add_task("Simulating", total=None)
@@ -37,13 +54,7 @@ def sweep(
             if not terminal:
                 say(f"{done} of {total} cells done")
 
-        done = run_sweep(found, folder, processes=processes, scheduler=scheduler, progress=show)
+        done = run_sweep(grid, folder, processes=processes, scheduler=scheduler, progress=show)
     for failure in done.failures:
         say(f"error: {failure}")
-    if done.cells > len(done.failures):
-        results = read_results(folder)
-        results.to_csv(folder / "results.csv", index=False, lineterminator="\n")
-        results.to_parquet(folder / "results.parquet", index=False)
-        typer.echo(f"{folder / 'results.csv'}: {len(results)} of {done.cells} cells, {done.computed} computed now")
-    if done.failures:
-        raise typer.Exit(EXIT_FAILED)
+    return done

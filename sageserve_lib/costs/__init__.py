@@ -7,7 +7,16 @@ whether anyone rents what is lent out, and on how large the starting fleet is.
 from sageserve_lib.costs.assumptions import ON_DEMAND, assumptions
 from sageserve_lib.costs.breakdown import CAUSES, dollars, gpu_hours_by_cause
 from sageserve_lib.costs.headline import between, change_pct, headline, interval_of, number, usd
-from sageserve_lib.costs.intervals import DAYS, SEEDS, WEEK_SHAPES, day_intervals, mean_intervals, told, week_intervals
+from sageserve_lib.costs.intervals import (
+    DAYS,
+    SEEDS,
+    WEEK_SHAPES,
+    day_intervals,
+    mean_intervals,
+    student_half_width,
+    told,
+    week_intervals,
+)
 from sageserve_lib.costs.policies import (
     BASELINES,
     BOUNDS,
@@ -50,6 +59,7 @@ __all__ = [
     "recommended",
     "savings_table",
     "service",
+    "student_half_width",
     "told",
     "usd",
     "week_intervals",

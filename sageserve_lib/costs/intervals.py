@@ -1,5 +1,6 @@
 """How sure a number is: over weeks drawn with other seeds, over week shapes, or over the days of one trace."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,6 +22,16 @@ _OF_POLICIES = (
     "gpu_hours", "wasted_gpu_hours", "cost_usd", "net_cost_usd", "monthly_cost_usd",
     "iwf_attainable_pct", "iwf_sla_pct", "iwn_sla_pct", "niw_sla_pct", "ttft_p95_s",
 )  # fmt: skip
+
+
+def student_half_width(std: np.ndarray, n: np.ndarray, confidence: float = 0.95) -> np.ndarray:
+    """t·s/√n: half the interval that holds the mean of ``n`` values with ``confidence``; NaN where n is 1.
+
+    >>> student_half_width(np.array([1.0, 1.0]), np.array([3, 1])).round(3)
+    array([2.484,   nan])
+    """
+    half = stats.t.ppf(0.5 + confidence / 2, np.maximum(n - 1, 1)) * std / np.sqrt(n)
+    return np.where(np.asarray(n) > 1, half, math.nan)
 
 
 def mean_intervals(
@@ -45,8 +56,7 @@ def mean_intervals(
     grouped = long.groupby([*keys, "measure"], sort=False)["value"]
     table = grouped.agg(["count", "mean", "std"]).reset_index().rename(columns={"count": "n"})
     n = table["n"].to_numpy()
-    half = stats.t.ppf(0.5 + confidence / 2, np.maximum(n - 1, 1)) * table["std"] / np.sqrt(np.maximum(n, 1))
-    half = half.where(n > 1)
+    half = student_half_width(table["std"].to_numpy(), n, confidence)
     table["low"], table["high"] = table["mean"] - half, table["mean"] + half
     return table[[*keys, "measure", "n", "mean", "low", "high"]]
 

@@ -26,7 +26,22 @@ from sageserve_lib.policies.base import (
     register,
 )
 
+#: Policies of the default report, the baseline first.
+DEFAULT_POLICIES = (
+    "siloed",
+    "reactive",
+    "lt-i",
+    "lt-u",
+    "lt-ua",
+    "chiron",
+    "valley-fill",
+    "static-peak",
+    "oracle",
+    "clairvoyant",
+)
+
 __all__ = [
+    "DEFAULT_POLICIES",
     "REGISTRY",
     "Actions",
     "BatchGroup",

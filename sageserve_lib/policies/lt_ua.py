@@ -13,20 +13,19 @@ class LtUa(LtU):
     name = "lt-ua"
     summary = "lt-u, past its target in the last 20 minutes when traffic is far from the forecast"
     override_s = 1200.0
-    out_ratio = 5.0
-    in_ratio = 0.5
 
     def rule(self, observation: Observation, endpoint: Endpoint, view: View) -> Rule:
         """LT-U's rule with the override for the end of the interval."""
         rule = super().rule(observation, endpoint, view)
         if view.forecast_tps is None:
             return rule
+        scaling = self.scenario.scaling
         until_s = observation.time_s + self.scenario.planning.interval_s
         return replace(
             rule,
             override_from_s=until_s - self.override_s,
             override_until_s=until_s,
-            override_out_tps=self.out_ratio * view.forecast_tps,
-            override_in_tps=self.in_ratio * view.forecast_tps,
-            override_floor=self.scenario.scaling.min_instances,
+            override_out_tps=scaling.override_out_ratio * view.forecast_tps,
+            override_in_tps=scaling.override_in_ratio * view.forecast_tps,
+            override_floor=scaling.min_instances,
         )

@@ -131,6 +131,8 @@ def _parsed(column: pa.ChunkedArray) -> tuple[np.ndarray, int]:
         return pc.cast(stamps, pa.int64()).fill_null(NO_TIME_NS).to_numpy(), 0 if zone else len(column)
     text = pd.Series(column.to_pylist(), dtype=object).fillna("").astype(str).str.strip()
     times = pd.to_datetime(text, utc=True, errors="coerce", format="ISO8601")
+    # Nanoseconds in 64 bits do not reach further.
+    times = times.where((times >= pd.Timestamp(0, tz="UTC")) & (times <= pd.Timestamp(LATEST_NS, tz="UTC")))
     bad = times.isna().to_numpy() | ~text.str.fullmatch(_TIME.pattern).to_numpy(dtype=bool)
     nanoseconds = times.to_numpy(dtype="datetime64[ns]").astype(np.int64)
     bare = ~bad & ~text.str.contains(_ZONE, regex=True).to_numpy(dtype=bool)

@@ -21,6 +21,7 @@ from sageserve_lib.simulation.state import (
     RECORD,
     REQUEST,
     RULE,
+    WAIT,
 )
 
 
@@ -170,6 +171,18 @@ def histogram(s):
 def groups(s):
     """(G,)."""
     return carray(_pointer(s.groups), (s.n_regions * s.n_models * 3,), GROUP)
+
+
+@njit(cache=True)
+def waits(s):
+    """(n_waits,)."""
+    return carray(_pointer(s.waits), (s.n_waits,), WAIT)
+
+
+@njit(cache=True)
+def wait_ttft(s):
+    """(n_waits, coarse bins)."""
+    return carray(_pointer(s.wait_ttft), (s.n_waits, _histogram.N_COARSE_BINS), types.int32)
 
 
 @njit(cache=True)

@@ -24,6 +24,7 @@ from sageserve_lib.simulation.arrays import (
     records,
     requests,
     rules,
+    waits,
     window_tokens,
     winner,
 )
@@ -39,13 +40,14 @@ from sageserve_lib.simulation.fleet import (
     set_count,
     utilization,
 )
-from sageserve_lib.simulation.instance import end_iteration, fits, prefill_s, start_iteration
+from sageserve_lib.simulation.instance import end_iteration, fits, prefill_s, start_iteration, wait_of
 from sageserve_lib.simulation.state import (
     ACQUIRING,
     DRAINING,
     DROPPED,
     IDLE,
     IWF,
+    IWN,
     N_TIERS,
     NEED_CHUNK,
     NEED_LOG,
@@ -178,7 +180,10 @@ def arrive(s, at, time_s):
     group = (arrival.region * s.n_models + model) * N_TIERS + tier
     perf = models(s)[model]
     groups(s)[group].requests += 1
-    if tier == IWF:
+    if tier == IWN:
+        waits(s)[wait_of(s, time_s)].iwn += 1
+    elif tier == IWF:
+        waits(s)[wait_of(s, time_s)].iwf += 1
         alone_s = prefill_s(s, model, prompt_tokens) + perf.overhead_s
         if s.routing_delay_s + alone_s <= s.sla_iwf_ttft_s:
             groups(s)[group].attainable += 1

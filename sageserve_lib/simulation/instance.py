@@ -24,10 +24,12 @@ from sageserve_lib.simulation.arrays import (
     queues,
     records,
     requests,
+    wait_ttft,
+    waits,
     window_tokens,
     winner,
 )
-from sageserve_lib.simulation.histogram import place
+from sageserve_lib.simulation.histogram import COARSE_SHIFT, place
 from sageserve_lib.simulation.schedulers import next_tier
 from sageserve_lib.simulation.state import (
     DECODING,
@@ -263,12 +265,19 @@ def start_iteration(s, i, time_s):
 
 
 @njit(cache=True)
+def wait_of(s, arrival_s):
+    """Row of ``waits`` a request belongs to."""
+    return min(int(arrival_s / s.wait_step_s), s.n_waits - 1)
+
+
+@njit(cache=True)
 def complete(s, slot, time_s):
     """Count a finished request and free its slot."""
     request = requests(s)[slot]
     group = request.group
     ttft_s, e2e_s = request.first_token_s - request.arrival_s, time_s - request.arrival_s
-    histogram(s)[group, 0, place(ttft_s)] += 1
+    bin_ = place(ttft_s)
+    histogram(s)[group, 0, bin_] += 1
     if request.output_tokens > 1:
         tbt_s = (time_s - request.first_token_s) / (request.output_tokens - 1)
         histogram(s)[group, 1, place(tbt_s)] += 1
@@ -276,10 +285,15 @@ def complete(s, slot, time_s):
     groups(s)[group].ttft_sum_s += ttft_s
     groups(s)[group].e2e_sum_s += e2e_s
     groups(s)[group].completed += 1
-    if request.tier == IWF:
-        met = ttft_s <= s.sla_iwf_ttft_s
-    elif request.tier == IWN:
-        met = ttft_s <= s.sla_iwn_ttft_s
+    if request.tier != NIW:
+        at = wait_of(s, request.arrival_s)
+        wait_ttft(s)[at, bin_ >> COARSE_SHIFT] += 1
+        if request.tier == IWF:
+            met = ttft_s <= s.sla_iwf_ttft_s
+            waits(s)[at].iwf_met += met
+        else:
+            met = ttft_s <= s.sla_iwn_ttft_s
+            waits(s)[at].iwn_met += met
     else:
         met = e2e_s <= s.sla_niw_e2e_s
         models(s)[request.model].niw_completed += 1

@@ -12,6 +12,7 @@ from sageserve_lib import tables
 from sageserve_lib.catalogue import Gpu, load_catalogue
 from sageserve_lib.simulation import histogram
 from sageserve_lib.simulation import state as st
+from sageserve_lib.simulation.waits import Waits
 from sageserve_lib.validation import TIERS
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class SimulationResult:
         VM-hours per region, model, group: reclaim_h, swap_h, cold_h, serving_h, draining_h, spot_h, busy_h.
     latency, distributions, utilization, instances, timings : DataFrame
         Rows of the tables of these names.
+    waits : Waits
+        How long interactive requests waited as time went on.
     """
 
     policy: str
@@ -48,6 +51,7 @@ class SimulationResult:
     utilization: pd.DataFrame
     instances: pd.DataFrame
     timings: pd.DataFrame
+    waits: Waits
 
 
 def _share_pct(part: float, whole: float) -> float:
@@ -186,6 +190,7 @@ def collect(
         ],
         columns=list(tables.COLUMNS["timings"]),
     )
+    waits = Waits(float(sim.clock["wait_step_s"]), sim.state.waits, sim.state.wait_ttft)
     return SimulationResult(
         sim.policy.name,
         totals,
@@ -195,4 +200,5 @@ def collect(
         _utilization(sim, samples),
         _instances(sim, log),
         timings,
+        waits,
     )

@@ -6,8 +6,9 @@ from operator import attrgetter
 
 import numpy as np
 
-from sageserve_lib.catalogue import InstanceTimes, Scenario
+from sageserve_lib.catalogue import Scenario
 from sageserve_lib.errors import InputError
+from sageserve_lib.performance import InstanceTimes
 from sageserve_lib.policies import Endpoint, Policy, Rule
 from sageserve_lib.simulation import histogram
 from sageserve_lib.simulation import state as st
@@ -16,6 +17,8 @@ from sageserve_lib.validation import TIERS
 _SCHEDULERS = {"FCFS": st.FCFS, "EDF": st.EDF, "PF": st.PF, "DPA": st.DPA}
 _SIGNALS = {"memory": st.MEMORY, "load": st.LOAD, "larger": st.LARGER}
 _INITIAL_SLOTS = 1 << 14
+#: Waits are kept by the minute up to so many steps, of a longer trace by several minutes.
+_MOST_WAITS = 8 * 1440
 
 
 def settings(scenario: Scenario, policy: Policy, horizon_s: float, record: bool) -> dict[str, float]:
@@ -44,6 +47,7 @@ def settings(scenario: Scenario, policy: Policy, horizon_s: float, record: bool)
         niw_queued=policy.queues_batch,
         promote_after_s=scenario.niw_queue.promote_after_s,
         record=record,
+        wait_step_s=60.0 * math.ceil(horizon_s / 60.0 / _MOST_WAITS),
     )
 
 
@@ -116,6 +120,7 @@ def initial_state(
     n_vms, n_pools, n_ticks = scenario.vms_per_region * n_regions, len(endpoints), int(settings["window_ticks"])
     n_latency_groups = n_regions * n_models * st.N_TIERS
     n_hours = int(settings["horizon_s"] // 3600) + 1
+    n_waits = math.ceil(settings["horizon_s"] / settings["wait_step_s"])
     instances = np.zeros(n_vms, dtype=st.INSTANCE)
     instances["region"] = np.repeat(np.arange(n_regions), scenario.vms_per_region)
     instances["admitted"] = instances["partial"] = instances["pool"] = instances["model"] = -1
@@ -175,6 +180,8 @@ def initial_state(
         log=log,
         histogram=np.zeros((n_latency_groups, 3, histogram.N_BINS), dtype=np.int64),
         groups=np.zeros(n_latency_groups, dtype=st.GROUP),
+        waits=np.zeros(n_waits, dtype=st.WAIT),
+        wait_ttft=np.zeros((n_waits, histogram.N_COARSE_BINS), dtype=np.int32),
         records=np.zeros(0, dtype=st.RECORD),
         arrivals=np.zeros(0, dtype=st.ARRIVAL),
     )
@@ -187,6 +194,7 @@ def initial_state(
         "n_leaves": len(next_event_s),
         "n_slots": _INITIAL_SLOTS,
         "n_hours": n_hours,
+        "n_waits": n_waits,
         "n_knots": state.prefill_knots.shape[1],
         "log_size": len(log),
         "log_rows": len(counts),

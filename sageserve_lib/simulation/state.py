@@ -142,6 +142,9 @@ GROUP = np.dtype(
     align=True,
 )
 
+#: Interactive requests by the step of time they came in.
+WAIT = np.dtype([("iwf", "i4"), ("iwf_met", "i4"), ("iwn", "i4"), ("iwn_met", "i4")])
+
 ARRIVAL = np.dtype(
     [
         ("arrival_s", "f8"),
@@ -226,6 +229,8 @@ SETTINGS = (
     ("niw_queued", "i8"),  # batch requests wait in the global queue
     ("promote_after_s", "f8"),
     ("record", "i8"),  # keep what becomes of every request
+    ("n_waits", "i8"),
+    ("wait_step_s", "f8"),
     ("n_slots", "i8"),
     ("n_knots", "i8"),
     ("n_hours", "i8"),
@@ -280,6 +285,8 @@ class State:
     log: np.ndarray  # (log_size,) LOG
     histogram: np.ndarray  # (G, 3, bins) i8: TTFT, TBT, E2E
     groups: np.ndarray  # (G,) GROUP
+    waits: np.ndarray  # (n_waits,) WAIT
+    wait_ttft: np.ndarray  # (n_waits, coarse bins) i4: TTFT of interactive requests by the step they came in
     records: np.ndarray  # (requests not handed on yet,) RECORD when recording
     arrivals: np.ndarray  # (n_arrivals,) ARRIVAL: the current chunk of the trace
 

@@ -1,7 +1,18 @@
 """Grids of simulations: scenarios × workloads × seeds × policies, on all cores or a cluster, restartable."""
 
 from sageserve_lib.sweep.grid import Cell, Grid, Study, cells_of, load_grid
-from sageserve_lib.sweep.results import intervals, read_results
+from sageserve_lib.sweep.results import intervals, read_parts, read_results
 from sageserve_lib.sweep.run import SweepDone, run_sweep
 
-__all__ = ["Cell", "Grid", "Study", "SweepDone", "cells_of", "intervals", "load_grid", "read_results", "run_sweep"]
+__all__ = [
+    "Cell",
+    "Grid",
+    "Study",
+    "SweepDone",
+    "cells_of",
+    "intervals",
+    "load_grid",
+    "read_parts",
+    "read_results",
+    "run_sweep",
+]

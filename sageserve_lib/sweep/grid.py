@@ -70,9 +70,14 @@ class Cell:
     history_days: float
 
     @property
+    def requests(self) -> tuple[Any, ...]:
+        """What cells share that see the same requests, and so the same forecasts."""
+        return (self.workload_of, self.seed, self.scale, self.days, self.history_days)
+
+    @property
     def fleet(self) -> tuple[Any, ...]:
         """What cells share that differ in the policy alone: trace, forecast and plan are theirs together."""
-        return (self.scenario_of, self.workload_of, self.seed, self.scale, self.days, self.history_days)
+        return (self.scenario_of, *self.requests)
 
     @property
     def key(self) -> str:
@@ -92,10 +97,38 @@ class Cell:
         return {name: value for name, value in asdict(self).items() if name in names}
 
 
+#: Parts of the library that look at results or ask for them, and cannot change them.
+_NOT_SIMULATING = frozenset(
+    [
+        "bench",
+        "cli",
+        "costs",
+        "fetch",
+        "figures",
+        "html",
+        "index",
+        "notebooks",
+        "pages",
+        "progress",
+        "published",
+        "report",
+        "run",
+        "sanitize",
+        "scorecard",
+        "status",
+        "sweep",
+        "tables",
+    ]
+)
+
+
 @cache
 def _code() -> str:
-    """A hash of the library's sources and its catalogue: other code may give other results."""
-    files = [*sorted((paths.ROOT / "sageserve_lib").rglob("*.py")), paths.CATALOGUE]
+    """A hash of the sources a simulation depends on and of the catalogue: other code may give other results."""
+    library = paths.ROOT / "sageserve_lib"
+    sources = sorted(library.rglob("*.py"))
+    files = [file for file in sources if file.relative_to(library).parts[0].removesuffix(".py") not in _NOT_SIMULATING]
+    files.append(paths.CATALOGUE)
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 
@@ -126,7 +159,7 @@ def load_grid(name_or_file: str | Path) -> Grid:
             if policy not in REGISTRY
         ]
         for label, one in study.scenarios.items():
-            problems += _problems(f"{where}.scenarios.{label}", lambda one=one: load_scenario(one.scenario, one.set))
+            problems += _problems(f"{where}.scenarios.{label}", lambda one=one: _fits(one))
         for label, one_of in study.workloads.items():
             problems += _problems(
                 f"{where}.workloads.{label}", lambda one_of=one_of: load_workload(one_of.workload, one_of.set)
@@ -134,6 +167,13 @@ def load_grid(name_or_file: str | Path) -> Grid:
     if problems:
         raise InputError(problems)
     return grid
+
+
+def _fits(one: ScenarioOf) -> None:
+    # Forecasts take seconds to import.
+    from sageserve_lib.forecast import source_methods
+
+    source_methods(load_scenario(one.scenario, one.set).planning.forecast.source)
 
 
 def _problems(where: str, action: Any) -> Iterable[str]:

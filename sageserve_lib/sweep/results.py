@@ -43,6 +43,18 @@ def read_results(folder: Path) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def read_parts(folder: Path, part: str) -> pd.DataFrame:
+    """A table of every cell that has a result (see ``run.PARTS``), with the cell's labels before its columns."""
+    frames = []
+    for cell in json.loads((folder / "sweep.json").read_text(encoding="utf-8"))["cells"]:
+        key = cell.pop("key")
+        if (folder / CELLS / f"{key}.json").exists():
+            frame = pd.read_parquet(folder / CELLS / f"{key}.{part}.parquet")
+            frames.append(frame.assign(**cell)[[*cell, *frame.columns.difference(list(cell), sort=False)]])
+    table = pd.concat(frames, ignore_index=True)
+    return table.astype({name: "category" for name in ("study", "scenario", "workload", "policy")})
+
+
 def intervals(results: pd.DataFrame, columns: Sequence[str], confidence: float = 0.95) -> pd.DataFrame:
     """Mean over seeds of ``columns``, and the interval that holds it with ``confidence``.
 

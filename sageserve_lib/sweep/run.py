@@ -5,8 +5,10 @@ where it was, and one whose grid changed computes what is new.
 """
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -14,13 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import pandas as pd
 
 from sageserve_lib.errors import SageServeError
-from sageserve_lib.files import write_whole
+from sageserve_lib.files import partial_file, write_whole
 from sageserve_lib.sweep.grid import Cell, Grid, cells_of
 from sageserve_lib.workers import parallel
 
 CELLS = "cells"
+_LOOK_S = 2.0
+#: A cell's tables: VM-hours by cause and latency as in a run directory, and interactive waits by minute, hour and day.
+PARTS = ("held", "latency", "waits")
 
 
 @dataclass(frozen=True)
@@ -54,8 +60,8 @@ def run_sweep(
     ----------
     grid : Grid
     folder : Path
-        Takes ``cells/<key>.json``, the totals of each cell as in the ``policies`` table, and ``sweep.json``, which
-        lists the cells.
+        Takes ``cells/<key>.json``, the totals of each cell as in the ``policies`` table, beside it its tables in
+        ``PARTS`` as ``cells/<key>.<part>.parquet``, and ``sweep.json``, which lists the cells.
     processes : int
         On this machine; -1 for all cores.
     scheduler : str
@@ -70,21 +76,45 @@ def run_sweep(
     listed = [{**cell.labels, "key": key} for cell, key in zip(cells, keys, strict=True)]
     _write(folder / "sweep.json", {"description": grid.description, "cells": listed})
     wanted = {key: cell for key, cell in zip(keys, cells, strict=True) if not (folder / CELLS / f"{key}.json").exists()}
-    # Cells of one fleet go to one worker, which forecasts and plans once for all of them.
-    fleets = [
+    # Cells of the same requests go to one worker, which forecasts once for all of them; the most cells go first.
+    together = [
         list(part)
-        for _, part in groupby(sorted(wanted, key=lambda key: repr(wanted[key].fleet)), lambda key: wanted[key].fleet)
+        for _, part in groupby(
+            sorted(wanted, key=lambda key: repr(wanted[key].requests)), lambda key: wanted[key].requests
+        )
     ]
-    jobs = [[(key, wanted[key]) for key in fleet] for fleet in fleets]
-    done = len(cells) - len(wanted)
-    progress(done, len(cells))
+    jobs = [[(key, wanted[key]) for key in part] for part in sorted(together, key=len, reverse=True)]
     failures: list[str] = []
     work = partial(compute, folder=folder.resolve())
-    for told in _on_cluster(jobs, work, scheduler) if scheduler else _here(jobs, work, processes):
-        failures += told
-        done = sum((folder / CELLS / f"{key}.json").exists() for key in keys)
-        progress(done, len(cells))
+    with _watched(lambda: sum((folder / CELLS / f"{key}.json").exists() for key in keys), len(cells), progress):
+        for told in _on_cluster(jobs, work, scheduler) if scheduler else _here(jobs, work, processes):
+            failures += told
     return SweepDone(len(cells), len(wanted) - len(failures), tuple(failures))
+
+
+@contextmanager
+def _watched(count: Callable[[], int], total: int, progress: Callable[[int, int], None]) -> Iterator[None]:
+    """Tell progress at the start, at the end, and whenever a cell was done: a job has many."""
+    over, told = threading.Event(), [-1]
+
+    def tell() -> None:
+        if (done := count()) != told[0]:
+            told[0] = done
+            progress(done, total)
+
+    def watch() -> None:
+        while not over.wait(_LOOK_S):
+            tell()
+
+    tell()
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+        tell()
 
 
 def _here(jobs: Sequence[Any], work: Callable[[Any], list[str]], processes: int) -> Iterator[list[str]]:
@@ -105,34 +135,49 @@ def _on_cluster(jobs: Sequence[Any], work: Callable[[Any], list[str]], scheduler
 
 
 def compute(job: Sequence[tuple[str, Cell]], folder: Path) -> list[str]:
-    """Compute the cells of one fleet, write their results, and say which failed."""
+    """Compute cells of the same requests, write their results, and say which failed."""
     # The workbook takes seconds to import, and only workers need it.
     from sageserve_lib.workbook import Workbook
 
     failures = []
-    first = job[0][1]
-    try:
-        wb = Workbook(
-            scenario=first.scenario_of.scenario,
-            scenario_changes=first.scenario_of.set,
-            workload=first.workload_of.workload,
-            workload_changes=first.workload_of.set,
-            seed=first.seed,
-            scale=first.scale,
-            days=first.days,
-            history_days=first.history_days,
-        )
-    except SageServeError as error:
-        return [f"{_named(cell)}: {error}" for _, cell in job]
-    for key, cell in job:
-        before = time.perf_counter()
+    forecasts: dict[str, Any] = {}
+    for _, fleet in groupby(sorted(job, key=lambda one: repr(one[1].fleet)), lambda one: one[1].fleet):
+        cells = list(fleet)
+        first = cells[0][1]
         try:
-            totals = wb.simulate(cell.policy).totals
+            wb = Workbook(
+                scenario=first.scenario_of.scenario,
+                scenario_changes=first.scenario_of.set,
+                workload=first.workload_of.workload,
+                workload_changes=first.workload_of.set,
+                seed=first.seed,
+                scale=first.scale,
+                days=first.days,
+                history_days=first.history_days,
+                forecasts=forecasts,
+            )
         except SageServeError as error:
-            failures.append(f"{_named(cell)}: {error}")
+            failures += [f"{_named(cell)}: {error}" for _, cell in cells]
             continue
-        _write(folder / CELLS / f"{key}.json", {**totals, "wall_s": time.perf_counter() - before})
+        for key, cell in cells:
+            before = time.perf_counter()
+            try:
+                result = wb.simulate(cell.policy)
+            except SageServeError as error:
+                failures.append(f"{_named(cell)}: {error}")
+                continue
+            _keep(folder / CELLS, key, result, time.perf_counter() - before)
     return failures
+
+
+def _keep(folder: Path, key: str, result: Any, wall_s: float) -> None:
+    """Write a cell's tables, and its totals when those are there: a cell with totals is whole."""
+    waits = pd.concat([result.waits.table(width_s) for width_s in (60, 3600, 86_400)], ignore_index=True)
+    for part, frame in zip(PARTS, (result.held, result.latency, waits), strict=True):
+        with partial_file(folder / f"{key}.{part}.parquet") as partial_:
+            frame.to_parquet(partial_, index=False)
+            partial_.replace(folder / f"{key}.{part}.parquet")
+    _write(folder / f"{key}.json", {**result.totals, "wall_s": wall_s})
 
 
 def _named(cell: Cell) -> str:

@@ -191,6 +191,19 @@ class LongestTokens(Part):
     output_tokens: TokenCount
 
 
+class Recorded(Part):
+    """A recorded course of demand, which interactive requests follow in place of the shapes of day and week.
+
+    ``file`` is CSV with columns model, time_s and requests_per_s; its path is relative to the file that names it.
+    """
+
+    source: str
+    file: str
+    start_h: float = Field(default=0.0, ge=0, description="the series' hour at which the trace starts")
+    models: dict[str, str] = Field(description="the series in the file that each model follows")
+    sha256: str = Field(default="", description="of the file; filled in when it is read")
+
+
 class Workload(Part):
     """A synthetic workload at scale 1.
 
@@ -212,6 +225,7 @@ class Workload(Part):
     apps: Apps
     bursts: Bursts
     events: dict[str, Event]
+    recorded: Recorded | None = None
 
     def problems(self) -> Iterator[tuple[str, Any, str]]:
         """Fields that do not agree with one another: path, value, and what was expected."""
@@ -241,6 +255,9 @@ class Workload(Part):
                 for name in chosen or ():
                     if name not in known:
                         yield f"{path}.{what}", name, f"one of {', '.join(known)}"
+        if self.recorded is not None and set(self.recorded.models) != set(models):
+            followed = ", ".join(self.recorded.models) or "nothing"
+            yield "recorded.models", followed, f"a series for each of {', '.join(models)} and no other"
 
 
 def _ordered(part: Any, name: str) -> Any:

@@ -1,5 +1,6 @@
 """Workload definitions from files: by name, with what a file is based on, and with single values changed."""
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def load_workload(name_or_file: str | Path = DEFAULT_WORKLOAD, changes: str | It
     workload = _checked(_raw(file, ()), origin)
     if changes := [changes] if isinstance(changes, str) else list(changes):
         raw = changed(workload.model_dump(mode="json"), changes, f"Workload {workload.name!r}")
-        workload = _checked(raw, f"{origin} with {', '.join(changes)}")
+        workload = _checked(_with_recorded(raw, Path()), f"{origin} with {', '.join(changes)}")
     return workload
 
 
@@ -62,6 +63,7 @@ def _raw(file: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     raw = read_yaml(file)
     if not isinstance(raw, dict):
         raise InputError(f"{file}: the file holds {str(raw)[:80]!r}; expected fields with values.")
+    raw = _with_recorded(raw, file.parent)
     if "based_on" not in raw:
         return raw
     name = str(raw.pop("based_on"))
@@ -69,6 +71,18 @@ def _raw(file: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     if base is None:
         raise InputError(f"{file}: based_on: {name!r} is neither a file nor one of {', '.join(workload_names())}.")
     return merged(_raw(base, (*above, file.resolve())), raw)
+
+
+def _with_recorded(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """With the whole path of a recorded series, and the hash of what it holds."""
+    recorded = raw.get("recorded")
+    if not isinstance(recorded, dict) or not isinstance(recorded.get("file"), str):
+        return raw
+    file = (folder / recorded["file"]).resolve()
+    if not is_file(file):
+        raise InputError(f"recorded.file: {str(file)!r} is not a file; expected CSV with a recorded series.")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return {**raw, "recorded": {**recorded, "file": str(file), "sha256": digest}}
 
 
 def _checked(raw: dict[str, Any], origin: str) -> Workload:

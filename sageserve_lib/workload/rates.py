@@ -55,7 +55,8 @@ class Rates:
     Raises
     ------
     InputError
-        If ``events`` leave no traffic in the first week to a tier that is to have some.
+        If ``events`` leave no traffic in the first week to a tier that is to have some, or a recorded series does not
+        reach from the start of the history to the end of the trace.
     """
 
     def __init__(self, spec: WorkloadSpec) -> None:
@@ -63,6 +64,7 @@ class Rates:
         self.workload = spec.workload
         self.regions, self.models = tuple(self.workload.regions), tuple(self.workload.models)
         self._n_cells = len(self.regions) * len(self.models)
+        self._recorded = None if self.workload.recorded is None else recorded_series(spec)
         self._shares = self._share_of_cells()
         self._level = self._levels()
         self._white = lru_cache(_KEPT)(self._white_of_day)
@@ -133,7 +135,10 @@ class Rates:
         return (self._shares * self._level * singles)[..., None] * self._shapes(hour)
 
     def _shapes(self, hour: np.ndarray) -> np.ndarray:
-        """Day and week of each tier and region; (regions, 1, tiers, len(hour))."""
+        """Day and week of each tier and region, (regions, 1, tiers, len(hour)); or recorded, (1, models, tiers, ...)."""
+        if self._recorded is not None:
+            follows = np.array([np.interp(hour, *series) for series in self._recorded])
+            return np.stack([follows, follows, np.ones_like(follows)], axis=1)[None]
         offset_h = np.array([region.utc_offset_h for region in self.workload.regions.values()])
         local_h = hour[None, :] + offset_h[:, None] + _hours_since_monday(self.spec.start)
         shapes = np.ones((len(self.regions), len(TIERS), len(hour)))
@@ -235,6 +240,41 @@ class Rates:
         size = np.exp(batch.job_spread * rng.standard_normal(len(cell)) - batch.job_spread**2 / 2)
         app = self.workload.apps.batch.draw(rng, len(cell))
         return cell, begin, minutes, self.spec.scale * batch.requests_per_job * size, app
+
+
+def recorded_series(spec: WorkloadSpec) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Hours from the trace's start, and rate relative to its mean, of the recorded series each model follows.
+
+    Raises
+    ------
+    InputError
+        If the file has no such series, or it does not reach from the start of the history to the end of the trace: it
+        is not repeated, since a forecast could then know what comes.
+    """
+    recorded = spec.workload.recorded
+    assert recorded is not None
+    try:
+        frame = pd.read_csv(recorded.file, usecols=["model", "time_s", "requests_per_s"])
+        frame = frame.astype({"time_s": "float64", "requests_per_s": "float64"})
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InputError(f"{recorded.file}: expected CSV with model, time_s and requests_per_s: {error}") from error
+    found = []
+    for name in recorded.models.values():
+        own = frame[frame["model"] == name].sort_values("time_s", kind="stable")
+        rate = own["requests_per_s"].to_numpy()
+        if not (rate.size and np.isfinite(rate).all() and rate.min() >= 0 and rate.sum() > 0):
+            there = ", ".join(map(str, frame["model"].unique()))
+            raise InputError(f"{recorded.file}: no usable series {name!r}, of rates from 0; there are {there}.")
+        hours = own["time_s"].to_numpy() / 3600
+        step_h = float(np.median(np.diff(hours))) if hours.size > 1 else 0.0
+        first_h, last_h = recorded.start_h - 24 * spec.history_days, recorded.start_h + 24 * spec.days
+        if first_h < hours[0] or last_h > hours[-1] + step_h:
+            raise InputError(
+                f"{recorded.file}: series {name!r} has hours {hours[0]:g} to {hours[-1] + step_h:g}; expected {first_h:g} to "
+                f"{last_h:g}, for {spec.history_days:g} days of history and {spec.days:g} of trace around hour {recorded.start_h:g}."
+            )
+        found.append((hours - recorded.start_h, rate / rate.mean()))
+    return found
 
 
 def _hours_since_monday(start: str) -> float:

@@ -18,7 +18,7 @@ GENERATOR_VERSION = 3
 #: About ten years, as for any trace; and what a disk has room for.
 _MOST_DAYS = 3650
 _MOST_REQUESTS = 2_000_000_000
-_WORDS = ("name", "description", "source")
+_WORDS = ("name", "description", "source", "file")
 _KEY_OFFSET = 1 << 20  # keys are not negative, times before the start are
 
 
