@@ -43,7 +43,7 @@ def test_inputs_parameters_and_versions_that_differ(tmp_path: Path) -> None:
             "scenario": ("paper", "mine.yaml"),
         },
         "parameters": {"scale": ("1.0", "0.5"), "reading": ("{}", ""), "reading.format": ("", "csv")},
-        "versions": {"sageserve": ("0.1.0", "0.2.0"), "git.dirty": ("False", "True")},
+        "versions": {"sageserve": ("0.1.0", "0.2.0"), "git revision": ("1" * 12, "1" * 12 + ", with local changes")},
     }
     assert list(compared.inputs["what"][:2]) == ["trace", "trace SHA-256"]
     assert compared.finding.startswith("b differs from a in 3 inputs, 3 parameters and 2 versions. ")
@@ -95,7 +95,9 @@ def test_savings_are_apart_when_their_intervals_are(factor: float, apart: bool) 
 
 def test_verdicts_keep_claims_of_either_run() -> None:
     claims = [{"claim": name, "ours": 1.0, "holds": "yes"} for name in ("old", "both", "new")]
-    table = verdicts(frame("scorecard", *claims[:2]), frame("scorecard", {**claims[1], "holds": "no"}, claims[2]))
+    claims = [{**claim, "note": "This run: "} for claim in claims]
+    grid = {"claim": "both", "ours": 9.0, "holds": "partly", "note": "Grid: not of this run"}
+    table = verdicts(frame("scorecard", *claims[:2]), frame("scorecard", grid, {**claims[1], "holds": "no"}, claims[2]))
     assert table[["claim", "holds_a", "holds_b", "changed"]].values.tolist() == [
         ["old", "yes", "", True],
         ["both", "yes", "no", True],
@@ -195,7 +197,12 @@ def test_command_writes_a_page_and_prints_tables(tmp_path: Path, sageserve) -> N
     made_run(tmp_path / "reports" / "tue", full_tables(0.5))
     done = sageserve("mon", "reports/tue", "--reports", "reports")
     assert (done.exit_code, done.stderr) == (0, "")
-    for words in ("100 → 50", "−50.0", "where GPU-hours moved most", "Page: reports/compare-mon-tue.html"):
+    for words in (
+        "100 → 50",
+        "−50.0\N{NO-BREAK SPACE}%",
+        "where GPU-hours moved most",
+        "Page: reports/compare-mon-tue.html",
+    ):
         assert words in done.stdout
     soup = BeautifulSoup((tmp_path / "reports" / "compare-mon-tue.html").read_text(encoding="utf-8"), "html.parser")
     assert soup.h1 and soup.h1.get_text() == "What changed from mon to tue"

@@ -2,6 +2,7 @@
 
 import math
 import re
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -104,9 +105,10 @@ def _show(compared: "Comparison") -> None:
 
     def text(words: object, style: str = "") -> Text:
         # A label cannot steer the terminal.
-        return Text(
-            "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in str(words)), style
+        shown = (
+            c if c == "\n" or unicodedata.category(c)[0] != "C" else "\N{REPLACEMENT CHARACTER}" for c in str(words)
         )
+        return Text("".join(shown), style)
 
     def table(title: str, columns: list[str], rows: list[list[str]], labels: int = 1) -> None:
         shown = Table(title=text(title, "bold"), title_justify="left")

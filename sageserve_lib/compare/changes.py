@@ -11,6 +11,7 @@ import pandas as pd
 
 from sageserve_lib.costs import DAYS, SEEDS, own_week, policy_means
 from sageserve_lib.index import Column
+from sageserve_lib.scorecard.card import ON_GRID
 
 #: What is compared of every policy.
 MEASURES = (
@@ -107,13 +108,16 @@ def parameters(a: Mapping[str, Any], b: Mapping[str, Any]) -> pd.DataFrame:
 
 def versions(a: Mapping[str, Any], b: Mapping[str, Any]) -> pd.DataFrame:
     """Versions of packages, and the git revision, of both manifests (see :func:`facts`)."""
-    return facts(*({**_mapping(m, "versions"), "git": _mapping(m, "git")} for m in (a, b)))
+    return facts(*({**_mapping(m, "versions"), **_code(_mapping(m, "git"))} for m in (a, b)))
 
 
-def differences(
-    a: pd.DataFrame, b: pd.DataFrame, keys: Sequence[str], measures: Iterable[str], *, both: bool = True
-) -> pd.DataFrame:
-    """Two frames joined by ``keys``, one row per key and measure, in A's order.
+def _code(git: Mapping[str, Any]) -> dict[str, str]:
+    revision = str(git.get("revision") or "")[:12]
+    return {"git revision": revision + (", with local changes" if git.get("dirty") else "")}
+
+
+def differences(a: pd.DataFrame, b: pd.DataFrame, keys: Sequence[str], measures: Iterable[str]) -> pd.DataFrame:
+    """What both frames have, joined by ``keys``: one row per key and measure, in A's order.
 
     Parameters
     ----------
@@ -121,8 +125,6 @@ def differences(
         One row for each combination of the keys.
     keys, measures : sequence of str
         Columns of both.
-    both : bool
-        Only what both frames have; otherwise NaN stands for what one of them lacks.
 
     Returns
     -------
@@ -142,7 +144,7 @@ def differences(
         frame[[*keys, *measures]].astype(dict.fromkeys(keys, object) | dict.fromkeys(measures, float))
         for frame in (a, b)
     )
-    joined = a.merge(b, on=keys, how="inner" if both else "outer", suffixes=("_a", "_b"), sort=False)
+    joined = a.merge(b, on=keys, how="inner", suffixes=("_a", "_b"), sort=False)
     parts = []
     for measure in measures:
         part = joined[keys].assign(measure=measure, a=joined[f"{measure}_a"], b=joined[f"{measure}_b"])
@@ -224,7 +226,8 @@ def verdicts(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     """The ``scorecard`` tables side by side: claim, a, b, holds_a, holds_b, changed; what one lacks is empty or NaN."""
     sides = []
     for side, frame in (("a", a), ("b", b)):
-        own = frame[["claim", "ours", "holds"]].drop_duplicates("claim").astype({"claim": object})
+        own = frame[~frame["note"].str.startswith(ON_GRID)]  # what the project measured, not this run
+        own = own[["claim", "ours", "holds"]].drop_duplicates("claim").astype({"claim": object})
         sides.append(own.rename(columns={"ours": side, "holds": f"holds_{side}"}))
     order = {name: k for k, name in enumerate(dict.fromkeys([*sides[0]["claim"], *sides[1]["claim"]]))}
     table = sides[0].merge(sides[1], on="claim", how="outer", sort=False)

@@ -1,6 +1,7 @@
 """The comparison as text in cells, and as one self-contained HTML page."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,7 +23,7 @@ FRONT = ("gpu_hours", "cost_usd", "iwf_sla_pct", "iwn_sla_pct", "niw_sla_pct", "
 #: Rows of the tables of places and of service.
 MOST = 12
 _PERCENT = "\N{NO-BREAK SPACE}%"
-_SAME = "same"
+_SAME, _NEARLY = "same", "about the same"
 
 
 def change_text(a: float, b: float, unit: str, digits: int) -> str:
@@ -30,25 +31,28 @@ def change_text(a: float, b: float, unit: str, digits: int) -> str:
 
     >>> change_text(86.3, 87.7, "%", 1), change_text(100, 80, "h", 0), change_text(0, 3, "requests", 0)
     ('+1.4 points', '−20.0\xa0%', '+3')
+    >>> change_text(86.31, 86.32, "%", 1), change_text(5, 5, "s", 2)
+    ('about the same', 'same')
     """
     if not (math.isfinite(a) and math.isfinite(b)):
         return ""
     if a == b:
         return _SAME
     sign = "+" if b > a else ""
-    if unit == "%":
-        return f"{sign}{number(b - a, digits)} points"
-    change = change_pct(b, a)
-    return change if change != NONE else f"{sign}{number(b - a, digits)}"
+    points = f"{sign}{number(b - a, digits)}" + (" points" if unit == "%" else "")
+    change = points if unit == "%" else change_pct(b, a)
+    change = points if change == NONE else change
+    return change if re.search("[1-9]", change) else _NEARLY
 
 
 def both(a: float, b: float, digits: int) -> str:
-    """Both numbers, or the one that they share.
+    """Both numbers, or the one that they share as shown.
 
-    >>> both(100, 80, 0), both(5, 5, 1), both(float("nan"), 5, 1)
+    >>> both(100, 80, 0), both(5, 5.01, 1), both(float("nan"), 5, 1)
     ('100 → 80', '5.0', '– → 5.0')
     """
-    return number(a, digits) if a == b else f"{number(a, digits)} → {number(b, digits)}"
+    texts = number(a, digits), number(b, digits)
+    return texts[0] if texts[0] == texts[1] else " → ".join(texts)
 
 
 def policy_cells(compared: pd.DataFrame, columns: tuple[Column, ...]) -> list[dict[str, Any]]:
@@ -119,7 +123,7 @@ def verdict_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
         {
             **{name: str(row[name]) for name in ("claim", "holds_a", "holds_b")},
             **{side: number(row[side], 2) for side in ("a", "b")},
-            "changed": bool(row["changed"]),
+            "changed": bool(row["changed"] and row["holds_a"] and row["holds_b"]),
         }
         for row in table.to_dict("records")
     ]

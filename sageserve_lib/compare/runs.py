@@ -25,7 +25,7 @@ USED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "gpu_hours": (("gpu_hours",), ("policy", "region", "model")),
     "latency": (("requests", "ttft_p95_s", "sla_pct"), ("policy", "region", "model", "tier")),
     "intervals": (("mean", "low", "high"), ("over", "baseline", "policy", "measure")),
-    "scorecard": (("ours",), ("claim", "holds")),
+    "scorecard": (("ours",), ("claim", "holds", "note")),
     "allocation": (("instances",), ("time", "region", "model", "gpu")),
 }
 #: Never the same in two runs.
@@ -123,6 +123,10 @@ class Comparison:
                 notes.append(f"Table {name}: {words} {rest}.")
         for run, only in self._policies_of_one():
             notes.append(f"Only {run.name} simulated {', '.join(only)}.")
+        if self.verdicts is not None:
+            for run, other in ((self.a, "holds_b"), (self.b, "holds_a")):
+                if untested := int((self.verdicts[other] == "").sum()):
+                    notes.append(f"Claims that only {run.name} tests: {untested}.")
         if self.inputs.set_index("what")["changed"][["trace SHA-256", "scenario"]].any():
             notes.append("Trace or scenario differ, so a change of a number is no merit of a policy.")
         elif self.inputs.set_index("what")["changed"]["seed"]:
