@@ -28,7 +28,7 @@ def picture(layers: Sequence[set[str]], there: set[str]) -> str:
     lines = ["```mermaid", "flowchart TD"]
     for number in reversed(range(len(layers))):
         parts = ", ".join(sorted(layers[number] & there))
-        lines.append(f'    L{number}["<b>{NAMES[number]}</b><br>{parts}"]')
+        lines.append(f'    L{number}["{NAMES[number]}<br/>{parts}"]')
     lines += [f"    L{number} --> L{number - 1}" for number in reversed(range(1, len(layers)))]
     return "\n".join([*lines, "```"]) + "\n"
 

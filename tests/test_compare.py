@@ -218,6 +218,14 @@ def test_page_links_to_reports_beside_it(tmp_path: Path, sageserve) -> None:
     assert [a["href"] for a in soup.select("dl a")] == ["mon/index.html", "tue%20%2B1/index.html"]
 
 
+def test_latest_is_the_run_it_points_to(tmp_path: Path, sageserve) -> None:
+    for name in ("mon", "tue"):
+        made_run(tmp_path / "reports" / name, full_tables(1.0))
+    (tmp_path / "reports" / "latest").symlink_to("tue", target_is_directory=True)
+    assert sageserve("mon", "latest", "--reports", "reports", "--quiet").exit_code == 0
+    assert (tmp_path / "reports" / "compare-mon-tue.html").is_file()
+
+
 def test_json_has_the_tables(tmp_path: Path, sageserve) -> None:
     made_run(tmp_path / "a", full_tables(1.0))
     made_run(tmp_path / "b", full_tables(0.5))
