@@ -10,6 +10,9 @@ from typing import Any
 import pandas as pd
 import pytest
 from demo_report import demo_report
+from made_runs import full_tables, made_run
+
+from sageserve_lib.compare import compare, write_page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -71,23 +74,49 @@ def test_page_shows_everything_without_network(tab: tuple[Any, list[str]], repor
     assert problems == []
 
 
+def comparison(folder: Path) -> Path:
+    """The page that sets two runs side by side, with labels that would run."""
+    runs = [made_run(folder / n, full_tables(f, HOSTILE[0], HOSTILE[1])) for n, f in (("a", 1.0), ("b", 0.5))]
+    write_page(compare(*runs), folder / "compare-a-b.html")
+    return folder / "compare-a-b.html"
+
+
+def test_comparison_shows_everything_without_network(tab: tuple[Any, list[str]], tmp_path: Path) -> None:
+    page, problems = tab
+    page.goto(comparison(tmp_path).as_uri())
+    page.wait_for_load_state("networkidle")
+    assert problems == []
+    assert page.evaluate("window.pwned") is None
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+    assert HOSTILE[0] in page.evaluate("document.body.innerText")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_comparison_is_accessible(browser: Any, tmp_path: Path, scheme: str) -> None:
+    assert grave_problems(browser, comparison(tmp_path), scheme) == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
 def test_page_is_accessible(browser: Any, report: Path, name: str, scheme: str) -> None:
+    assert grave_problems(browser, report / name, scheme) == []
+
+
+def grave_problems(browser: Any, file: Path, scheme: str) -> list[Any]:
+    """What axe-core finds serious or critical on a page with everything open."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     context = browser.new_context(offline=True, viewport={"width": 1280, "height": 900}, color_scheme=scheme)
     page = context.new_page()
-    page.goto((report / name).as_uri())
+    page.goto(file.as_uri())
     page.evaluate("document.querySelectorAll('details').forEach(block => { block.open = true; })")
     found = axe.Axe().run(page).response["violations"]
     context.close()
-    grave = [
+    return [
         (rule["id"], node["target"], node["failureSummary"])
         for rule in found
         if rule["impact"] in {"serious", "critical"}
         for node in rule["nodes"]
     ]
-    assert grave == []
 
 
 def test_mathematics_is_laid_out(tab: tuple[Any, list[str]], report: Path) -> None:

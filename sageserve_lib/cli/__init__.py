@@ -3,7 +3,7 @@
 import typer
 
 from sageserve_lib import __version__
-from sageserve_lib.cli import forecast, report, scorecard, sweep, trace
+from sageserve_lib.cli import compare, forecast, report, scorecard, sweep, trace
 from sageserve_lib.cli.base import Group
 
 app = typer.Typer(
@@ -16,6 +16,7 @@ app = typer.Typer(
 )
 app.command()(report.report)
 app.command()(sweep.sweep)
+app.command()(compare.compare)
 app.command()(scorecard.scorecard)
 app.add_typer(trace.app, name="trace")
 app.add_typer(forecast.app, name="forecast")
