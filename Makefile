@@ -16,6 +16,9 @@ IN_ENV := . tools/activate.sh &&
 # Tools that only their own targets need; an environment that uv made has no pip.
 install = { uv pip install --quiet --python .venv/bin/python $(1) 2>/dev/null || python -m pip install --quiet $(1); }
 
+# JupyterLab neither looks for newer versions of itself nor for news.
+LAB_OFFLINE := --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
+
 .PHONY: help report test test-all test-pythons lint fuzz audit lab bench scorecard lock clean $(if $(STALE),$(STAMP))
 
 help:
@@ -63,7 +66,7 @@ audit: $(STAMP)
 	$(IN_ENV) $(call install,pip-audit) && exec pip-audit --requirement requirements.lock --no-deps --disable-pip --strict
 
 lab: $(STAMP)
-	$(IN_ENV) exec jupyter lab --notebook-dir=notebooks
+	$(IN_ENV) exec jupyter lab --notebook-dir=notebooks $(LAB_OFFLINE) $(ARGS)
 
 bench: $(STAMP)
 	$(IN_ENV) exec python -m sageserve_lib.bench

@@ -199,17 +199,20 @@ def first_line(source: str) -> str:
 
 
 def parameters_of(notebook: Path) -> dict[str, str]:
-    """Names declared in the notebook's cell tagged ``parameters``, in order, with their types (int, str, ...).
+    """Names declared in the notebook's cell tagged ``parameters``, in order, with their types (int, str, ...)."""
+    return {ast.unparse(node.target): ast.unparse(node.annotation) for node in _declarations(notebook)}
 
-    The cell is read as Python: papermill's own reader overlooks a line whose comment holds ``=``.
-    """
+
+def defaults_of(notebook: Path) -> dict[str, Any]:
+    """The values that the notebook's cell tagged ``parameters`` gives them."""
+    return {ast.unparse(node.target): ast.literal_eval(node.value) for node in _declarations(notebook) if node.value}
+
+
+def _declarations(notebook: Path) -> list[ast.AnnAssign]:
+    """The cell is read as Python: papermill's own reader overlooks a line whose comment holds ``=``."""
     cells = nbformat.read(notebook, as_version=4).cells
     source = next((cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])), "")
-    return {
-        ast.unparse(node.target): ast.unparse(node.annotation)
-        for node in ast.parse(source).body
-        if isinstance(node, ast.AnnAssign)
-    }
+    return [node for node in ast.parse(source).body if isinstance(node, ast.AnnAssign)]
 
 
 def typed_parameters(notebooks: Sequence[Path], texts: Iterable[str]) -> dict[str, Any]:

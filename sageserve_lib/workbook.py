@@ -298,14 +298,18 @@ class Workbook(Pages):
     @cached_property
     def planner(self) -> AllocationPlanner:
         """The hourly planner of the simulated fleet, which is of one GPU type; fed by the forecast."""
-        planning = self.scenario.planning
+        return self.planner_of(self.scenario, self.solver)
+
+    def planner_of(self, scenario: Scenario, solver: str) -> AllocationPlanner:
+        """A planner for a scenario that differs from this one in its start-up times or ``planning``."""
+        planning = scenario.planning
         demand = self.planned_demand(planning.niw_buffer_share, planning.quantile)
         first_hour = self.planned_demand(0.0, planning.quantile)["forecast"]
         ahead: dict[PlanKind, pd.DataFrame] = {
             "ahead": forecast_ahead(self.outlook(), first_hour, self.start),
             "ahead-actual": actual_ahead(self.demand(), self.hours, self.start),
         }
-        return AllocationPlanner(self.scenario, self.theta, demand, self.solver, ahead_tps=ahead)
+        return AllocationPlanner(scenario, self.theta, demand, solver, ahead_tps=ahead)
 
     @cached_property
     def fleet_planner(self) -> AllocationPlanner:
@@ -319,8 +323,7 @@ class Workbook(Pages):
     @property
     def initial_counts(self) -> dict[tuple[str, str], int]:
         """Instances per (region, model) the fleet starts with."""
-        n = self.scenario.instances_per_endpoint
-        return {(region, model): n for region in self.regions for model in self.models}
+        return {(r, m): self.scenario.instances_per_endpoint for r in self.regions for m in self.models}
 
     def simulate(self, policy: type[Policy] | str, status: StatusLine | None = None) -> SimulationResult:
         """Simulate one policy on the trace, by name or by class; once."""
@@ -330,7 +333,7 @@ class Workbook(Pages):
             file = None
             if self.per_request and self.folder is not None:
                 file = RequestFile(self.folder / "tables" / f"requests-{kind.name}.parquet")
-            status = StatusLine() if status is None else status
+            status = status or StatusLine()
             progress = partial(status.share, f"Simulating {kind.name}")
             with file or nullcontext():
                 self._results[kind.name] = simulate(

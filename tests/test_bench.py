@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sageserve_lib import characterize, paths
-from sageserve_lib.bench import allocation, forecasts, simulator, traces
+from sageserve_lib.bench import allocation, exploration, forecasts, simulator, traces
 from sageserve_lib.bench.__main__ import app
 from sageserve_lib.bench.measure import Row
 from sageserve_lib.trace import open_trace
@@ -37,13 +37,15 @@ def test_benchmarks_print_and_write_their_table(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(simulator, "SMALL_REQUESTS", 20_000)
     monkeypatch.setattr(simulator, "LARGE_REQUESTS", 40_000)
     monkeypatch.setattr(simulator, "DEFAULT_POLICIES", ("reactive", "lt-u"))
+    small = {**exploration._options(), "scale": 0.01, "days": 0.5, "history_days": 1.0}
+    monkeypatch.setattr(exploration, "_options", lambda: small)
     monkeypatch.setattr(simulator, "Workbook", partial(Workbook, days=0.5, history_days=1))
     done = CliRunner().invoke(app, ["--scale", "0.01"])
     assert done.exit_code == 0, done.output
     rows = json.loads((tmp_path / "bench.json").read_text())["rows"]
     names = [row["what"] for row in rows]
     for word in ("simulate reactive", "allocation 4×3×1, highs", "allocation 2×2×2 with routing", "hourly update",
-                 "odd series that fail", "generate 0.0 M", "Azure's CSV", "cost per request", "peak memory"):  # fmt: skip
+                 "odd series that fail", "one answer of the exploration notebook, lt-u", "generate 0.0 M", "Azure's CSV", "cost per request", "peak memory"):  # fmt: skip
         assert any(word in name for name in names), word
     assert {row["what"]: row["value"] for row in rows}["odd series that fail"] == 0
     assert "published simulator" in done.stdout

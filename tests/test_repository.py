@@ -24,7 +24,7 @@ LAYERS = (
     {"allocation"},
     {"costs", "scorecard", "figures", "published"},
     {"sanitize", "html", "index", "progress", "notebooks", "lock", "runlog", "resume", "run"},
-    {"pages", "workbook", "report", "compare", "bench", "sweep", "weeks", "background"},
+    {"pages", "workbook", "explore", "report", "compare", "bench", "sweep", "weeks", "background"},
     {"cli", "cli_fetch"},
 )
 

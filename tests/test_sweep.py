@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import shared
 from typer.testing import CliRunner
 
 from sageserve_lib import cli, paths
@@ -149,11 +150,16 @@ def test_bad_grids_are_refused_by_place(tmp_path: Path, case: str) -> None:
     assert said in "\n".join(refused.value.problems)
 
 
-def test_grids_of_the_project_are_good() -> None:
-    names = grids.grid_names()
-    assert "quick" in names
-    for name in names:
-        assert cells_of(load_grid(name))
+@pytest.mark.parametrize("name", grids.grid_names())
+def test_grids_of_the_project_are_good(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name == "servegen":
+        shared("traces/servegen_rates.csv")
+    monkeypatch.chdir(paths.ROOT)  # a path in a grid is relative to where the command is run
+    assert cells_of(load_grid(name))
+
+
+def test_an_unknown_grid_is_refused_with_those_there_are() -> None:
+    assert "quick" in grids.grid_names()
     with pytest.raises(InputError, match="neither a file nor one of"):
         load_grid("nope")
 

@@ -124,5 +124,7 @@ def actual_ahead(demand: pd.DataFrame, hours: pd.DatetimeIndex, start: pd.Timest
 
 
 def _in_seconds(frame: pd.DataFrame, start: pd.Timestamp) -> pd.DataFrame:
-    seconds = [(frame.index.get_level_values(level) - start).total_seconds() for level in ("origin", "time")]
+    # An empty table's times have no type of their own.
+    times = [pd.to_datetime(frame.index.get_level_values(level), utc=True) for level in ("origin", "time")]
+    seconds = [(level - start).total_seconds() for level in times]
     return frame.set_axis(pd.MultiIndex.from_arrays(seconds, names=["origin_s", "time_s"]), axis=0)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sageserve_lib import paths
-from sageserve_lib.bench import allocation, forecasts, simulator, traces
+from sageserve_lib.bench import allocation, exploration, forecasts, simulator, traces
 from sageserve_lib.bench.measure import Row
 
 
@@ -40,7 +40,8 @@ def main(
     """Measure and print."""
     if context.invoked_subcommand:
         return
-    parts = [lambda: simulator.simulator(scale), allocation.solvers, forecasts.forecasts, traces.generator]
+    parts = [lambda: simulator.simulator(scale), exploration.exploration, allocation.solvers]
+    parts += [forecasts.forecasts, traces.generator]
     if not quick:
         parts += [traces.importer, simulator.growth]
     rows = [row for part in parts for row in part()]

@@ -8,6 +8,7 @@ from sageserve_lib import characterize
 from sageserve_lib.bench import allocation
 from sageserve_lib.forecast import forecast_week
 from sageserve_lib.trace import open_trace
+from sageserve_lib.workbook import Workbook
 from sageserve_lib.workload import WorkloadSpec, cached_trace, history_demand
 
 #: Published periodicity scores. Batch work's start at 0; a score below is as much of no period.
@@ -17,7 +18,7 @@ _MODEL, _NAIVE = "arima-fourier", "moving-average"
 
 def measured_apart(specs: Sequence[WorkloadSpec]) -> pd.DataFrame:
     """What ``scorecard.Measured.apart`` holds: name, seed, value, note; a value by seed of each workload."""
-    rows = [row for spec in specs for row in (_periodicity(spec), *_forecasts(spec))]
+    rows = [row for spec in specs for row in (_periodicity(spec), *_forecasts(spec), _bound(spec))]
     return pd.DataFrame([*rows, *_solves()], columns=["name", "seed", "value", "note"])
 
 
@@ -45,6 +46,11 @@ def _forecasts(spec: WorkloadSpec) -> list[tuple[str, int, float, str]]:
         ("arima", spec.seed, 100.0 * (1.0 - mase[_MODEL] / mase[_NAIVE]), note),
         ("forecast seconds", spec.seed, seconds["fit"] + seconds["update"], told),
     ]
+
+
+def _bound(spec: WorkloadSpec) -> tuple[str, int, float, str]:
+    wb = Workbook(seed=spec.seed, scale=spec.scale, days=spec.days, history_days=spec.history_days)
+    return "bound", spec.seed, float(wb.bound()["gpu_hours"].item()), "GPU-hours"
 
 
 def _solves() -> list[tuple[str, int, float, str]]:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from sageserve_lib.figures.style import model_colours, policy_colours, region_colours
 
 #: Blue serves, orange to red is waste.
-_CAUSE_COLOURS = {
+CAUSE_COLOURS = {
     "busy": "#0072B2",
     "idle": "#A6CEE3",
     "reclaim": "#FDBF6F",
@@ -26,9 +26,9 @@ def gpu_hours_by_cause(gpu_hours: pd.DataFrame, labels: dict[str, str]) -> Figur
     """
     hours = _wide(gpu_hours, "cause", "gpu_hours").reindex(columns=list(labels), fill_value=0.0)
     hours = hours.loc[:, hours.sum() > 0].rename(columns=labels)
-    colours = {labels[cause]: colour for cause, colour in _CAUSE_COLOURS.items()}
+    colours = {labels[cause]: colour for cause, colour in CAUSE_COLOURS.items()}
     figure, axes = plt.subplots(figsize=(9, 0.5 * len(hours) + 1.8))
-    _stacked_bars(axes, hours, colours, "{:,.0f}")
+    stacked_bars(axes, hours, colours, "{:,.0f}")
     axes.set_xlabel("GPU-hours")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.legend(ncols=3, frameon=False, loc="lower center", bbox_to_anchor=(0.4, 1.0))
@@ -43,7 +43,7 @@ def monthly_dollars(dollars: pd.DataFrame) -> Figure:
     figure, panels = plt.subplots(1, 2, figsize=(10, 0.45 * policies + 2.0), sharey=True, layout="constrained")
     for axes, part, palette in zip(panels, ("region", "model"), (region_colours, model_colours), strict=True):
         wide = _wide(million, part, "cost")
-        _stacked_bars(axes, wide, palette(wide.columns), "{:,.2f}")
+        stacked_bars(axes, wide, palette(wide.columns), "{:,.2f}")
         axes.set_xlabel(f"million USD a month, by {part}")
         axes.legend(ncols=2, frameon=False, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0))
     figure.suptitle(" + ".join(million["sku"].unique()), fontsize="small", color="0.35")
@@ -151,7 +151,7 @@ def _wide(table: pd.DataFrame, columns: str, values: str) -> pd.DataFrame:
     )
 
 
-def _stacked_bars(axes: Axes, wide: pd.DataFrame, colours: dict[str, str], number: str) -> None:
+def stacked_bars(axes: Axes, wide: pd.DataFrame, colours: dict[str, str], number: str) -> None:
     """A bar per row, stacked by column, its total at the end."""
     left = pd.Series(0.0, index=wide.index)
     for column in wide:

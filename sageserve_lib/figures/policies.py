@@ -19,9 +19,22 @@ def instances_over_time(instances: pd.DataFrame, start: pd.Timestamp, end: pd.Ti
     being given back.
     """
     colours = policy_colours(instances["policy"].unique())
+    figure, axes = plt.subplots(figsize=(10, 3.8))
+    for policy, total in held_over_time(instances, start, end).items():
+        axes.step(total.index, total, where="post", label=str(policy), color=colours[str(policy)], linewidth=1.3)
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("instances held")
+    time_axis(axes)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.tight_layout()
+    return figure
+
+
+def held_over_time(instances: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp) -> pd.DataFrame:
+    """The lines of :func:`instances_over_time`: index time, a column per policy."""
     step = min(pd.Timedelta(minutes=15), (end - start) / 60)
     grid = pd.date_range(start, end, freq=step / 15, inclusive="left")
-    figure, axes = plt.subplots(figsize=(10, 3.8))
+    totals = {}
     for policy, rows in instances.groupby("policy", sort=False, observed=True):
         held = rows["serving"] + rows["acquiring"] + rows["draining"]
         wide = (
@@ -33,14 +46,8 @@ def instances_over_time(instances: pd.DataFrame, start: pd.Timestamp, end: pd.Ti
             .pivot_table(index="time", columns="endpoint", values="held", aggfunc="last", observed=True)
             .ffill()
         )
-        total = wide.reindex(grid, method="ffill").sum(axis=1).resample(step).mean().iloc[1:]
-        axes.step(total.index, total, where="post", label=str(policy), color=colours[str(policy)], linewidth=1.3)
-    axes.set_ylim(bottom=0)
-    axes.set_ylabel("instances held")
-    time_axis(axes)
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    figure.tight_layout()
-    return figure
+        totals[policy] = wide.reindex(grid, method="ffill").sum(axis=1).resample(step).mean().iloc[1:]
+    return pd.DataFrame(totals)
 
 
 def latency_by_tier(distributions: pd.DataFrame, promises_s: dict[str, float]) -> Figure:
@@ -75,13 +82,8 @@ def latency_by_tier(distributions: pd.DataFrame, promises_s: dict[str, float]) -
 def utilization_over_time(utilization: pd.DataFrame, start: pd.Timestamp) -> Figure:
     """Utilization averaged over endpoints, hourly or finer, one line per policy. Takes the ``utilization`` table."""
     colours = policy_colours(utilization["policy"].unique())
-    length_s = utilization["time_s"].max() - utilization["time_s"].min()
-    step_s = 3600.0 if length_s > 2 * 86_400 else 900.0
-    rows = utilization.assign(time=start + pd.to_timedelta(utilization["time_s"] // step_s * step_s, unit="s"))
-    means = rows.groupby(["policy", "time"], sort=False, observed=True)["utilization"].mean()
     figure, axes = plt.subplots(figsize=(10, 3.6))
-    for policy, line in means.groupby("policy", sort=False):
-        line = line.droplevel("policy")
+    for policy, line in mean_utilization(utilization, start).items():
         axes.step(line.index, line, where="post", label=str(policy), color=colours[str(policy)], linewidth=1.2)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("utilization, mean of endpoints")
@@ -89,6 +91,15 @@ def utilization_over_time(utilization: pd.DataFrame, start: pd.Timestamp) -> Fig
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.tight_layout()
     return figure
+
+
+def mean_utilization(utilization: pd.DataFrame, start: pd.Timestamp) -> pd.DataFrame:
+    """The lines of :func:`utilization_over_time`: index time, a column per policy."""
+    length_s = utilization["time_s"].max() - utilization["time_s"].min()
+    step_s = 3600.0 if length_s > 2 * 86_400 else 900.0
+    rows = utilization.assign(time=start + pd.to_timedelta(utilization["time_s"] // step_s * step_s, unit="s"))
+    means = rows.groupby(["policy", "time"], sort=False, observed=True)["utilization"].mean()
+    return means.unstack("policy", sort=False)
 
 
 def scaling_events(events: pd.DataFrame, start: pd.Timestamp) -> Figure:

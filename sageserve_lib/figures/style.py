@@ -25,6 +25,7 @@ _POLICY_COLOURS = {
     "lt-ua": "#009E73",
     "chiron": "#CC79A7",
     "valley-fill": "#E69F00",
+    "valley-fill-safe": "#332288",
     "static-peak": "#777777",
     "oracle": "#000000",
     "clairvoyant": "#661100",

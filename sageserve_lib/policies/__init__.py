@@ -11,6 +11,7 @@ from sageserve_lib.policies import (
     siloed,
     static_peak,
     valley_fill,
+    valley_fill_safe,
 )
 from sageserve_lib.policies.base import (
     REGISTRY,
@@ -35,6 +36,7 @@ DEFAULT_POLICIES = (
     "lt-ua",
     "chiron",
     "valley-fill",
+    "valley-fill-safe",
     "static-peak",
     "oracle",
     "clairvoyant",
@@ -63,4 +65,5 @@ __all__ = [
     "siloed",
     "static_peak",
     "valley_fill",
+    "valley_fill_safe",
 ]

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 import pandas as pd
 
 from sageserve_lib import paths, tables
-from sageserve_lib.scorecard import ablations, policies, settings
+from sageserve_lib.scorecard import ablations, own, policies, settings
 from sageserve_lib.scorecard.claim import NOT_TESTED, Claim
 from sageserve_lib.scorecard.measured import WEEK, Measured
 
 #: In the order they are shown.
-CLAIMS: tuple[Claim, ...] = (*policies.CLAIMS, *ablations.CLAIMS, *settings.CLAIMS)
+CLAIMS: tuple[Claim, ...] = (*policies.CLAIMS, *own.CLAIMS, *ablations.CLAIMS, *settings.CLAIMS)
 THIS_RUN, ON_GRID = "This run: ", "Grid: "
 
 

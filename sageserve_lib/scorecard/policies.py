@@ -4,9 +4,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from sageserve_lib.costs import BASELINES, BOUNDS
 from sageserve_lib.scorecard.claim import NO, PARTLY, YES, Claim, Found, above, at_most, size
-from sageserve_lib.scorecard.measured import WEEK, Measured
+from sageserve_lib.scorecard.measured import Measured
 
 #: [SageServe]'s forecast-aware policies.
 LT = ("lt-i", "lt-u", "lt-ua")
@@ -123,19 +122,6 @@ def _tails(policy: str) -> Claim:
     )
 
 
-def _own(m: Measured) -> str:
-    """The policy of this project that was simulated: neither a published one nor a bound."""
-    published = {*BASELINES, *BOUNDS, *LT, "chiron"}
-    names = [name for name in m.totals.loc[m.totals["study"] == WEEK.study, "policy"].unique() if name not in published]
-    return str(names[0]) if names else "none"
-
-
-def _own_note(m: Measured) -> str:
-    own = _own(m)
-    far = 100.0 * (m.of("gpu_hours", own) / m.of("gpu_hours", "oracle") - 1.0)
-    return f"{own}; {far.mean():.1f} % above the oracle's GPU-hours; {m.sla_text('lt-ua', own)}"
-
-
 def _chiron_note(m: Measured) -> str:
     tails = ", ".join(f"{name} {m.of('ttft_p95_s', name).mean():.2f} s" for name in ("reactive", "chiron"))
     return f"P95 TTFT {tails}; {m.sla_text('reactive', 'chiron')}"
@@ -190,12 +176,5 @@ CLAIMS: tuple[Claim, ...] = (
         lambda m: -m.saved_pct("chiron", "reactive"),
         _chiron_judge,
         _chiron_note,
-    ),
-    Claim(
-        "GPU-hours saved by this project's policy against LT-UA (%), SLA no worse in any tier",
-        "goal: 10",
-        lambda m: m.saved_pct(_own(m), "lt-ua"),
-        lambda found, m: size(20.0, lambda m: m.keeps_sla(_own(m), "lt-ua"))(found, m),
-        _own_note,
     ),
 )

@@ -100,24 +100,31 @@ class Cell:
 #: Parts of the library that look at results or ask for them, and cannot change them.
 _NOT_SIMULATING = frozenset(
     [
+        "background",
         "bench",
         "cli",
+        "compare",
         "costs",
+        "explore",
         "fetch",
         "figures",
         "html",
         "index",
+        "lock",
         "notebooks",
         "pages",
         "progress",
         "published",
         "report",
+        "resume",
         "run",
+        "runlog",
         "sanitize",
         "scorecard",
         "status",
         "sweep",
         "tables",
+        "weeks",
     ]
 )
 
