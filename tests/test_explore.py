@@ -1,16 +1,20 @@
 """The exploration notebook's answers, and the controls around them."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from bs4 import BeautifulSoup
 
 from sageserve_lib import paths
 from sageserve_lib.errors import InputError
 from sageserve_lib.explore import Exploration, Panel, Settings, comparison, picture
 from sageserve_lib.explore.compare import as_text, named, told
-from sageserve_lib.notebooks import defaults_of
+from sageserve_lib.html import export_page, page_of
+from sageserve_lib.notebooks import defaults_of, run_notebook
 from sageserve_lib.policies import REGISTRY, Actions, Observation, Policy
 
 
@@ -79,6 +83,8 @@ def test_two_answers_side_by_side(explored: Exploration) -> None:
     text = as_text(table, [named(now, before), named(before, now), "change"])
     assert text.loc["GPU-hours held", "change"].startswith("+")
     assert told(now, before).endswith("points against reactive, planned for the median.")
+    same = as_text(comparison(now, now), ["a", "b", "change"])["change"]
+    assert set(same) <= {"0", "0.0", "0.00"}
     assert list(comparison(now, None)) == ["now"]
     assert len(picture(now, before).axes) == len(picture(now, None).axes) == 4
 
@@ -139,6 +145,23 @@ def test_a_trace_of_ones_own_has_one_scale(tmp_path: Any) -> None:
     assert panel.controls["scale"].disabled
     assert panel.answer is not None
     assert panel.answer.result.totals["requests"] == 2
+
+
+def test_the_notebooks_page_shows_the_answer_without_widgets(tmp_path: Path) -> None:
+    executed = tmp_path / "explore.ipynb"
+    small_day = {"scale": 0.05, "days": 0.5, "history_days": 2.0}
+    run_notebook(paths.NOTEBOOKS / "explore.ipynb", executed, small_day, cwd=tmp_path)
+    export_page(executed, tmp_path / "explore.html", [page_of("explore")])
+    text = (tmp_path / "explore.html").read_text(encoding="utf-8")
+    page = BeautifulSoup(text, "html.parser")
+    assert "when this notebook is open in JupyterLab" in page.get_text()
+    picture = page.find("img")
+    assert picture is not None
+    assert picture["src"].startswith("data:image/svg+xml")
+    assert "reactive holds" in picture["alt"]
+    assert "GPU-hours held" in page.find("table").get_text()
+    assert len(page.find_all("script")) == 1, "the page's own"
+    assert not re.search(r"""(?:src|href)=["']https?:""", text)
 
 
 class Recorder:

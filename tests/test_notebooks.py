@@ -29,7 +29,7 @@ def text_of(notebook: Path) -> str:
     return "\n".join(shown)
 
 
-@pytest.mark.parametrize("name", [*paths.NOTEBOOK_NAMES, "published-simulator"])
+@pytest.mark.parametrize("name", [*paths.NOTEBOOK_NAMES, "published-simulator", "explore"])
 def test_each_notebook_runs_alone_from_any_folder(name: str, tmp_path: Path) -> None:
     out = tmp_path / "out.ipynb"
     result = run_notebook(paths.NOTEBOOKS / f"{name}.ipynb", out, SMALL, cwd=tmp_path)

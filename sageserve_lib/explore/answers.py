@@ -200,7 +200,7 @@ class Exploration:
         key = (settings.scale, settings.quantile, starts if by_way else None)
         if key not in self._planners:
             if not any(known[0] == settings.scale for known in self._planners):
-                say("Forecasting this week, once; that takes some ten seconds …")
+                say("Forecasting this week, once; that takes ten seconds or more …")
             solver, _ = choose_solver("highs")  # as good as GLPK here, and no process is started for each hour
             self._planners[key] = self.week(settings.scale).planner_of(scenario, solver)
         return self._planners[key]

@@ -66,8 +66,16 @@ def as_text(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     for column, name in zip(table.columns, names, strict=True):
         sign = "+" if column == "change" else ""
         formats = [MEASURES[measure][1].replace("{:", "{:" + sign) for measure in table.index]
-        shown[name] = ["–" if pd.isna(v) else f.format(v) for f, v in zip(formats, table[column], strict=True)]
+        shown[name] = [_number(f, value) for f, value in zip(formats, table[column], strict=True)]
     return pd.DataFrame(shown, index=[MEASURES[measure][0] for measure in table.index])
+
+
+def _number(how: str, value: float) -> str:
+    """A number in a format: zero has no sign, and what is not there is a dash."""
+    if pd.isna(value):
+        return "–"
+    text = how.format(value)
+    return text if text.strip("+-0.,") else text.lstrip("+-")
 
 
 def told(now: Answer, before: Answer | None) -> str:
@@ -82,7 +90,8 @@ def told(now: Answer, before: Answer | None) -> str:
     base = before.result.totals
     hours_pct = 100 * (row["gpu_hours"] / base["gpu_hours"] - 1) if base["gpu_hours"] else 0.0
     points = row["iwf_sla_pct"] - base["iwf_sla_pct"]
-    return f"{text}: {hours_pct:+.1f} % of GPU-hours and {points:+.1f} points against {named(before, now)}."
+    changes = [_number("{:+.1f}", change) for change in (hours_pct, points)]
+    return f"{text}: {changes[0]} % of GPU-hours and {changes[1]} points against {named(before, now)}."
 
 
 def picture(now: Answer, before: Answer | None) -> Figure:

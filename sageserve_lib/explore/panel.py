@@ -20,7 +20,8 @@ from sageserve_lib.policies import REGISTRY
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.9, 0.95)
 _SCALES = (0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
-_WIDE = {"description_width": "150px"}
+_STYLE = {"description_width": "150px"}
+_LAYOUT = {"width": "310px"}
 _KINDS = {"busy": "#0b5cad", "good": "#1b5e20", "bad": "#b00020"}
 
 
@@ -52,7 +53,10 @@ class Panel:
         self.controls = _controls(first, exploration)
         self.status = widgets.HTML()
         self.pin = widgets.ToggleButton(
-            description="Pin for comparison", icon="thumb-tack", tooltip="Compare what follows with what is shown now"
+            description="Pin for comparison",
+            icon="thumb-tack",
+            tooltip="Compare what follows with what is shown now",
+            layout={"width": "200px"},
         )
         self.pin.observe(self._pinned, "value")
         self._pin: Answer | None = None
@@ -96,7 +100,7 @@ class Panel:
             for title, names in columns
         ]
         boxes[0].children += (self._buttons,)
-        layout = widgets.Layout(flex_flow="row wrap", grid_gap="4px 24px")
+        layout = widgets.Layout(flex_flow="row wrap", grid_gap="4px 12px")
         box = widgets.VBox([widgets.Box(boxes, layout=layout), self.status])
         # A page shows no controls: there, a sentence stands in their place.
         bundle, metadata = _bundle(box)
@@ -180,22 +184,22 @@ def _controls(first: Settings, exploration: Exploration) -> dict[str, Any]:
         # What the scenario has is within reach, whatever it is.
         return widgets.FloatSlider(
             value=values[name], min=min(low, values[name]), max=max(high, values[name]), step=step, description=label,
-            readout_format=readout, continuous_update=False, style=_WIDE,
+            readout_format=readout, continuous_update=False, style=_STYLE, layout=_LAYOUT,
         )  # fmt: skip
 
     quantiles = sorted({*_QUANTILES, *([first.quantile] if first.quantile else [])})
     scales = sorted({*_SCALES, first.scale}) if exploration.has_scales else [first.scale]
     return {
-        "policy": widgets.Dropdown(options=list(REGISTRY), value=first.policy, description="policy", style=_WIDE),
+        "policy": widgets.Dropdown(options=list(REGISTRY), value=first.policy, description="policy", style=_STYLE, layout=_LAYOUT),
         "scale": widgets.SelectionSlider(
             options=[(f"{scale:g}", scale) for scale in scales], value=first.scale, description="scale of the traffic",
-            disabled=len(scales) == 1, continuous_update=False, style=_WIDE,
+            disabled=len(scales) == 1, continuous_update=False, style=_STYLE, layout=_LAYOUT,
         ),
         "scale_out_above": slider("scale_out_above", "scale out above", 0.1, 1.5, 0.05),
         "scale_in_below": slider("scale_in_below", "scale in below", 0.0, 1.0, 0.05),
         "quantile": widgets.SelectionSlider(
-            options=[("median + batch", 0.0), *((f"{q:g}", q) for q in quantiles)], value=values["quantile"],
-            description="plan for quantile", continuous_update=False, style=_WIDE,
+            options=[("median", 0.0), *((f"{q:g}", q) for q in quantiles)], value=values["quantile"],
+            description="plan for quantile", continuous_update=False, style=_STYLE, layout=_LAYOUT,
         ),
         "reclaim_s": slider("reclaim_s", "reclaim a spot VM (s)", 0, 600, 15, ".0f"),
         "swap_s": slider("swap_s", "swap the model (min)", 0, 60, 1, ".0f"),

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from sageserve_lib.figures.costs import CAUSE_COLOURS, stacked_bars
 from sageserve_lib.figures.policies import held_over_time, mean_utilization
@@ -34,9 +35,9 @@ def two_weeks(
     causes : mapping
         What the causes of GPU-hours are called, in order.
     """
-    figure, ((held, used), (waits, hours)) = plt.subplots(2, 2, figsize=(11.5, 6.2))
+    figure, ((held, used), (waits, hours)) = plt.subplots(2, 2, figsize=(9.4, 5.8))
     _lines(held, held_over_time(frames["instances"], *span), "instances held")
-    _lines(used, mean_utilization(frames["utilization"], span[0]), "utilization, mean of endpoints")
+    _lines(used, mean_utilization(frames["utilization"], span[0]), "mean utilization")
     _waits(waits, frames["distributions"], promises_s)
     wide = frames["gpu_hours"].pivot_table(
         index="policy", columns="cause", values="gpu_hours", aggfunc="sum", sort=False
@@ -46,6 +47,7 @@ def two_weeks(
     stacked_bars(hours, wide, {causes[cause]: CAUSE_COLOURS[cause] for cause in causes}, "{:,.0f}")
     hours.set_xlabel("GPU-hours")
     hours.set_ylim(len(wide) - 0.4, -0.6)
+    hours.xaxis.set_major_locator(MaxNLocator(5))
     hours.xaxis.set_major_formatter("{x:,.0f}")
     hours.legend(ncols=2, frameon=False, fontsize="small", loc="lower center", bbox_to_anchor=(0.45, 1.0))
     figure.tight_layout()
@@ -83,4 +85,13 @@ def _waits(axes: Axes, distributions: pd.DataFrame, promises_s: Mapping[str, flo
     told = [Line2D([], [], color=TIER_COLOURS[tier], label=tier) for tier in tiers]
     told += [Line2D([], [], **{**look, "color": "0.3"}, label=run) for run, look in looks.items()]
     told.append(Line2D([], [], color="0.3", linestyle=":", label="promised"))
-    axes.legend(handles=told, ncols=5, frameon=False, fontsize="small", loc="lower center", bbox_to_anchor=(0.45, 1.0))
+    axes.legend(
+        handles=told,
+        ncols=5,
+        frameon=False,
+        fontsize="small",
+        columnspacing=1.0,
+        handlelength=1.6,
+        loc="lower center",
+        bbox_to_anchor=(0.45, 1.0),
+    )
