@@ -1,9 +1,12 @@
-"""A line in a notebook that says how far a long step is; whoever runs the notebook can follow it."""
+"""What a notebook is told in words: how far a long step is, which whoever runs it can follow, and what was wrong."""
 
 import time
+from typing import Any
 
 from IPython.core.getipython import get_ipython
 from IPython.display import DisplayHandle
+
+from sageserve_lib.errors import SageServeError
 
 #: Key in the metadata of the outputs that hold the line.
 STATUS_KEY = "sageserve_status"
@@ -35,3 +38,16 @@ class StatusLine:
         if time.monotonic() >= self._next_s:
             self._next_s = time.monotonic() + _EVERY_S
             self.say(f"{text}: {share:.0%}")
+
+
+def tell_errors_plainly() -> None:
+    """Show errors that are meant for people as what they say, without a traceback; the cell fails as with any other."""
+    shell = get_ipython()
+    if shell is not None:
+        shell.set_custom_exc((SageServeError,), _in_words)
+
+
+def _in_words(shell: Any, kind: type[SageServeError], error: SageServeError, trace: Any, **_: Any) -> list[str]:
+    lines = [f"{kind.__name__}: {error}"]
+    shell._showtraceback(kind, error, lines)  # the public way would show the traceback
+    return lines

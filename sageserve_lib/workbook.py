@@ -95,11 +95,11 @@ class Workbook(Pages):
         scenario_changes: Iterable[str] = (),
         forecasts: dict[str, ForecastResult] | None = None,
     ) -> None:
+        super().__init__(Path(run_dir) if run_dir else None)
         self.scenario_source = scenario, tuple(scenario_changes)
         self.workload_source = workload, tuple(workload_changes)
         self.scenario: Scenario = load_scenario(*self.scenario_source)
         source_methods(self.scenario.planning.forecast.source)  # a name that is not there is refused before any work
-        super().__init__(Path(run_dir) if run_dir else None)
         self.seed = seed
         self.per_request = per_request
         self.policy_names = tuple(policies) or DEFAULT_POLICIES

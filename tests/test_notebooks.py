@@ -13,7 +13,7 @@ from conftest import shared
 
 from sageserve_lib import paths, tables
 from sageserve_lib.errors import InputError
-from sageserve_lib.notebooks import run_notebook
+from sageserve_lib.notebooks import NotebookError, run_notebook
 from sageserve_lib.workbook import Workbook
 
 SMALL = {"scale": 0.004, "days": 1.0, "history_days": 3.0}
@@ -43,6 +43,26 @@ def test_each_notebook_runs_alone_from_any_folder(name: str, tmp_path: Path) -> 
         if kind.startswith("image/")
     ]
     assert pictures
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "sentence"),
+    [
+        ("sweep-results", {"sweep": "no/such/folder"}, "no/such/folder holds no sweep; expected sweep.json"),
+        ("explore", {"scenario": "none"}, "Unknown scenario 'none'"),
+        ("4-policy-simulation", {"scale": -1.0}, "scale is -1.0; expected a number greater than 0"),
+    ],
+)
+def test_what_is_missing_is_said_without_a_traceback(
+    name: str, parameters: dict, sentence: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.ipynb"
+    with pytest.raises(NotebookError, match="InputError"):
+        run_notebook(paths.NOTEBOOKS / f"{name}.ipynb", out, parameters, cwd=tmp_path)
+    outputs = [output for cell in nbformat.read(out, as_version=4).cells for output in cell.get("outputs", [])]
+    traceback = next(output.traceback for output in outputs if output.output_type == "error")
+    assert len(traceback) == 1
+    assert sentence in traceback[0]
 
 
 def test_papermill_command_line_on_a_real_trace(tmp_path: Path) -> None:
