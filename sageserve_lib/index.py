@@ -265,7 +265,7 @@ def write_index(folder: Path, manifest: Mapping[str, Any], pages: Sequence[Page]
         weeks=_weeks(savings),
         told=told(intervals),
         bound=bound is not None and len(bound) > 0,
-        assumed=[] if assumed is None else assumed.fillna("").to_dict("records"),
+        assumed=[] if assumed is None else assumed.astype(object).fillna("").to_dict("records"),
         price=_price(assumed),
         scorecard=[] if scorecard is None else scorecard_rows(scorecard),
         front=front,

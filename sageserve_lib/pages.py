@@ -46,14 +46,17 @@ class Pages:
                 self._write_json("notes.json", [*notes, {"text": text}])
 
     def figure(self, figure: Figure, name: str, title: str, see: str) -> None:
-        """Show a figure with the sentence that says what to see, and save it for the report's summary."""
+        """Show a figure with the sentence that says what to see, and save it for the report's summary.
+
+        Without a name it is not saved: one of seconds, say, which would differ between equal runs.
+        """
         figure.set_label(title)
         self.say(f"**{title}**")
         alt = f"{title}. {see}"
         display(figure, metadata={kind: {"alt": alt} for kind in ("image/svg+xml", "image/png")})
         plt.close(figure)
         self.say(f"*{see}*")
-        if self.folder is not None:
+        if self.folder is not None and name:
             file = self.folder / "figures" / f"{name}.svg"
             with partial_file(file) as partial:
                 # Without a date, equal runs give equal files.

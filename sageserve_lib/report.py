@@ -31,6 +31,7 @@ from sageserve_lib.run import (
     TRACEBACK_TEXT,
     RunDirectory,
     default_name,
+    free_name,
     manifest_of,
     unfinished,
     write_manifest,
@@ -93,7 +94,7 @@ def make_report(
             shown[key] = Path(str(shown[key])).name
     if name is None:
         stem, scenario = Path(str(trace["name"])).stem, Path(str(parameters.get("scenario", ""))).stem
-        name = unfinished(reports, mark) or default_name(stem, scenario, datetime.now(UTC))
+        name = unfinished(reports, mark) or free_name(reports, default_name(stem, scenario, datetime.now(UTC)))
     with RunDirectory(reports, name, mark) as run:
         selected = select_parameters(notebooks, {**parameters, RUN_DIR: str(run.work)}, extra)
         with run_log(run.work / LOG) as log:

@@ -240,6 +240,13 @@ def unfinished(reports: Path, fingerprint: str) -> str | None:
     return None
 
 
+def free_name(reports: Path, name: str) -> str:
+    """``name``, or with a number after it where a run of it is there, or on its way."""
+    taken = {run for _, run, _ in _temporary(reports)} if reports.is_dir() else set()
+    names = (name, *(f"{name}-{k}" for k in range(2, 1000)))
+    return next(free for free in names if free not in taken and not (reports / free).exists())
+
+
 def git_revision(root: Path = paths.ROOT) -> dict[str, Any]:
     """``revision`` and ``dirty`` of the checkout at ``root``; "unknown" and None when it is not one."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}

@@ -35,6 +35,7 @@ from sageserve_lib.allocation.demand import hourly_maximum_tps
 from sageserve_lib.allocation.solvers import BuiltModel, Run, choose_solver, glpk_available
 from sageserve_lib.catalogue import load_catalogue, load_scenario
 from sageserve_lib.errors import InfeasibleAllocationError, InputError, SageServeError, SolverNotFoundError
+from sageserve_lib.policies import Plan
 
 PAPER = load_scenario("paper")
 START = pd.Timestamp("2026-06-01T00:00:00Z")
@@ -538,11 +539,12 @@ def test_planner_follows_demand_and_solves_each_question_once() -> None:
         target = planner.plan("forecast", 0.0, dict.fromkeys(places, 3))
     assert planner.solves == 4
     first = table[table["time"] == START].set_index(["region", "model"])["instances"]
-    assert target == first.to_dict()
+    assert target.instances == first.to_dict()
+    assert target.forecast_tps == planner.forecast_tps("forecast", 0.0)
     assert planner.forecast_tps("forecast", 3599.0) == planner.forecast_tps("forecast", 0.0) != {}
     assert planner.forecast_tps("forecast", 14400.0) == {}
-    assert planner.plan("forecast", 10800.0, dict.fromkeys(places, 3)) == {}
-    assert planner.plan("actual", 0.0, dict.fromkeys(places, 3)) == {}
+    assert not planner.plan("forecast", 10800.0, dict.fromkeys(places, 3)).instances
+    assert planner.plan("actual", 0.0, dict.fromkeys(places, 3)) == Plan()
 
 
 def demand_rows(rates: dict[str, list[float]], step_min: int = 30) -> pd.DataFrame:

@@ -214,6 +214,8 @@ def test_report_without_a_name_goes_on_with_one_that_was_stopped(
     chosen = [notebook("1-small"), notebook("7-tables")]
     stopped(tmp_path, None, chosen, monkeypatch)
     (left,) = tmp_path.glob(".*.partial-*")
+    # Even one that begins in the same second.
+    monkeypatch.setattr("sageserve_lib.report.default_name", lambda *told: left.name[1:].partition(".partial-")[0])
     other = make_report(None, trace=TRACE, parameters={"seed": 4}, notebooks=chosen[:1], reports=tmp_path)
     assert left.exists(), "another seed is another run"
     capsys.readouterr()

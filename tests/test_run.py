@@ -187,10 +187,12 @@ def test_where_links_are_not_allowed_a_page_leads_to_the_latest_run(
 
 
 SLOW_RUN = """
+import signal
 import sys
 import tempfile
 from pathlib import Path
 from sageserve_lib import cli, report
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
 chosen = [Path(name) for name in sys.argv[2:]]
 report.default_notebooks = lambda: chosen
 with tempfile.TemporaryDirectory() as folder:
