@@ -28,7 +28,7 @@ def small_demand() -> tuple[pd.DataFrame, pd.Timestamp, pd.Timestamp]:
 def test_benchmarks_print_and_write_their_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "REPORTS", tmp_path)
     monkeypatch.setattr(allocation, "_SOLVES", 2)
-    monkeypatch.setattr(allocation, "_SIZES", (("highs", 2, 2, 2, 0.7, True, 1e-2, 5.0),))
+    monkeypatch.setattr(allocation, "_SIZES", ((2, 2, 2, 0.7, 1.5, True, 1e-2, 5.0),))
     monkeypatch.setattr(forecasts, "_default_demand", small_demand)
     monkeypatch.setattr(forecasts, "_UPDATES", 3)
     monkeypatch.setattr(forecasts, "_ODD", 4)
