@@ -121,8 +121,9 @@ class AllocationPlanner:
         row = int(origins.searchsorted(time_s, side="right")) - 1
         if row < 0 or time_s >= origins[row] + self.scenario.planning.interval_s:
             return {}
-        known = frame.loc[origins[row]].dropna(axis="columns")
-        return {place: tuple(tps) for place, tps in known.items()}
+        tps = frame.loc[origins[row]].to_numpy()
+        known = np.isfinite(tps).all(axis=0)
+        return {place: tuple(tps[:, k].tolist()) for k, place in enumerate(frame.columns) if known[k]}
 
     def solve(self, demand_tps: Mapping[Place, float], counts: Mapping[Place, int]) -> Allocation:
         """The allocation for a demand and the instances held now; the same question is solved once."""

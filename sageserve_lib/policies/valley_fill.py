@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict, deque
 from collections.abc import Mapping
+from functools import cache
 from typing import ClassVar
 
 from sageserve_lib.catalogue import Scenario
@@ -53,7 +54,7 @@ class ValleyFill(Policy):
             for endpoint, view in views.items():
                 early = self.instances_ahead(view, can_swap=lent[endpoint.region] > view.reclaimable)
                 counts[endpoint] = max(held[endpoint], early - view.reclaimable)
-                rules[endpoint] = Rule(batch_instances=taking[endpoint])
+                rules[endpoint] = _taking(taking[endpoint])
         return Actions(counts=counts, rules=rules)
 
     def interactive_instances(self, endpoint: Endpoint, view: View) -> float:
@@ -95,3 +96,9 @@ class ValleyFill(Policy):
             taking[endpoint] += 1
             batch -= 1.0
         return held, taking
+
+
+@cache
+def _taking(instances: int) -> Rule:
+    """The rule under which so many instances take batch requests; the same object each time, so that none is set twice."""
+    return Rule(batch_instances=instances)

@@ -11,7 +11,7 @@ import pandas as pd
 from sageserve_lib.catalogue import Scenario, instance_times
 from sageserve_lib.errors import InputError
 from sageserve_lib.memory import peak_rss_bytes
-from sageserve_lib.policies import Actions, BatchGroup, Endpoint, Observation, Plan, PlanKind, Policy, View
+from sageserve_lib.policies import Actions, BatchGroup, Endpoint, Observation, Plan, PlanKind, Policy, Rule, View
 from sageserve_lib.simulation import engine, setup
 from sageserve_lib.simulation import state as st
 from sageserve_lib.simulation.per_request import PerRequest, Recorder
@@ -128,6 +128,7 @@ class Simulation:
         self._views = np.zeros(len(self.endpoints), dtype=st.VIEW)
         self._pool_of = {endpoint: p for p, endpoint in enumerate(self.endpoints)}
         self._preferences: dict[str, int] = {}
+        self._rules: dict[Endpoint, Rule] = {}
         self._log_parts: list[np.ndarray] = []
         self._samples: list[tuple[float, np.ndarray, np.ndarray]] = []
         self._taken = 0
@@ -207,7 +208,7 @@ class Simulation:
         """A model's waiting batch requests by the hour of their arrival."""
         scenario, waiting = self.scenario, self.state.niw_waiting[m]
         promised_s = min(scenario.niw_queue.promote_after_s, scenario.sla.niw_e2e_s)
-        hours = np.flatnonzero(waiting[:, 0])
+        hours = waiting[:, 0].nonzero()[0]
         return tuple(
             BatchGroup(3600.0 * hour + promised_s, *counts)
             for hour, counts in zip(hours.tolist(), waiting[hours].tolist(), strict=True)
@@ -231,20 +232,23 @@ class Simulation:
 
     def _apply(self, actions: Actions) -> None:
         now_s = float(self.clock["now_s"])
-        if actions.counts:
-            self._save_log()  # room for whatever follows
         if unknown := (actions.rules.keys() | actions.counts.keys()) - self._pool_of.keys():
             raise InputError(f"Policy {self.policy.name!r} names {min(unknown)}, which the fleet does not have.")
         for endpoint, rule in actions.rules.items():
+            if rule is self._rules.get(endpoint):
+                continue
             if rule.batch_instances > 0 and "NIW" not in self.policy.tier_groups[endpoint.group]:
                 msg = f"Policy {self.policy.name!r} has {endpoint} take batch requests, but that pool serves none."
                 raise InputError(msg)
             self.state.rules[self._pool_of[endpoint]] = setup.rule_row(rule)
+            self._rules[endpoint] = rule
         changes, held = [], self._held()
         for endpoint, wanted in actions.counts.items():
             p = self._pool_of[endpoint]
             if wanted != held[p]:
                 changes.append((wanted > held[p], p, int(wanted)))
+        if changes:
+            self._save_log()  # room for whatever follows
         # Give back first, so that what one endpoint frees another can take.
         for _, p, wanted in sorted(changes):
             engine.set_count_of(self._record, p, wanted, now_s)
