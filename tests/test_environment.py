@@ -260,4 +260,4 @@ def test_ci_runs_what_the_makefile_calls_all_tests(tree: Path) -> None:
     (tree / ".ci").mkdir()
     shutil.copy(paths.ROOT / ".ci" / "run", tree / ".ci" / "run")
     assert run(tree / "bin", ["../.ci/run"], path_with(tree)).returncode == 0
-    assert (tree / "ran").read_text() == f"{tree}\ntest\n"
+    assert (tree / "ran").read_text() == f"{tree}\ntest-all\n"
