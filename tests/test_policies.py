@@ -130,20 +130,24 @@ def valley_fill_actions(
 
 
 def test_valley_fill_sizes_by_interactive_load_and_keeps_the_floor() -> None:
-    # 5200 TPS at a θ of 1000 need 6 instances, however much batch work is being done.
-    counts, taking = valley_fill_actions({"eastus": view(interactive_tps=5200.0, observed_tps=20_000.0)})
+    # 5980 TPS at a load of 1.15 times a θ of 1000 need 6 instances, however much batch work is being done.
+    counts, taking = valley_fill_actions({"eastus": view(interactive_tps=5980.0, observed_tps=20_000.0)})
     assert (counts, taking) == ({"eastus": 6}, {"eastus": 0})
     counts, _ = valley_fill_actions({"eastus": view()})
     assert counts == {"eastus": PAPER.scaling.min_instances}
 
 
-def test_valley_fill_averages_over_its_looks() -> None:
+def test_valley_fill_gives_back_by_its_average_and_takes_a_sudden_rise_at_once() -> None:
     policy = REGISTRY["valley-fill"](PAPER)
     east = Endpoint("eastus", "Llama-2-70B", "all")
     seen = []
-    for tps in [2500.0] * 6 + [8500.0] * 6:
-        seen.append(policy.decide(Observation(0.0, {east: view(interactive_tps=tps)})).counts[east])
-    assert seen == [3, 3, 3, 3, 3, 3, 4, 5, 6, 7, 8, 9]
+    # 2.5, 8.5 and again 2.5 instances' worth: nine tenths of the last two looks while that is more than the last ten.
+    for instances in [2.5] * 10 + [8.5] * 10 + [2.5] * 10:
+        looked = Observation(0.0, {east: view(interactive_tps=1150.0 * instances)})
+        seen.append(policy.decide(looked).counts[east])
+    assert seen[:10] == [3] * 10
+    assert seen[10:20] == [5, 8, 8, 8, 8, 8, 8, 8, 8, 9]
+    assert seen[20:] == [8, 8, 7, 7, 6, 5, 5, 4, 4, 3]
 
 
 def test_valley_fill_puts_batch_work_where_there_is_room_and_then_on_instances_of_its_own() -> None:
@@ -151,7 +155,7 @@ def test_valley_fill_puts_batch_work_where_there_is_room_and_then_on_instances_o
     # 1.95 instances' worth, at 1.3 times θ, over 8 hours.
     tokens = round(1.95 * 1.3 * 1000.0 * 8 * hour_s)
     waiting = {"batch_groups": (BatchGroup(36_000.0, 0, tokens),)}
-    busy, idle = view(interactive_tps=3900.0, **waiting), view(interactive_tps=400.0, **waiting)
+    busy, idle = view(interactive_tps=4485.0, **waiting), view(interactive_tps=460.0, **waiting)
     # The floor leaves 1.6 instances free in the West, of which the second one's 0.6 count; 0.35 are left over.
     counts, taking = valley_fill_actions({"eastus": busy, "westus": idle})
     assert counts == {"eastus": 5, "westus": 2}
@@ -174,28 +178,28 @@ def test_valley_fill_hurries_batch_work_that_is_nearly_due() -> None:
 
 
 def test_valley_fill_holds_early_what_could_not_be_reclaimed_in_time() -> None:
-    ahead = (3000.0, 9500.0, 4000.0, 20_000.0)
-    # A cold start takes two hours: the most of this hour and the next two is 9500 TPS.
-    counts, _ = valley_fill_actions({"eastus": view(interactive_tps=3000.0, ahead_tps=ahead)})
+    ahead = (3450.0, 10_925.0, 4600.0, 23_000.0)
+    # A cold start takes two hours: the most of this hour and the next two is 9.5 instances' worth.
+    counts, _ = valley_fill_actions({"eastus": view(interactive_tps=3450.0, ahead_tps=ahead)})
     assert counts == {"eastus": 10}
-    counts, _ = valley_fill_actions({"eastus": view(interactive_tps=3000.0, ahead_tps=ahead, reclaimable=4)})
+    counts, _ = valley_fill_actions({"eastus": view(interactive_tps=3450.0, ahead_tps=ahead, reclaimable=4)})
     assert counts == {"eastus": 6}
     # With enough of them a forecast, good or bad, changes nothing.
-    counts, _ = valley_fill_actions({"eastus": view(interactive_tps=3000.0, ahead_tps=ahead, reclaimable=20)})
+    counts, _ = valley_fill_actions({"eastus": view(interactive_tps=3450.0, ahead_tps=ahead, reclaimable=20)})
     assert counts == {"eastus": 3}
     # Another model's VMs can be swapped within the hour: the third hour's demand can wait.
     policy = REGISTRY["valley-fill"](PAPER)
-    late = view(interactive_tps=3000.0, ahead_tps=(3000.0, 4000.0, 9500.0))
+    late = view(interactive_tps=3450.0, ahead_tps=(3450.0, 4600.0, 10_925.0))
     east, other = (Endpoint("eastus", model, "all") for model in ("Llama-2-70B", "BLOOM-176B"))
     observed = Observation(0.0, {east: late, other: view(reclaimable=3)})
     assert policy.decide(observed).counts[east] == 4
 
 
 def test_clairvoyant_sizes_by_what_will_come() -> None:
-    seen = {"eastus": view(interactive_tps=500.0, ahead_tps=(6100.0, 100.0), reclaimable=20)}
+    seen = {"eastus": view(interactive_tps=500.0, ahead_tps=(7015.0, 100.0), reclaimable=20)}
     counts, _ = valley_fill_actions(seen, name="clairvoyant")
     assert counts == {"eastus": 7}
-    counts, _ = valley_fill_actions({"eastus": view(interactive_tps=4500.0)}, name="clairvoyant")
+    counts, _ = valley_fill_actions({"eastus": view(interactive_tps=5175.0)}, name="clairvoyant")
     assert counts == {"eastus": 5}
 
 

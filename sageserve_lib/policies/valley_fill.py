@@ -25,9 +25,11 @@ class ValleyFill(Policy):
     plan: ClassVar[PlanKind] = "ahead"
     interval_s = 60.0
     #: Interactive load aimed at, as a multiple of θ.
-    interactive_load = 1.0
+    interactive_load = 1.15
     #: Interactive load is averaged over so many looks.
-    looks = 6
+    looks = 10
+    #: The last two looks count at once, as far as this part of them is above that average.
+    sudden_share = 0.9
     #: What an instance does of batch work, as a multiple of θ: nobody waits for it, so more than θ.
     batch_load = 1.3
     #: Batch work is put beside interactive load where at least this part of an instance is free.
@@ -58,10 +60,11 @@ class ValleyFill(Policy):
         return Actions(counts=counts, rules=rules)
 
     def interactive_instances(self, endpoint: Endpoint, view: View) -> float:
-        """How many instances the interactive load of the last minutes needs, not rounded."""
+        """How many instances the interactive load of the last minutes needs, not rounded: soon more, slowly fewer."""
         loads = self._loads[endpoint]
         loads.append(view.interactive_tps / (self.interactive_load * view.theta_tps))
-        return sum(loads) / len(loads)
+        last_two = (loads[-1] + loads[max(len(loads) - 2, 0)]) / 2
+        return max(sum(loads) / len(loads), self.sudden_share * last_two)
 
     def instances_ahead(self, view: View, can_swap: bool) -> int:
         """Most instances that interactive demand needs until one ordered now would serve."""

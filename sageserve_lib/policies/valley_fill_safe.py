@@ -6,8 +6,8 @@ from sageserve_lib.policies.valley_fill import ValleyFill
 
 @register
 class ValleyFillSafe(ValleyFill):
-    """Half as many instances more for the same interactive load as valley-fill."""
+    """Three quarters more instances for the same interactive load as valley-fill."""
 
     name = "valley-fill-safe"
-    summary = "valley-fill with half as much again for interactive load"
+    summary = "valley-fill with three quarters as much again for interactive load"
     interactive_load = 0.65
