@@ -29,11 +29,16 @@ from sageserve_lib.costs import (
 from sageserve_lib.costs.headline import NONE
 from sageserve_lib.files import write_whole
 from sageserve_lib.html import INDEX_PAGE, TEMPLATES, Page, data_uri, page_resources
+from sageserve_lib.policies import REGISTRY
+from sageserve_lib.scorecard import ON_GRID, THIS_RUN
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the table of policies; ``best`` is "min", "max" or empty. Values are shown divided by ``over``."""
+    """One column of the table of policies; ``best`` is "min", "max" or empty. Values are shown divided by ``over``.
+
+    Columns of ``detail`` stand in a table of their own, folded away.
+    """
 
     key: str
     title: str
@@ -41,23 +46,24 @@ class Column:
     digits: int = 0
     best: str = ""
     over: float = 1.0
+    detail: bool = False
 
 
 #: Savings have the service beside them, so that neither is read alone.
 COLUMNS = (
     Column("gpu_hours", "GPU-hours", "h", best="min"),
-    *(Column(f"saved_{name}", f"saved against {name}", "%", 1, "max") for name in BASELINES),
+    *(Column(f"saved_{name}", f"saved against {name}", "%", 1) for name in BASELINES),
     Column("iwf_sla_pct", "IW-F in SLA", "%", 1, "max"),
     Column("iwf_attainable_pct", "IW-F attainable", "%", 1),
     Column("iwn_sla_pct", "IW-N in SLA", "%", 1, "max"),
     Column("niw_sla_pct", "NIW in SLA", "%", 1, "max"),
     Column("monthly_cost_usd", "cost a month", "million USD", 2, "min", 1e6),
     Column("above_bound_pct", "GPU-hours above the bound", "%", 1, "min"),
-    Column("ttft_p95_s", "TTFT P95", "s", 2, "min"),
-    Column("idle_gpu_hours", "idle", "GPU-h"),
-    Column("wasted_gpu_hours", "wasted", "GPU-h", best="min"),
-    Column("net_cost_usd", "period, net of spot credit", "million USD", 2, over=1e6),
-    Column("lost", "unfinished or dropped", "requests", best="min"),
+    Column("ttft_p95_s", "TTFT P95", "s", 2, "min", detail=True),
+    Column("idle_gpu_hours", "idle", "GPU-h", detail=True),
+    Column("wasted_gpu_hours", "wasted", "GPU-h", best="min", detail=True),
+    Column("net_cost_usd", "period, net of spot credit", "million USD", 2, over=1e6, detail=True),
+    Column("lost", "unfinished or dropped", "requests", best="min", detail=True),
 )
 #: Figures shown in full on the page, in this order; the first of them at its top. The others are folded away.
 FRONT_FIGURES = (
@@ -167,6 +173,27 @@ def scorecard_rows(scorecard: pd.DataFrame) -> list[dict[str, str]]:
     return rows
 
 
+def scorecard_parts(scorecard: pd.DataFrame) -> list[tuple[str, list[dict[str, str]]]]:
+    """What was tested on this run, and on the project's own grid of weeks, each with what it found in words."""
+    on_grid = scorecard["note"].astype(str).str.startswith(ON_GRID)
+    parts = []
+    for name, mark, rows in (
+        ("on this run", THIS_RUN, ~on_grid),
+        ("on the project's own weeks, three seeds", ON_GRID, on_grid),
+    ):
+        found = scorecard[rows]
+        if len(found):
+            counts = [f"{n} {word}" for word, n in found["holds"].value_counts(sort=False).items()]
+            shown = found.assign(note=found["note"].astype(str).str.removeprefix(mark))
+            parts.append(
+                (
+                    f"{len(found)} claim{'s' if len(found) > 1 else ''} tested {name}: {', '.join(counts)}",
+                    scorecard_rows(shown),
+                )
+            )
+    return parts
+
+
 def _short(value: float) -> str:
     return number(value, 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2)
 
@@ -234,7 +261,14 @@ def write_index(folder: Path, manifest: Mapping[str, Any], pages: Sequence[Page]
         for name in ("policies", "intervals", "bound", "savings", "assumptions", "scorecard")
     )
     intervals = tables.empty("intervals") if intervals is None else intervals
-    context: dict[str, Any] = {"finding": None, "columns": [], "rows": [], "baseline": None}
+    context: dict[str, Any] = {
+        "finding": None,
+        "columns": [],
+        "rows": [],
+        "baseline": None,
+        "policies": {},
+        "bounds": [],
+    }
     if policies is not None and not policies.empty:
         means = policy_means(own_week(policies))
         columns, rows = policy_rows(means, intervals, bound)
@@ -243,6 +277,8 @@ def write_index(folder: Path, manifest: Mapping[str, Any], pages: Sequence[Page]
             "columns": columns,
             "rows": rows,
             "baseline": baseline_of(means.index),
+            "policies": {name: REGISTRY[name].summary for name in means.index if name in REGISTRY},
+            "bounds": [name for name in BOUNDS if name in means.index],
         }
     figures = figures_of(folder / "figures")
     front = sorted(
@@ -267,7 +303,7 @@ def write_index(folder: Path, manifest: Mapping[str, Any], pages: Sequence[Page]
         bound=bound is not None and len(bound) > 0,
         assumed=[] if assumed is None else assumed.astype(object).fillna("").to_dict("records"),
         price=_price(assumed),
-        scorecard=[] if scorecard is None else scorecard_rows(scorecard),
+        scorecard=[] if scorecard is None else scorecard_parts(scorecard),
         front=front,
         figures=[figure for figure in figures if figure not in front],
         tables=present,

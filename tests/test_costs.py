@@ -205,10 +205,39 @@ def test_headline_shows_the_mean_with_its_interval_and_the_service_beside_it() -
     shown = {item["name"]: item for item in found["numbers"]}
     saved = shown["GPU-hours saved against siloed"]
     assert (saved["value"], saved["interval"]) == ("60.0 %", "\N{MINUS SIGN}67.1 to 187.1 (95 %, 2 simulated weeks)")
-    assert saved["detail"] == "this week 50 instead of 100"
+    assert saved["detail"] == "in this run 50 instead of 100"
     served = shown["Interactive fast (IW-F) requests in SLA"]
     assert "IW-F 90.0 % (90.0 %), IW-N 99.0 % (99.0 %); an empty fleet: IW-F 95.0 %" in served["detail"]
     assert shown["reactive above the least possible GPU-hours"]["value"] == "25.0 %"
+
+
+@pytest.mark.parametrize(("served", "told"), [(50.0, True), (91.0, False)])
+def test_finding_says_when_the_promise_is_missed_by_far(served: float, told: bool) -> None:
+    table = two_weeks().assign(
+        iwf_sla_pct=served,
+        iwf_attainable_pct=95.0,
+        iwn_sla_pct=99.0,
+        niw_sla_pct=math.nan,
+        cost_usd=lambda t: t["gpu_hours"],
+    )
+    found = costs.headline(costs.policy_means(costs.own_week(table)), tables.empty("intervals"))
+    assert found["chosen"] == "reactive"
+    missed = "does not keep the promise of IW-F: 50.0 % of these requests are in SLA, where an empty fleet would reach 95.0 %"
+    assert (missed in found["text"]) == told
+
+
+@pytest.mark.parametrize(("days", "shown"), [(0.5, False), (7.0, True)])
+def test_nobody_is_told_of_a_month_by_less_than_a_day(days: float, shown: bool) -> None:
+    table = two_weeks().assign(
+        iwf_sla_pct=90.0,
+        iwf_attainable_pct=95.0,
+        iwn_sla_pct=99.0,
+        niw_sla_pct=math.nan,
+        cost_usd=lambda t: t["gpu_hours"],
+    )
+    table["monthly_cost_usd"] = table["cost_usd"] * 730 / (24 * days)
+    found = costs.headline(costs.policy_means(costs.own_week(table)), tables.empty("intervals"))
+    assert any(item["name"].startswith("Saved a month") for item in found["numbers"]) == shown
 
 
 def test_scaling_changes_count_instances_asked_for_and_given_back() -> None:

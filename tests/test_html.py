@@ -19,6 +19,7 @@ from sageserve_lib import costs, index, tables
 from sageserve_lib.catalogue import load_catalogue, load_scenario
 from sageserve_lib.html import INDEX_PAGE, mathml, page_of
 from sageserve_lib.sanitize import sanitize
+from sageserve_lib.scorecard import ON_GRID, THIS_RUN
 
 PAGES = ("index.html", "1-small.html", "3-rich.html", "7-tables.html")
 MANIFEST = {
@@ -367,8 +368,8 @@ def test_saving_stands_beside_its_interval_and_the_distance_from_the_bound() -> 
     bound = pd.DataFrame({"seed": [1.0], "gpu_hours": [50.0]})
     columns, shown = index.policy_rows(means, intervals, bound)
     cells = dict(zip((column.key for column in columns), shown[2]["cells"], strict=True))
-    assert cells["saved_siloed"] == index.Cell("40.0", True, "38.0 to 40.0")
-    assert cells["saved_reactive"] == index.Cell("25.0", True, ""), "a range over shapes is no interval"
+    assert cells["saved_siloed"] == index.Cell("40.0", False, "38.0 to 40.0")
+    assert cells["saved_reactive"] == index.Cell("25.0", False, ""), "a range over shapes is no interval"
     assert cells["monthly_cost_usd"].interval == "1.50 to 2.50"
     assert cells["above_bound_pct"] == index.Cell("20.0", True, "")
     reference = dict(zip((column.key for column in columns), shown[1]["cells"], strict=True))
@@ -391,6 +392,38 @@ def test_scorecard_is_shown_as_it_is(tmp_path: Path) -> None:
     assert region and LABEL in region.get_text()
     body = region.find("tbody")
     assert body and [row.find_all("td")[2].get_text() for row in body.find_all("tr")] == ["yes", "not tested"]
+
+
+def test_claims_of_this_run_are_open_and_those_of_the_grid_folded(tmp_path: Path) -> None:
+    rows = [
+        ("ours", "34.5", 35.0, np.nan, np.nan, "yes", f"{THIS_RUN}one"),
+        ("theirs", "80", 70.0, np.nan, np.nan, "no", f"{ON_GRID}two"),
+        ("theirs too", "80", 80.0, np.nan, np.nan, "yes", f"{ON_GRID}three"),
+    ]
+    tables.write("scorecard", pd.DataFrame(rows, columns=list(tables.COLUMNS["scorecard"])), tmp_path / "tables")
+    index.write_index(tmp_path, MANIFEST, [INDEX_PAGE])
+    folds = [fold for fold in page(tmp_path, "index.html").find_all("details") if fold.find("table", class_="words")]
+    told = [(fold.summary and fold.summary.get_text(), fold.has_attr("open")) for fold in folds]
+    assert told == [
+        ("1 claim tested on this run: 1 yes", True),
+        ("2 claims tested on the project's own weeks, three seeds: 1 no, 1 yes", False),
+    ]
+    assert folds[1].find("td", class_="note").get_text() == "two", "the fold says where it was measured"
+
+
+def test_recommended_policy_is_marked_and_details_stand_apart(tmp_path: Path) -> None:
+    frame = policies(siloed={}, lt_i={"gpu_hours": 60, "cost_usd": 600}, oracle={"gpu_hours": 50})
+    tables.write("policies", frame, tmp_path / "tables")
+    index.write_index(tmp_path, MANIFEST, [INDEX_PAGE])
+    soup = page(tmp_path, "index.html")
+    first, second = soup.find_all("table", class_="policies")
+    assert [row.th.get_text() for row in first.tbody.find_all("tr", class_="chosen")] == ["lt-i (recommended)"]
+    heads = ["".join(head.find_all(string=True, recursive=False)) for head in first.thead.find_all("th")]
+    assert heads[:2] == ["Policy", "GPU-hours"] and "wasted" not in heads
+    assert "wasted" in second.thead.get_text()
+    text = " ".join(soup.get_text().split())
+    assert "oracle knows the future and does not compete" in text
+    assert "separate interactive and batch pools" in text, "policies are explained on the page"
 
 
 def test_page_says_what_it_rests_on_and_which_weeks(tmp_path: Path) -> None:

@@ -225,6 +225,8 @@ def test_a_run_stands_beside_the_projects_table() -> None:
     assert len(own) + len(committed()) == len(table)
     assert "not tested" not in set(own["holds"]) and len(own) >= 10
     assert list(table.columns) == list(tables.COLUMNS["scorecard"])
+    hour = beside_run(run, hours, pd.Timedelta(hours=1))
+    assert len(hour) == len(committed()), "claims of weeks are not tested on an hour"
 
 
 GRID = """

@@ -11,6 +11,9 @@ from sageserve_lib.costs.savings import above_bound
 
 #: Shown for a number that is missing.
 NONE = "\N{EN DASH}"
+#: Points of IW-F in SLA below what an empty fleet would reach, from which the finding says so.
+_FAR_BELOW_PCT = 5.0
+_DAYS_PER_MONTH = 31
 _TIERS = dict(zip(("IW-F", "IW-N", "NIW"), SLA, strict=True))
 
 
@@ -98,13 +101,27 @@ def headline(means: pd.DataFrame, intervals: pd.DataFrame, bound: pd.DataFrame |
         text += f"It keeps every SLA share {within} of {baseline}'s."
     else:
         text += f"But it serves worse than {baseline} (see the table); no policy was cheaper and kept every SLA share {within}."
+    text += _missed(row)
     numbers = [_saved(rows, shown, name, intervals) for name in BASELINES if name in rows and name != shown]
-    numbers += [_money(rows, shown, baseline, intervals), _served(rows, shown, baseline, intervals)]
+    if base["monthly_cost_usd"] <= _DAYS_PER_MONTH * base["cost_usd"]:  # of less than a day nobody plans a month
+        numbers.append(_money(rows, shown, baseline, intervals))
+    numbers.append(_served(rows, shown, baseline, intervals))
     if bound is not None and len(bound):
         numbers.append(_above(means, shown, bound))
     numbers = [item for item in numbers if item["value"] != NONE]
     more = _cheaper(means, shown) if chosen else ""
     return {"text": text, "more": more, "numbers": numbers, "baseline": baseline, "chosen": chosen}
+
+
+def _missed(row: dict[str, Any]) -> str:
+    """A warning where the chosen policy leaves IW-F far below what the fleet could do; empty else."""
+    served, attainable = row[SLA[0]], row["iwf_attainable_pct"]
+    if not attainable - served >= _FAR_BELOW_PCT:
+        return ""
+    return (
+        f" It does not keep the promise of IW-F: {number(served, 1)} % of these requests are in SLA, "
+        f"where an empty fleet would reach {number(attainable, 1)} %."
+    )
 
 
 def _cheaper(means: pd.DataFrame, shown: str) -> str:
@@ -118,7 +135,7 @@ def _cheaper(means: pd.DataFrame, shown: str) -> str:
         + " in SLA)"
         for name, row in rivals.sort_values("cost_usd").iterrows()
     ]
-    return f"Cheaper still, but serving worse: {', '.join(said)}."
+    return f"Cheaper than {shown}, but serving worse: {', '.join(said)}."
 
 
 def _over(found: dict[str, Any]) -> str:
@@ -127,7 +144,7 @@ def _over(found: dict[str, Any]) -> str:
 
 def _item(name: str, value: str, found: dict[str, Any] | None, interval: str, detail: str) -> dict[str, str]:
     """A number to show: its name, its value (the mean where there is an interval), the interval in words, and more."""
-    sure = f"{interval} (95 %, {_over(found)})" if found else "one week, so no interval"
+    sure = f"{interval} (95 %, {_over(found)})" if found else "one run, so no interval"
     return {"name": name, "value": value, "interval": sure, "detail": detail}
 
 
@@ -136,7 +153,7 @@ def _saved(rows: dict[str, dict[str, Any]], shown: str, baseline: str, intervals
     found = interval_of(intervals, shown, "gpu_hours_saved_pct", baseline)
     saved = found["mean"] if found else 100 * (1 - own / base) if base else math.nan
     interval = between(found["low"], found["high"], 1) if found else ""
-    detail = f"this week {number(own)} instead of {number(base)}"
+    detail = f"in this run {number(own)} instead of {number(base)}"
     return _item(f"GPU-hours saved against {baseline}", f"{number(saved, 1)} %", found, interval, detail)
 
 
@@ -145,7 +162,7 @@ def _money(rows: dict[str, dict[str, Any]], shown: str, baseline: str, intervals
     found = interval_of(intervals, shown, "monthly_savings_usd", baseline)
     interval = between(found["low"] / 1e6, found["high"] / 1e6, 2) + " million" if found else ""
     saved = found["mean"] if found else base - own
-    detail = f"a month like this week costs {usd(own)} instead of {usd(base)}, without spot credit"
+    detail = f"a month like this costs {usd(own)} instead of {usd(base)}, without spot credit"
     return _item(f"Saved a month against {baseline}", usd(saved), found, interval, detail)
 
 
@@ -162,7 +179,7 @@ def _served(rows: dict[str, dict[str, Any]], shown: str, baseline: str, interval
         for tier, key in _TIERS.items()
         if math.isfinite(own[key])
     ]
-    detail = f"this week ({baseline} in brackets) {', '.join(others)}; an empty fleet: IW-F {number(own['iwf_attainable_pct'], 1)} %"
+    detail = f"in this run ({baseline} in brackets) {', '.join(others)}; an empty fleet: IW-F {number(own['iwf_attainable_pct'], 1)} %"
     shown_value = f"{number(value, 1)} %" if math.isfinite(value) else NONE
     return _item("Interactive fast (IW-F) requests in SLA", shown_value, found, interval, detail)
 

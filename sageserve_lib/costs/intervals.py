@@ -153,7 +153,7 @@ def told(intervals: pd.DataFrame) -> str:
             "have no interval"
         )
     if not said:
-        said.append("One week, and no interval: how much another week would differ is not known from this run")
+        said.append("One period, and no interval: how much another would differ is not known from this run")
     return ". ".join(said) + "."
 
 

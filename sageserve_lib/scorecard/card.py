@@ -12,6 +12,8 @@ from sageserve_lib.scorecard.measured import WEEK, Measured
 
 #: In the order they are shown.
 CLAIMS: tuple[Claim, ...] = (*policies.CLAIMS, *own.CLAIMS, *ablations.CLAIMS, *settings.CLAIMS)
+#: A week, whose last request comes somewhat before its end.
+_LEAST = pd.Timedelta(days=6.5)
 THIS_RUN, ON_GRID = "This run: ", "Grid: "
 
 
@@ -21,7 +23,12 @@ def scorecard(measured: Measured, claims: Iterable[Claim] = CLAIMS) -> pd.DataFr
 
 
 def of_run(totals: pd.DataFrame, held: pd.DataFrame, lasted: pd.Timedelta) -> pd.DataFrame:
-    """Rows of the claims that one run can test, from its tables ``policies`` and ``held``; one seed, so no intervals."""
+    """Rows of the claims that one run can test, from its tables ``policies`` and ``held``; one seed, so no intervals.
+
+    None of a run shorter than a week: the claims are of weeks.
+    """
+    if lasted < _LEAST:
+        return tables.empty("scorecard")
     labels = dict(zip(("study", "scenario", "workload"), WEEK, strict=True))
     hours = totals[["policy", "seed"]].merge(held, on="policy")
     table = scorecard(Measured(totals.assign(**labels), hours.assign(**labels), days=lasted / pd.Timedelta(days=1)))
