@@ -17,7 +17,8 @@ INTERACTIVE_TIERS = ("IW-F", "IW-N")
 LONGEST_LABEL = 200
 #: Ten years. Longer ones are times since 1970, or milliseconds, and no demand table could hold them.
 LONGEST_TRACE_S = 315_576_000
-LARGEST_TOKENS = np.iinfo(np.int32).max
+#: As long a context as any model is offered with; a larger number is a mistake.
+LARGEST_TOKENS = 10_000_000
 _MOST_PROBLEMS = 20
 _MOST_OF_A_KIND = 3
 

@@ -19,7 +19,7 @@ rows = st.tuples(
     st.sampled_from("ab"),
     st.sampled_from("mn"),
     st.sampled_from(TIERS),
-    st.integers(1, 10**9),
+    st.integers(1, 10**7),
     st.integers(1, 99),
 )
 
@@ -143,6 +143,13 @@ def test_quiet_weekends_lower_the_score_but_not_that_of_weekdays() -> None:
     assert row["score"] < 0.8
     assert row["score_weekdays"] > 0.99
     assert row["hours"] == 504
+
+
+def test_of_a_long_series_the_last_year_counts() -> None:
+    rng = np.random.default_rng(5)
+    year = rng.poisson(20 + 15 * np.sin(np.arange(52 * 168) * 2 * np.pi / 24)).astype(float)
+    before = rng.poisson(20, 10 * 52 * 168).astype(float)
+    assert seasonal_strength(np.append(before, year), 24) == seasonal_strength(year, 24) > 0.5
 
 
 def test_seasonal_strength_of_a_sine_and_of_noise() -> None:

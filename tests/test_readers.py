@@ -137,7 +137,7 @@ def test_what_is_no_csv_is_refused(tmp_path: Path, content: bytes, said: str) ->
         ("1780000000,a,b,IW-F,5,3", "column arrival_s: '1780000000'; expected seconds since the trace's start (not"),
         ("1e300,a,b,IW-F,5,3", "at most 315,576,000"),
         ("0,a,b,IW-F,1_000,3", "column prompt_tokens: '1_000'; expected a whole number"),
-        ("0,a,b,IW-F,5,2147483648", "expected a whole number from 1 to 2,147,483,647"),
+        ("0,a,b,IW-F,5,10000001", "expected a whole number from 1 to 10,000,000"),
         ("0,a,b,IW-F,,3", "column prompt_tokens: ''"),
         (",a,b,IW-F,5,3", "column arrival_s: ''; expected a finite number"),
         ("0,a,  ,IW-F,5,3", "column model: ''; expected some text"),
@@ -422,7 +422,7 @@ def test_an_optional_parquet_column_without_any_value_is_read(tmp_path: Path) ->
 
 
 def test_summary_counts_every_combination(tmp_path: Path) -> None:
-    rows = "0,b,m,NIW,5,3\n1,a,m,IW-F,1,1\n2,b,m,NIW,2147483647,4\n"
+    rows = "0,b,m,NIW,5,3\n1,a,m,IW-F,1,1\n" + "2,b,m,NIW,10000000,4\n" * 300
     found = summary(open_trace(csv_file(tmp_path, f"{HEADER}\n{rows}")))
-    assert found.to_numpy().tolist() == [["a", "m", "IW-F", 1, 1, 1], ["b", "m", "NIW", 2, 2147483652, 7]]
+    assert found.to_numpy().tolist() == [["a", "m", "IW-F", 1, 1, 1], ["b", "m", "NIW", 301, 3_000_000_005, 1203]]
     assert list(found.columns) == ["region", "model", "tier", "requests", "prompt_tokens", "output_tokens"]

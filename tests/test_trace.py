@@ -20,7 +20,7 @@ START = pd.Timestamp("2026-03-02T10:30:00+01:00")
 
 labels = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"]), min_size=1, max_size=12)
 requests = st.tuples(
-    st.floats(0, 1e6), labels, labels, st.sampled_from(TIERS), st.integers(1, 2**31 - 1), st.integers(1, 10_000)
+    st.floats(0, 1e6), labels, labels, st.sampled_from(TIERS), st.integers(1, 10**7), st.integers(1, 10_000)
 )
 
 

@@ -39,6 +39,9 @@ def periodicity(demand: pd.DataFrame, by: Sequence[str] = ("tier",)) -> pd.DataF
     return pd.DataFrame(rows, columns=[*by, "hours", "score", "score_weekdays"])
 
 
+_MOST_H = 52 * WEEK_H
+
+
 def seasonal_strength(y: np.ndarray, period: int) -> float:
     """Strength of the season in a series, 0 to 1: F = max(0, 1 - Var(R) / Var(S + R)).
 
@@ -46,8 +49,10 @@ def seasonal_strength(y: np.ndarray, period: int) -> float:
     comparable (Wang, Smith and Hyndman 2006; Hyndman and Athanasopoulos, Forecasting, 4.3). The season is the same in
     every period, and Var(R) is divided by the degrees of freedom that this leaves, so that noise has hardly any strength
     however few periods there are. Variances leave out the tenth of the values farthest from the median: outages and bursts. NaN
-    with fewer than two periods, or when the series does not vary.
+    with fewer than two periods, or when the series does not vary. Of a longer series than a year the last year counts: the
+    time this takes grows with the square of the number of periods.
     """
+    y = y[-_MOST_H:]
     periods = len(y) // period
     if periods < 2 or np.ptp(y) == 0:
         return float("nan")

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from sageserve_lib.errors import InputError
-from sageserve_lib.validation import Check, shown
+from sageserve_lib.validation import LARGEST_TOKENS, Check, shown
 
 COLUMNS = ("window start", "rate", "cv", "pattern", "shape", "scale")
 MEDIA = ("image", "audio", "video")
@@ -31,7 +31,6 @@ _MULTIMODAL = ("text_tokens", "output_tokens", *(f"{name}_{part}" for name in ME
 _WINDOW_S = 600.0
 _LARGEST_CSV_BYTES = 1 << 24
 _LARGEST_JSON_BYTES = 1 << 26
-_LARGEST_TOKENS = np.iinfo(np.int32).max
 _MOST_MEDIA = 1000
 _MOST_PROBLEMS = 20
 _FASTEST_PER_S = 1e5
@@ -270,7 +269,7 @@ def _tables(
         fields = fields or (_MULTIMODAL if "text_tokens" in given else _LANGUAGE)
         tables = {}
         for name in fields:
-            largest = _MOST_MEDIA if name.endswith("_count") else _LARGEST_TOKENS
+            largest = _MOST_MEDIA if name.endswith("_count") else LARGEST_TOKENS
             try:
                 tables[name] = _table(given.get(name), largest)
             except ValueError as error:

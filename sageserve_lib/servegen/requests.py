@@ -10,10 +10,10 @@ from scipy.special import gamma
 from sageserve_lib.errors import InputError
 from sageserve_lib.readers import Reading
 from sageserve_lib.servegen.files import MEDIA, Clients, Tables
+from sageserve_lib.validation import LARGEST_TOKENS
 
 #: A window's requests are held at once.
 MOST_PER_WINDOW = 5_000_000
-_LARGEST_TOKENS = np.iinfo(np.int32).max
 
 
 def expected_requests(
@@ -184,5 +184,5 @@ def _lengths(rng: np.random.Generator, fields: dict[str, Tables], table: np.ndar
             owner = np.repeat(np.arange(len(table)), fields[f"{medium}_count"].draw(table, rng))
             each = fields[f"{medium}_tokens"].draw(table[owner], rng)
             tokens += np.bincount(owner, each, minlength=len(table)).astype(np.int64)
-        prompt = np.minimum(tokens, _LARGEST_TOKENS).astype(np.int32)
+        prompt = np.minimum(tokens, LARGEST_TOKENS).astype(np.int32)
     return np.maximum(prompt, 1), np.maximum(output, 1)
