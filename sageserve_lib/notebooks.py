@@ -1,7 +1,6 @@
 """Run notebooks with papermill, from one process, in this interpreter's environment."""
 
 import ast
-import difflib
 import logging
 import math
 import os
@@ -30,7 +29,7 @@ from sageserve_lib import paths
 from sageserve_lib.datafile import parse_yaml
 from sageserve_lib.errors import InputError, SageServeError
 from sageserve_lib.memory import peak_rss_bytes
-from sageserve_lib.status import STATUS_KEY
+from sageserve_lib.status import STATUS_KEY, unknown_parameter
 
 Parameters = Mapping[str, str | int | float | bool | list[str]]
 
@@ -236,7 +235,7 @@ def typed_parameters(notebooks: Sequence[Path], texts: Iterable[str]) -> dict[st
         elif name == RUN_DIR:
             problems.append(f"parameter {name!r} is set by the run itself; choose its place with --run and --reports")
         elif name not in valid:
-            problems.append(_unknown(name, valid))
+            problems.append(unknown_parameter(name, valid))
         elif name in found:
             problems.append(f"parameter {name!r} is given twice; expected once")
         else:
@@ -287,17 +286,11 @@ def select_parameters(
     """
     declared = {notebook: tuple(parameters_of(notebook)) for notebook in notebooks}
     valid = sorted({name for names in declared.values() for name in names})
-    problems = [_unknown(name, valid) for name in extra or {} if name not in valid]
+    problems = [unknown_parameter(name, valid) for name in extra or {} if name not in valid]
     if problems:
         raise InputError(problems)
     given: Parameters = {**common, **(extra or {})}
     return {notebook: {name: given[name] for name in names if name in given} for notebook, names in declared.items()}
-
-
-def _unknown(name: str, valid: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(valid), n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"unknown notebook parameter {name!r}; the notebooks declare {', '.join(valid) or 'none'}.{hint}"
 
 
 def code_cells(notebook: Path) -> int:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from sageserve_lib import tables
 from sageserve_lib.characterize.findings import Finding
 from sageserve_lib.files import partial_file, write_whole
-from sageserve_lib.status import tell_errors_plainly
+from sageserve_lib.status import prepare_notebook
 
 
 class Pages:
@@ -26,7 +26,7 @@ class Pages:
     """
 
     def __init__(self, folder: Path | None) -> None:
-        tell_errors_plainly()
+        prepare_notebook()
         self.folder = folder
         self._memory: dict[str, Any] = {}
         plt.rcParams["figure.max_open_warning"] = 0

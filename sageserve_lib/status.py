@@ -1,12 +1,16 @@
 """What a notebook is told in words: how far a long step is, which whoever runs it can follow, and what was wrong."""
 
+import ast
+import difflib
 import time
+from collections.abc import Collection, Sequence
+from itertools import pairwise
 from typing import Any
 
 from IPython.core.getipython import get_ipython
 from IPython.display import DisplayHandle
 
-from sageserve_lib.errors import SageServeError
+from sageserve_lib.errors import InputError, SageServeError
 
 #: Key in the metadata of the outputs that hold the line.
 STATUS_KEY = "sageserve_status"
@@ -40,11 +44,43 @@ class StatusLine:
             self.say(f"{text}: {share:.0%}")
 
 
-def tell_errors_plainly() -> None:
-    """Show errors that are meant for people as what they say, without a traceback; the cell fails as with any other."""
+def prepare_notebook() -> None:
+    """Show errors that are meant for people as what they say, without a traceback; the cell fails as with any other.
+
+    Raises
+    ------
+    InputError
+        If papermill was given parameters that the notebook does not declare, which would change nothing.
+    """
     shell = get_ipython()
-    if shell is not None:
-        shell.set_custom_exc((SageServeError,), _in_words)
+    if shell is None:
+        return
+    shell.set_custom_exc((SageServeError,), _in_words)
+    if problems := _unknown_of(shell.user_ns.get("In", [])):
+        raise InputError(problems)
+
+
+def unknown_parameter(name: str, valid: Collection[str]) -> str:
+    """That notebooks do not declare a parameter, and which one may be meant."""
+    near = difflib.get_close_matches(name, valid, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"unknown notebook parameter {name!r}; the notebooks declare {', '.join(valid) or 'none'}.{hint}"
+
+
+def _unknown_of(cells: Sequence[str]) -> list[str]:
+    """What is wrong with the cell that papermill adds after the one that declares the parameters."""
+    for declaring, cell in pairwise(cells):
+        if cell.startswith("# Parameters\n"):
+            declared = sorted(_assigned(declaring))
+            return [unknown_parameter(name, declared) for name in _assigned(cell) if name not in declared]
+    return []
+
+
+def _assigned(cell: str) -> list[str]:
+    targets = []
+    for line in ast.parse(cell).body:
+        targets += [line.target] if isinstance(line, ast.AnnAssign) else getattr(line, "targets", [])
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def _in_words(shell: Any, kind: type[SageServeError], error: SageServeError, trace: Any, **_: Any) -> list[str]:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import nbformat
 import pandas as pd
+import papermill
 import pytest
 from conftest import shared
 
 from sageserve_lib import paths, tables
 from sageserve_lib.errors import InputError
-from sageserve_lib.notebooks import NotebookError, run_notebook
+from sageserve_lib.notebooks import NotebookError, parameters_of, run_notebook
 from sageserve_lib.workbook import Workbook
 
 SMALL = {"scale": 0.004, "days": 1.0, "history_days": 3.0}
@@ -72,6 +73,21 @@ def test_papermill_command_line_on_a_real_trace(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "no forecast to plan from" in text_of(tmp_path / "out.ipynb")
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in paths.NOTEBOOKS.glob("*.ipynb")))
+def test_papermill_knows_every_parameter(name: str) -> None:
+    notebook = paths.NOTEBOOKS / f"{name}.ipynb"
+    assert set(papermill.inspect_notebook(notebook)) == set(parameters_of(notebook))
+
+
+@pytest.mark.parametrize("name", ["4-policy-simulation", "sweep-results"])
+def test_papermill_alone_is_refused_a_parameter_that_is_not_there(tmp_path: Path, name: str) -> None:
+    notebook = paths.NOTEBOOKS / f"{name}.ipynb"
+    given = {"sceed": 3} if name != "sweep-results" else {"sweeep": ""}
+    with pytest.raises(papermill.PapermillExecutionError, match="unknown notebook parameter 's") as failed:
+        papermill.execute_notebook(notebook, tmp_path / "out.ipynb", parameters=given, progress_bar=False)
+    assert f"Did you mean {'sweep' if name == 'sweep-results' else 'seed'!r}?" in str(failed.value)
 
 
 def report(tmp_path: Path, *options: str) -> Path:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-from sageserve_lib.status import tell_errors_plainly
+from sageserve_lib.status import prepare_notebook
 
 #: Okabe and Ito's colours, told apart by colour-blind readers too.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
@@ -36,7 +36,7 @@ _POLICY_COLOURS = {
 
 def use_style() -> None:
     """Set the look of figures and tables, and of errors, in a notebook."""
-    tell_errors_plainly()
+    prepare_notebook()
     sns.set_theme(context="notebook", style="whitegrid", palette=list(PALETTE), font_scale=0.85)
     plt.rcParams.update(
         {
