@@ -151,6 +151,7 @@ def test_report_on_the_synthetic_workload(tmp_path: Path) -> None:
     assert (plan["capacity_tps"] >= plan["demand_tps"] - 1e-6).all()
 
 
+@pytest.mark.slow
 def test_the_same_run_twice_gives_the_same_files(tmp_path: Path) -> None:
     trace = str(shared("traces/azure_2023_code.csv"))
     one, two = (report(tmp_path / name, "--trace", trace, "--policies", "reactive,lt-u") for name in ("one", "two"))
