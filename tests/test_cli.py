@@ -1,12 +1,16 @@
 """The ``sageserve`` command: what it prints, its exit statuses, and that refusing leaves nothing behind."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from demo_report import notebook
 from typer.testing import CliRunner
@@ -379,6 +383,54 @@ def test_convert_and_generate_refuse_a_bad_target(sageserve: Run, tmp_path: Path
         assert done.status == 2
         assert target in done.err
     assert names(tmp_path) == {"trace.csv", "folder.parquet"}
+
+
+@pytest.mark.parametrize("place", ["taken", "taken/below"])
+def test_file_where_a_folder_is_needed_is_told(sageserve: Run, tmp_path: Path, place: str) -> None:
+    write(tmp_path, GOOD, "taken")
+    done = sageserve("sweep", "quick", "--to", place)
+    assert done.status == 2
+    assert done.err == "error: taken is a file, and a folder is needed there. Choose another place, or move it away.\n"
+    assert names(tmp_path) == {"taken"}
+
+
+DISK = {
+    "a folder that is closed": (errno.EACCES, "{file} cannot be written: permission denied. "),
+    "a disk that is read-only": (errno.EROFS, "{file} cannot be written: the disk is read-only. "),
+    "a full disk": (errno.ENOSPC, "The disk is full: {file} could not be written. "),
+    "a place that takes no files": (errno.ENOENT, "{file} is not there and cannot be made: "),
+    "anything else": (errno.EMFILE, "{file} cannot be read or written: Too many open files."),
+}
+
+
+@pytest.mark.parametrize("case", DISK)
+@pytest.mark.parametrize("work", [".out.parquet.12-0123abcd.partial", ".out.parquet.partial-0123abcd"])
+def test_what_the_disk_refuses_is_told_of_the_file_that_was_named(
+    sageserve: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, work: str
+) -> None:
+    number, words = DISK[case]
+
+    def refuse(*args: object) -> None:
+        raise OSError(number, os.strerror(number), str(tmp_path / work))
+
+    monkeypatch.setattr("sageserve_lib.trace.convert", refuse)
+    done = sageserve("trace", "convert", write(tmp_path, GOOD), "out.parquet")
+    assert done.status == 2
+    assert done.err.startswith("error: " + words.format(file=tmp_path / "out.parquet"))
+    assert len(done.err.splitlines()) == 1
+
+
+def test_what_arrow_cannot_open_is_told_and_json_tells_it_too(
+    sageserve: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        pq.ParquetWriter(tmp_path / "nowhere" / "weeks.parquet", pa.schema([]))
+
+    monkeypatch.setattr("sageserve_lib.workload.cached_trace", refuse)
+    done = sageserve("report", "--reports", "reports", "--json", "--quiet")
+    told = json.loads(done.out)
+    assert (done.status, told["exit_status"], told["status"]) == (2, 2, "refused")
+    assert told["errors"][0].startswith(f"{tmp_path / 'nowhere' / 'weeks.parquet'} is not there and cannot be made")
 
 
 def test_convert_does_not_overwrite_its_input(sageserve: Run, tmp_path: Path) -> None:

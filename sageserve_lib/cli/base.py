@@ -17,6 +17,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from sageserve_lib.cli.disk import disk_errors_told
 from sageserve_lib.errors import InputError, SageServeError
 
 EXIT_FAILED = 1
@@ -33,7 +34,8 @@ class Group(TyperGroup):
         arguments = [*ctx._protected_args, *ctx.args]
         with _interruptible():
             try:
-                return super().invoke(ctx)
+                with disk_errors_told():
+                    return super().invoke(ctx)
             except InputError as error:
                 for problem in error.problems:
                     say(f"error: {problem}")
@@ -76,7 +78,8 @@ def outcome(as_json: bool) -> Iterator[dict[str, Any]]:
     """
     told: dict[str, Any] = {"status": "complete", "exit_status": 0, "errors": []}
     try:
-        yield told
+        with disk_errors_told():
+            yield told
     except InputError as error:
         told |= {"status": "refused", "exit_status": EXIT_BAD_INPUT, "errors": list(error.problems)}
         raise
