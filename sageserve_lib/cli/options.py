@@ -1,6 +1,8 @@
 """Options that several commands share, and what they stand for."""
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -55,6 +57,11 @@ def spec_of(
 def seed_problems(seed: int) -> list[str]:
     """What is wrong with a seed."""
     return [] if seed >= 0 else [f"--seed {seed}: expected 0 or more"]
+
+
+def twice(option: str, names: Sequence[str]) -> list[str]:
+    """What is wrong with names of which each may be given once."""
+    return [f"{option}: {name!r} is given twice" for name, times in Counter(names).items() if times > 1]
 
 
 def workload_problems(

@@ -57,7 +57,9 @@ def report(
     default_region: DefaultRegion = "",
     default_model: DefaultModel = "",
     default_tier: DefaultTier = "",
-    policies: Annotated[str, typer.Option(help="Policies to simulate, separated by commas.")] = "",
+    policies: Annotated[
+        str | None, typer.Option(help="Policies to simulate, separated by commas; without it, the usual ones.")
+    ] = None,
     seeds: Annotated[
         int | None,
         typer.Option(help="Weeks of the synthetic workload, seeds from --seed on; over them go the intervals."),
