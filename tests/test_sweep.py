@@ -186,6 +186,19 @@ def test_the_command_writes_a_table_and_tells_failures(tmp_path: Path, monkeypat
     assert CliRunner().invoke(cli.app, [*call, "--processes", "0"]).exit_code == 2
 
 
+@pytest.mark.parametrize("command", [("sweep",), ("scorecard", "--grid")], ids=len)
+def test_an_interruption_says_that_finished_cells_are_kept(
+    swept: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    def interrupt(*args: object, **options: object) -> None:
+        raise KeyboardInterrupt(15)
+
+    monkeypatch.setattr("sageserve_lib.sweep.run_sweep", interrupt)
+    done = CliRunner().invoke(cli.app, [*command, str(swept.parent / "grid.yaml"), "--to", str(swept)])
+    assert done.exit_code == 128 + 15
+    assert done.stderr == "interrupted: cells that are finished are kept, and the same command goes on from there\n"
+
+
 def test_the_notebook_reads_a_sweep(swept: Path, tmp_path: Path) -> None:
     notebook = paths.NOTEBOOKS / "sweep-results.ipynb"
     run_notebook(notebook, tmp_path / "out.ipynb", {"sweep": str(swept)}, cwd=tmp_path)

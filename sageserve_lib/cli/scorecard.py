@@ -9,7 +9,7 @@ import typer
 from sageserve_lib import paths
 from sageserve_lib.cli.base import EXIT_FAILED
 from sageserve_lib.cli.options import twice
-from sageserve_lib.cli.sweep import run_shown
+from sageserve_lib.cli.sweep import cells_kept, run_shown
 from sageserve_lib.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,8 +42,9 @@ def scorecard(
 
     found = _changed(load_grid(grid), scale, seeds)
     folder = to or paths.REPORTS / "sweeps" / Path(grid).stem
-    done = run_shown(found, folder, processes, scheduler)
-    table = judged(_measured(found, folder))
+    with cells_kept():
+        done = run_shown(found, folder, processes, scheduler)
+        table = judged(_measured(found, folder))
     tables.write("scorecard", table, folder / "tables")
     (folder / "scorecard.md").write_text(as_markdown(table), encoding="utf-8")
     _show(table)

@@ -1,6 +1,8 @@
 """``sageserve sweep``: a grid of simulations on all cores or a cluster."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,7 +27,8 @@ def sweep(
 
     found = load_grid(grid)
     folder = to or paths.REPORTS / "sweeps" / Path(grid).stem
-    done = run_shown(found, folder, processes, scheduler)
+    with cells_kept():
+        done = run_shown(found, folder, processes, scheduler)
     if done.cells > len(done.failures):
         results = read_results(folder)
         results.to_csv(folder / "results.csv", index=False, lineterminator="\n")
@@ -33,6 +36,16 @@ def sweep(
         typer.echo(f"{folder / 'results.csv'}: {len(results)} of {done.cells} cells, {done.computed} computed now")
     if done.failures:
         raise typer.Exit(EXIT_FAILED)
+
+
+@contextmanager
+def cells_kept() -> Iterator[None]:
+    """Say at an interruption what becomes of the work."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        error.add_note("cells that are finished are kept, and the same command goes on from there")
+        raise
 
 
 def run_shown(grid: "Grid", folder: Path, processes: int, scheduler: str = "") -> "SweepDone":
