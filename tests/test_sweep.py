@@ -199,6 +199,21 @@ def test_an_interruption_says_that_finished_cells_are_kept(
     assert done.stderr == "interrupted: cells that are finished are kept, and the same command goes on from there\n"
 
 
+@pytest.mark.parametrize("held", ['{"description": "another", "cells": []}', "[1]", "{"])
+def test_a_folder_with_another_grids_results_is_refused(tmp_path: Path, held: str) -> None:
+    file = grid_file(tmp_path)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "sweep.json").write_text(held)
+    for command in (("sweep",), ("scorecard", "--grid")):
+        done = CliRunner().invoke(cli.app, [*command, str(file), "--to", str(out)])
+        assert done.exit_code == 2
+        assert f"{out} holds the results of another grid" in done.stderr
+        assert "Choose another folder with --to" in done.stderr
+        assert [item.name for item in out.iterdir()] == ["sweep.json"]
+    assert (out / "sweep.json").read_text() == held
+
+
 def test_the_notebook_reads_a_sweep(swept: Path, tmp_path: Path) -> None:
     notebook = paths.NOTEBOOKS / "sweep-results.ipynb"
     run_notebook(notebook, tmp_path / "out.ipynb", {"sweep": str(swept)}, cwd=tmp_path)

@@ -53,11 +53,12 @@ def run_shown(grid: "Grid", folder: Path, processes: int, scheduler: str = "") -
     from rich.console import Console
     from rich.progress import Progress
 
-    from sageserve_lib.sweep import run_sweep
+    from sageserve_lib.sweep import check_folder, run_sweep
 
     if processes == 0 or processes < -1:
         msg = f"--processes {processes}: expected a number from 1, or -1 for all cores"
         raise InputError(msg)
+    check_folder(grid, folder)
     terminal = sys.stderr.isatty()
     with Progress(console=Console(stderr=True), transient=True, disable=not terminal) as bar:
         task = bar.add_task("Simulating", total=None)
