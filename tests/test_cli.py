@@ -325,7 +325,9 @@ def test_second_run_of_the_same_name_ends_at_once(
     common = ("report", "--trace", write(tmp_path, GOOD), "--reports", "reports", "--run")
     with RunDirectory(tmp_path / "reports", "r"):
         done = sageserve(*common, "r")
-        assert done.status == 1
+        assert done.status == 75
+        told = json.loads(sageserve(*common, "r", "--json", "--quiet").out)
+        assert (told["status"], told["exit_status"]) == ("locked", 75)
         assert done.err.startswith("error: Run 'r' is being made by process")
         assert sageserve(*common, "s").status == 0
     assert sageserve(*common, "r").status == 0

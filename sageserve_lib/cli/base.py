@@ -22,6 +22,8 @@ from sageserve_lib.errors import InputError, SageServeError
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
+#: What sendmail and others give for "try again later" (EX_TEMPFAIL, which Windows' Python does not have).
+EXIT_LOCKED = 75
 JSON_OPTION = "--json"
 
 
@@ -42,7 +44,7 @@ class Group(TyperGroup):
                 raise typer.Exit(EXIT_BAD_INPUT) from error
             except SageServeError as error:
                 say(f"error: {error}")
-                raise typer.Exit(EXIT_BAD_INPUT if getattr(error, "bad_input", False) else EXIT_FAILED) from error
+                raise typer.Exit(_ended(error)[1]) from error
             except KeyboardInterrupt as error:
                 say(f"interrupted: {' '.join(getattr(error, '__notes__', [])) or 'nothing was kept'}")
                 raise typer.Exit(interrupted_status(error)) from error
@@ -64,6 +66,13 @@ def interrupted_status(error: KeyboardInterrupt) -> int:
     return int(128 + (error.args[0] if error.args else signal.SIGINT))
 
 
+def _ended(error: SageServeError) -> tuple[str, int]:
+    """Status in a word, and exit status, of a command that ended with an error."""
+    if getattr(error, "locked", False):
+        return "locked", EXIT_LOCKED
+    return "failed", EXIT_BAD_INPUT if getattr(error, "bad_input", False) else EXIT_FAILED
+
+
 def tell(facts: dict[str, Any]) -> None:
     """Print one JSON object on standard output."""
     typer.echo(json.dumps(facts, ensure_ascii=False, default=str))
@@ -73,7 +82,7 @@ def tell(facts: dict[str, Any]) -> None:
 def outcome(as_json: bool) -> Iterator[dict[str, Any]]:
     """What a command may add to what it tells; with ``as_json`` that is printed at the end, whatever the end is.
 
-    Keys ``status`` (complete, refused, failed or interrupted), ``exit_status`` and ``errors`` are set here, and
+    Keys ``status`` (complete, refused, failed, locked or interrupted), ``exit_status`` and ``errors`` are set here, and
     ``folder`` where something was kept of what failed.
     """
     told: dict[str, Any] = {"status": "complete", "exit_status": 0, "errors": []}
@@ -84,8 +93,8 @@ def outcome(as_json: bool) -> Iterator[dict[str, Any]]:
         told |= {"status": "refused", "exit_status": EXIT_BAD_INPUT, "errors": list(error.problems)}
         raise
     except SageServeError as error:
-        status = EXIT_BAD_INPUT if getattr(error, "bad_input", False) else EXIT_FAILED
-        told |= {"status": "failed", "exit_status": status, "errors": str(error).splitlines()}
+        status, exit_status = _ended(error)
+        told |= {"status": status, "exit_status": exit_status, "errors": str(error).splitlines()}
         if folder := getattr(error, "folder", None):
             told["folder"] = str(folder)
         raise
