@@ -102,6 +102,14 @@ def test_trace_that_cannot_be_opened(sageserve: Run, tmp_path: Path, path: str) 
     assert names(tmp_path) == {"folder"}
 
 
+@pytest.mark.parametrize("command", [("validate", ""), ("convert", "", "out.parquet")], ids=len)
+def test_no_file_at_all_is_told(sageserve: Run, tmp_path: Path, command: tuple[str, ...]) -> None:
+    done = sageserve("trace", *command)
+    assert done.status == 2
+    assert done.err == "error: no file was named; expected a request log: CSV, JSON lines or Parquet\n"
+    assert names(tmp_path) == set()
+
+
 def test_every_problem_of_a_trace_is_told(sageserve: Run, tmp_path: Path) -> None:
     file = write(tmp_path, GOOD.replace(",200,", ",-200,").replace("NIW", "gold"))
     done = sageserve("trace", "validate", file)

@@ -51,6 +51,7 @@ def validate(
     """Check a trace; say what is in it, or every problem."""
     from sageserve_lib.trace import Reading, open_trace
 
+    _check_named(file)
     reading = Reading(trace_format, column_map, rename, default_region, default_model, default_tier)
     _describe(open_trace(file, reading))
 
@@ -69,6 +70,7 @@ def convert(
     """Write a trace as Parquet with the canonical columns."""
     from sageserve_lib import trace
 
+    _check_named(source)
     check_target(target)
     if target.exists() and Path(source).exists() and target.samefile(source):
         msg = f"{target} is the trace to convert; choose another file to write"
@@ -137,6 +139,11 @@ def generate_workload(
         raise InputError(problems)
     generate(spec_of(scale, days, None, seed, workload, changes), target)
     _describe(open_trace(target))
+
+
+def _check_named(file: str) -> None:
+    if not file:
+        raise InputError("no file was named; expected a request log: CSV, JSON lines or Parquet")
 
 
 def _describe(trace: "Trace") -> None:

@@ -167,7 +167,10 @@ def find_run(named: str, reports: Path) -> Path:
         if (place / MANIFEST).is_file():
             return place.resolve()
     there = next((place for place in places if place.is_dir()), None)
-    if there is not None:
+    file = next((place for place in places if place.is_file()), None)
+    if there is None and file is not None:
+        msg = f"{named}: {file} is a file; expected the folder of a run, or a run's name"
+    elif there is not None:
         msg = f"{named}: {there} holds no {MANIFEST}, so it is not a run directory"
     else:
         msg = f"{named}: there is no such folder, and no run of this name in {reports}"
