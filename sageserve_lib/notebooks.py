@@ -1,7 +1,6 @@
 """Run notebooks with papermill, from one process, in this interpreter's environment."""
 
 import ast
-import difflib
 import logging
 import math
 import os
@@ -30,6 +29,7 @@ from sageserve_lib import paths
 from sageserve_lib.datafile import parse_yaml
 from sageserve_lib.errors import InputError, SageServeError
 from sageserve_lib.memory import peak_rss_bytes
+from sageserve_lib.names import did_you_mean
 from sageserve_lib.status import STATUS_KEY
 
 Parameters = Mapping[str, str | int | float | bool | list[str]]
@@ -295,9 +295,8 @@ def select_parameters(
 
 
 def _unknown(name: str, valid: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(valid), n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"unknown notebook parameter {name!r}; the notebooks declare {', '.join(valid) or 'none'}.{hint}"
+    there = f"the notebooks declare {', '.join(valid) or 'none'}"
+    return f"unknown notebook parameter {name!r}; {there}.{did_you_mean(name, valid)}"
 
 
 def code_cells(notebook: Path) -> int:

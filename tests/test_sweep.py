@@ -160,8 +160,10 @@ def test_grids_of_the_project_are_good(name: str, monkeypatch: pytest.MonkeyPatc
 
 def test_an_unknown_grid_is_refused_with_those_there_are() -> None:
     assert "quick" in grids.grid_names()
-    with pytest.raises(InputError, match="neither a file nor one of"):
+    with pytest.raises(InputError, match=r"neither a file nor one of [^?]+$"):
         load_grid("nope")
+    with pytest.raises(InputError, match=r"Did you mean 'quick'\?$"):
+        load_grid("quik")
 
 
 def test_the_command_writes_a_table_and_tells_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import pandas as pd
 from sageserve_lib import tables
 from sageserve_lib.compare import changes
 from sageserve_lib.errors import InputError
+from sageserve_lib.names import did_you_mean
 from sageserve_lib.run import MANIFEST
 
 #: Tables that are compared, each with its columns that must be there and hold numbers, and those that hold labels.
@@ -173,7 +174,8 @@ def find_run(named: str, reports: Path) -> Path:
     elif there is not None:
         msg = f"{named}: {there} holds no {MANIFEST}, so it is not a run directory"
     else:
-        msg = f"{named}: there is no such folder, and no run of this name in {reports}"
+        runs = [file.parent.name for file in reports.glob(f"*/{MANIFEST}")]
+        msg = f"{named}: there is no such folder, and no run of this name in {reports}.{did_you_mean(named, runs)}"
     raise InputError(msg)
 
 
