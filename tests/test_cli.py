@@ -439,6 +439,28 @@ def test_what_the_disk_refuses_is_told_of_the_file_that_was_named(
     assert len(done.err.splitlines()) == 1
 
 
+def test_full_disk_is_told_of_what_was_to_be_written(
+    sageserve: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "Error writing bytes to file")  # as Arrow says it, without the file
+
+    monkeypatch.setattr("sageserve_lib.trace.convert", refuse)
+    monkeypatch.setattr("sageserve_lib.workload.generate", refuse)
+    monkeypatch.setattr("sageserve_lib.report.make_report", refuse)
+    monkeypatch.setattr("sageserve_lib.sweep.run_sweep", refuse)
+    trace = write(tmp_path, GOOD)
+    for command, target in (
+        (("trace", "convert", trace, "out.parquet"), "out.parquet"),
+        (("trace", "generate", "out.parquet", "--scale", "0.001"), "out.parquet"),
+        (("report", "--trace", trace, "--reports", "reports"), "reports"),
+        (("sweep", "quick", "--to", "swept"), "swept"),
+    ):
+        done = sageserve(*command)
+        assert done.status == 2
+        assert done.err.startswith(f"error: The disk is full: {target} could not be written. Free some space")
+
+
 def test_what_arrow_cannot_open_is_told_and_json_tells_it_too(
     sageserve: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,8 +16,8 @@ _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 @contextmanager
-def disk_errors_told() -> Iterator[None]:
-    """Refuse what the disk refused.
+def disk_errors_told(target: Path | None = None) -> Iterator[None]:
+    """Refuse what the disk refused; ``target`` is what is written, for errors that do not name it.
 
     Raises
     ------
@@ -27,16 +27,16 @@ def disk_errors_told() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if problem := disk_problem(error):
+        if problem := disk_problem(error, target):
             raise InputError(problem) from error
         raise
 
 
-def disk_problem(error: OSError) -> str:
+def disk_problem(error: OSError, target: Path | None = None) -> str:
     """The sentence for people; empty for what is not about a file or the disk."""
     path = _path_of(error)
     if error.errno in _FULL:
-        return f"The disk is full: {path or 'a file'} could not be written. Free some space, or write to another disk."
+        return f"The disk is full: {path or target or 'a file'} could not be written. Free some space, or write to another disk."
     if path is None:
         return ""
     if error.errno in {errno.ENOTDIR, errno.EEXIST}:

@@ -10,6 +10,7 @@ import typer
 
 from sageserve_lib import paths
 from sageserve_lib.cli.base import EXIT_FAILED, say
+from sageserve_lib.cli.disk import disk_errors_told
 from sageserve_lib.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def run_shown(grid: "Grid", folder: Path, processes: int, scheduler: str = "") -
             if not terminal:
                 say(f"{done} of {total} cells done")
 
-        done = run_sweep(grid, folder, processes=processes, scheduler=scheduler, progress=show)
+        with disk_errors_told(folder):
+            done = run_sweep(grid, folder, processes=processes, scheduler=scheduler, progress=show)
     for failure in done.failures:
         say(f"error: {failure}")
     return done

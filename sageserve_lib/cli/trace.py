@@ -8,6 +8,7 @@ import typer
 
 from sageserve_lib.cli import fetch
 from sageserve_lib.cli.base import check_target, problems_of
+from sageserve_lib.cli.disk import disk_errors_told
 from sageserve_lib.cli.options import (
     Changes,
     ColumnMap,
@@ -76,7 +77,9 @@ def convert(
         msg = f"{target} is the trace to convert; choose another file to write"
         raise InputError(msg)
     reading = trace.Reading(trace_format, column_map, rename, default_region, default_model, default_tier)
-    typer.echo(f"Wrote {target}: {trace.convert(source, target, reading):,} requests")
+    with disk_errors_told(target):
+        written = trace.convert(source, target, reading)
+    typer.echo(f"Wrote {target}: {written:,} requests")
 
 
 @app.command("draw")
@@ -115,7 +118,8 @@ def draw(
             raise InputError(f"No request was drawn for the clients in {source}; try a larger --scale or a longer time")
         return {}
 
-    write_parquet(counted(), target, ASSUMED_START, metadata)
+    with disk_errors_told(target):
+        write_parquet(counted(), target, ASSUMED_START, metadata)
     typer.echo(f"Wrote {target}: {drawn:,} requests of {len(clients.names):,} clients")
     for note in clients.notes:
         typer.echo(f"note: {note}")
@@ -137,7 +141,8 @@ def generate_workload(
     problems = [*problems_of(check_target, target), *workload_problems(scale, days, None, seed, workload, changes)]
     if problems:
         raise InputError(problems)
-    generate(spec_of(scale, days, None, seed, workload, changes), target)
+    with disk_errors_told(target):
+        generate(spec_of(scale, days, None, seed, workload, changes), target)
     _describe(open_trace(target))
 
 
