@@ -12,7 +12,9 @@ from sageserve_lib.files import Lock
 
 
 class RunLockedError(SageServeError):
-    """Another process makes this run; the text says which."""
+    """Another process makes this run; the text says which. Trying again later may do (exit status 75)."""
+
+    locked = True
 
 
 class RunLock:

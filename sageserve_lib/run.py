@@ -43,15 +43,12 @@ def check_name(name: str) -> str:
     InputError
         If it holds anything but letters, digits, ``_``, ``.``, ``+`` and ``-``, or is reserved.
     """
-    if (
-        not _NAME.fullmatch(name)
-        or ".." in name
-        or name.endswith(".")
-        or len(name.encode()) > 200
-        or name.split(".")[0].upper() in _DEVICES
-    ):
+    if not _NAME.fullmatch(name) or ".." in name or name.endswith(".") or len(name.encode()) > 200:
         msg = f"run name {name!r}: expected up to 100 letters, digits, '_', '-', '+' or single '.', starting with "
         msg += "a letter or digit (it becomes a folder name)"
+        raise InputError(msg)
+    if name.split(".")[0].upper() in _DEVICES:
+        msg = f"run name {name!r}: Windows reserves {name.split('.')[0]!r} for a device; choose another name"
         raise InputError(msg)
     if name.lower() in {LATEST, f"{LATEST}.html"} or name.lower().endswith(".failed"):
         msg = f"run name {name!r} is reserved; choose one other than {LATEST!r} and not ending in '.failed'"

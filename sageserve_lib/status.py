@@ -1,7 +1,6 @@
 """What a notebook is told in words: how far a long step is, which whoever runs it can follow, and what was wrong."""
 
 import ast
-import difflib
 import time
 from collections.abc import Collection, Sequence
 from itertools import pairwise
@@ -11,6 +10,7 @@ from IPython.core.getipython import get_ipython
 from IPython.display import DisplayHandle
 
 from sageserve_lib.errors import InputError, SageServeError
+from sageserve_lib.names import did_you_mean
 
 #: Key in the metadata of the outputs that hold the line.
 STATUS_KEY = "sageserve_status"
@@ -62,9 +62,8 @@ def prepare_notebook() -> None:
 
 def unknown_parameter(name: str, valid: Collection[str]) -> str:
     """That notebooks do not declare a parameter, and which one may be meant."""
-    near = difflib.get_close_matches(name, valid, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"unknown notebook parameter {name!r}; the notebooks declare {', '.join(valid) or 'none'}.{hint}"
+    there = f"the notebooks declare {', '.join(valid) or 'none'}"
+    return f"unknown notebook parameter {name!r}; {there}.{did_you_mean(name, valid)}"
 
 
 def _unknown_of(cells: Sequence[str]) -> list[str]:

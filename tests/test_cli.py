@@ -1,12 +1,16 @@
 """The ``sageserve`` command: what it prints, its exit statuses, and that refusing leaves nothing behind."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from demo_report import notebook
 from typer.testing import CliRunner
@@ -98,6 +102,14 @@ def test_trace_that_cannot_be_opened(sageserve: Run, tmp_path: Path, path: str) 
     assert names(tmp_path) == {"folder"}
 
 
+@pytest.mark.parametrize("command", [("validate", ""), ("convert", "", "out.parquet")], ids=len)
+def test_no_file_at_all_is_told(sageserve: Run, tmp_path: Path, command: tuple[str, ...]) -> None:
+    done = sageserve("trace", *command)
+    assert done.status == 2
+    assert done.err == "error: no file was named; expected a request log: CSV, JSON lines or Parquet\n"
+    assert names(tmp_path) == set()
+
+
 def test_every_problem_of_a_trace_is_told(sageserve: Run, tmp_path: Path) -> None:
     file = write(tmp_path, GOOD.replace(",200,", ",-200,").replace("NIW", "gold"))
     done = sageserve("trace", "validate", file)
@@ -120,6 +132,15 @@ BAD_OPTIONS = {
     "name up": (["--run", ".."], ".."),
     "name latest": (["--run", "latest"], "reserved"),
     "policy": (["--policies", "siloed,nope"], "'nope'"),
+    "no policy": (["--policies", ""], "--policies names no policy; leave it out for the usual ones, or name some of"),
+    "commas alone": (["--policies", " , "], "--policies names no policy"),
+    "policy twice": (["--policies", "reactive,siloed, reactive"], "--policies: 'reactive' is given twice"),
+    "no policy as a parameter": (["--param", "policies="], "--policies names no policy"),
+    "week shape twice": (["--week-shapes", "burst-x8,burst-x8"], "--week-shapes: 'burst-x8' is given twice"),
+    "mistyped scenario": (["--scenario", "papr"], "published. Did you mean 'paper'?"),
+    "mistyped workload": (["--workload", "burst-x88"], "Did you mean 'burst-x8'?"),
+    "mistyped week shape": (["--week-shapes", "regime-chang"], "Did you mean 'regime-change'?"),
+    "mistyped policy": (["--policies", "reactiv"], "Did you mean 'reactive'?"),
     "unknown option": (["--sclae", "1"], "--sclae"),
     "workload": (["--workload", "weak"], "Unknown workload 'weak'"),
     "change": (["--set", "niw_shre=1"], "did you mean 'niw_share'?"),
@@ -316,7 +337,9 @@ def test_second_run_of_the_same_name_ends_at_once(
     common = ("report", "--trace", write(tmp_path, GOOD), "--reports", "reports", "--run")
     with RunDirectory(tmp_path / "reports", "r"):
         done = sageserve(*common, "r")
-        assert done.status == 1
+        assert done.status == 75
+        told = json.loads(sageserve(*common, "r", "--json", "--quiet").out)
+        assert (told["status"], told["exit_status"]) == ("locked", 75)
         assert done.err.startswith("error: Run 'r' is being made by process")
         assert sageserve(*common, "s").status == 0
     assert sageserve(*common, "r").status == 0
@@ -379,6 +402,76 @@ def test_convert_and_generate_refuse_a_bad_target(sageserve: Run, tmp_path: Path
         assert done.status == 2
         assert target in done.err
     assert names(tmp_path) == {"trace.csv", "folder.parquet"}
+
+
+@pytest.mark.parametrize("place", ["taken", "taken/below"])
+def test_file_where_a_folder_is_needed_is_told(sageserve: Run, tmp_path: Path, place: str) -> None:
+    write(tmp_path, GOOD, "taken")
+    done = sageserve("sweep", "quick", "--to", place)
+    assert done.status == 2
+    assert done.err == "error: taken is a file, and a folder is needed there. Choose another place, or move it away.\n"
+    assert names(tmp_path) == {"taken"}
+
+
+DISK = {
+    "a folder that is closed": (errno.EACCES, "{file} cannot be written: permission denied. "),
+    "a disk that is read-only": (errno.EROFS, "{file} cannot be written: the disk is read-only. "),
+    "a full disk": (errno.ENOSPC, "The disk is full: {file} could not be written. "),
+    "a place that takes no files": (errno.ENOENT, "{file} is not there and cannot be made: "),
+    "anything else": (errno.EMFILE, "{file} cannot be read or written: Too many open files."),
+}
+
+
+@pytest.mark.parametrize("case", DISK)
+@pytest.mark.parametrize("work", [".out.parquet.12-0123abcd.partial", ".out.parquet.partial-0123abcd"])
+def test_what_the_disk_refuses_is_told_of_the_file_that_was_named(
+    sageserve: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, work: str
+) -> None:
+    number, words = DISK[case]
+
+    def refuse(*args: object) -> None:
+        raise OSError(number, os.strerror(number), str(tmp_path / work))
+
+    monkeypatch.setattr("sageserve_lib.trace.convert", refuse)
+    done = sageserve("trace", "convert", write(tmp_path, GOOD), "out.parquet")
+    assert done.status == 2
+    assert done.err.startswith("error: " + words.format(file=tmp_path / "out.parquet"))
+    assert len(done.err.splitlines()) == 1
+
+
+def test_full_disk_is_told_of_what_was_to_be_written(
+    sageserve: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "Error writing bytes to file")  # as Arrow says it, without the file
+
+    monkeypatch.setattr("sageserve_lib.trace.convert", refuse)
+    monkeypatch.setattr("sageserve_lib.workload.generate", refuse)
+    monkeypatch.setattr("sageserve_lib.report.make_report", refuse)
+    monkeypatch.setattr("sageserve_lib.sweep.run_sweep", refuse)
+    trace = write(tmp_path, GOOD)
+    for command, target in (
+        (("trace", "convert", trace, "out.parquet"), "out.parquet"),
+        (("trace", "generate", "out.parquet", "--scale", "0.001"), "out.parquet"),
+        (("report", "--trace", trace, "--reports", "reports"), "reports"),
+        (("sweep", "quick", "--to", "swept"), "swept"),
+    ):
+        done = sageserve(*command)
+        assert done.status == 2
+        assert done.err.startswith(f"error: The disk is full: {target} could not be written. Free some space")
+
+
+def test_what_arrow_cannot_open_is_told_and_json_tells_it_too(
+    sageserve: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        pq.ParquetWriter(tmp_path / "nowhere" / "weeks.parquet", pa.schema([]))
+
+    monkeypatch.setattr("sageserve_lib.workload.cached_trace", refuse)
+    done = sageserve("report", "--reports", "reports", "--json", "--quiet")
+    told = json.loads(done.out)
+    assert (done.status, told["exit_status"], told["status"]) == (2, 2, "refused")
+    assert told["errors"][0].startswith(f"{tmp_path / 'nowhere' / 'weeks.parquet'} is not there and cannot be made")
 
 
 def test_convert_does_not_overwrite_its_input(sageserve: Run, tmp_path: Path) -> None:

@@ -244,6 +244,8 @@ def test_json_has_the_tables(tmp_path: Path, sageserve) -> None:
     ("options", "words"),
     [
         (("nowhere", "a"), "nowhere: there is no such folder, and no run of this name in reports"),
+        (("runn-1", "a"), "no run of this name in reports. Did you mean 'run-1'?"),
+        (("a", "good.csv"), "good.csv: good.csv is a file; expected the folder of a run, or a run's name"),
         (("a", "empty"), "empty: empty holds no manifest.json, so it is not a run directory"),
         (("a", "broken"), "cannot be read as JSON"),
         (("a", "list"), "expected the manifest of a run"),
@@ -255,8 +257,10 @@ def test_json_has_the_tables(tmp_path: Path, sageserve) -> None:
 )
 def test_what_is_no_run_or_no_place_is_refused(tmp_path: Path, sageserve, options: tuple, words: str) -> None:
     made_run(tmp_path / "a")
+    made_run(tmp_path / "reports" / "run-1")
     for folder in ("empty", "broken", "list", "dir.html"):
         (tmp_path / folder).mkdir()
+    (tmp_path / "good.csv").write_text("a\n1\n")
     (tmp_path / "broken" / "manifest.json").write_bytes(b"\xff{")
     (tmp_path / "list" / "manifest.json").write_text("[1]")
     before = sorted(tmp_path.rglob("*"))

@@ -520,7 +520,7 @@ def test_progress_goes_up_to_the_whole(site: Site, tmp_path: Path) -> None:
 def test_unknown_name_lists_what_there_is() -> None:
     with pytest.raises(InputError) as refused:
         fetching.fetch("azure-2024-con", Path("nowhere"))
-    assert "Did you mean azure-2024-conv?" in str(refused.value)
+    assert "Did you mean 'azure-2024-conv'?" in str(refused.value)
     assert all(name in str(refused.value) for name in load_sources())
     assert not Path("nowhere").exists()
 

@@ -377,6 +377,15 @@ class TestJudge:
         ):
             assert words in result.output
 
+    def test_what_is_no_file_or_no_time_is_refused(self, tmp_path):
+        result = self.run(tmp_path / "nope.csv", "--days", -1)
+        assert result.exit_code == 2
+        assert "nope.csv does not exist; expected a CSV file" in result.output
+        assert "--days -1: expected a number greater than 0" in result.output
+        result = self.run(tmp_path)
+        assert result.exit_code == 2
+        assert "is a folder; expected a CSV file" in result.output
+
     def test_hourly_means_and_gaps(self, file):
         rates = judge.read_rates(file)
         assert list(rates.columns) == [("a", "requests_per_s"), ("b", "requests_per_s")]

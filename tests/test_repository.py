@@ -17,7 +17,7 @@ COMMON = ("trace", "scenario", "run_dir", "seed", "scale", "days", "history_days
 
 #: From the bottom up; a module may import from its own layer and those before it.
 LAYERS = (
-    {"errors", "paths", "files", "memory", "workers", "datafile", "tables", "status", "__init__"},
+    {"errors", "paths", "files", "memory", "names", "workers", "datafile", "tables", "status", "__init__"},
     {"performance", "catalogue", "validation", "readers", "canonical", "trace"},
     {"workload", "servegen", "fetch", "characterize", "forecast", "policies"},
     {"simulation"},

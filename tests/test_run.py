@@ -59,6 +59,12 @@ def test_bad_run_names(name: str) -> None:
         check_name(name)
 
 
+@pytest.mark.parametrize("name", ["con", "NUL.txt", "com1"])
+def test_run_name_that_windows_reserves_is_told_as_such(name: str) -> None:
+    with pytest.raises(InputError, match=f"run name '{name}': Windows reserves '{name.split('.')[0]}' for a device"):
+        check_name(name)
+
+
 def test_default_name_is_always_a_good_name() -> None:
     now = datetime(2026, 6, 1, 1, 2, 3, tzinfo=timezone(timedelta(hours=2)))
     assert default_name("my trace/../x", "paper", now) == "my-trace-x-paper-20260531-230203"

@@ -265,8 +265,9 @@ def test_the_command_measures_judges_and_writes(tmp_path: Path, monkeypatch: pyt
         tmp_path / "README.md"
     ).read_text() == f"before\n<!-- scorecard -->\n\n{as_markdown(table)}\n<!-- /scorecard -->\nafter\n"
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "scorecard.csv"), table)
-    refused = CliRunner().invoke(cli.app, [*call, "--seeds", "1,x"])
-    assert refused.exit_code == 2 and "seeds" in refused.output
+    for seeds, words in (("1,x", "seeds"), ("", "--seeds names no seed"), ("1,2, 1", "--seeds: '1' is given twice")):
+        refused = CliRunner().invoke(cli.app, [*call, "--seeds", seeds])
+        assert refused.exit_code == 2 and words in refused.output
 
 
 def test_the_readme_shows_the_committed_table() -> None:

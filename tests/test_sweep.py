@@ -160,8 +160,10 @@ def test_grids_of_the_project_are_good(name: str, monkeypatch: pytest.MonkeyPatc
 
 def test_an_unknown_grid_is_refused_with_those_there_are() -> None:
     assert "quick" in grids.grid_names()
-    with pytest.raises(InputError, match="neither a file nor one of"):
+    with pytest.raises(InputError, match=r"neither a file nor one of [^?]+$"):
         load_grid("nope")
+    with pytest.raises(InputError, match=r"Did you mean 'quick'\?$"):
+        load_grid("quik")
 
 
 def test_the_command_writes_a_table_and_tells_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,6 +186,34 @@ def test_the_command_writes_a_table_and_tells_failures(tmp_path: Path, monkeypat
     assert done.exit_code == 1
     assert "broken" in done.output and "1 of 2 cells, 0 computed now" in done.output
     assert CliRunner().invoke(cli.app, [*call, "--processes", "0"]).exit_code == 2
+
+
+@pytest.mark.parametrize("command", [("sweep",), ("scorecard", "--grid")], ids=len)
+def test_an_interruption_says_that_finished_cells_are_kept(
+    swept: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    def interrupt(*args: object, **options: object) -> None:
+        raise KeyboardInterrupt(15)
+
+    monkeypatch.setattr("sageserve_lib.sweep.run_sweep", interrupt)
+    done = CliRunner().invoke(cli.app, [*command, str(swept.parent / "grid.yaml"), "--to", str(swept)])
+    assert done.exit_code == 128 + 15
+    assert done.stderr == "interrupted: cells that are finished are kept, and the same command goes on from there\n"
+
+
+@pytest.mark.parametrize("held", ['{"description": "another", "cells": []}', "[1]", "{"])
+def test_a_folder_with_another_grids_results_is_refused(tmp_path: Path, held: str) -> None:
+    file = grid_file(tmp_path)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "sweep.json").write_text(held)
+    for command in (("sweep",), ("scorecard", "--grid")):
+        done = CliRunner().invoke(cli.app, [*command, str(file), "--to", str(out)])
+        assert done.exit_code == 2
+        assert f"{out} holds the results of another grid" in done.stderr
+        assert "Choose another folder with --to" in done.stderr
+        assert [item.name for item in out.iterdir()] == ["sweep.json"]
+    assert (out / "sweep.json").read_text() == held
 
 
 def test_the_notebook_reads_a_sweep(swept: Path, tmp_path: Path) -> None:

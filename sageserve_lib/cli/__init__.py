@@ -1,4 +1,7 @@
-"""The ``sageserve`` command. Exit status: 0 done, 2 the input was bad, 130 or 143 interrupted, 1 anything else."""
+"""The ``sageserve`` command.
+
+Exit status: 0 done, 2 the input was bad, 75 the run is being made already, 130 or 143 interrupted, 1 anything else.
+"""
 
 import typer
 

@@ -4,10 +4,16 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sageserve_lib.cli.base import problems_of
-from sageserve_lib.cli.options import seed_problems, workload_problems
+from sageserve_lib.cli.options import (
+    named_scenario_problems,
+    named_workload_problems,
+    seed_problems,
+    twice,
+    workload_problems,
+)
 from sageserve_lib.datafile import is_file
 from sageserve_lib.errors import InputError
+from sageserve_lib.names import did_you_mean
 
 if TYPE_CHECKING:
     from sageserve_lib.sweep import Grid
@@ -38,7 +44,7 @@ class Asked:
     default_region: str
     default_model: str
     default_tier: str
-    policies: str
+    policies: str | None
     per_request: bool
     seeds: int | None = None
     week_shapes: list[str] | None = None
@@ -87,8 +93,6 @@ class Asked:
 
     def problems(self) -> list[str]:
         """What is wrong with it, but for the trace."""
-        from sageserve_lib.catalogue import load_scenario
-
         problems = _policy_problems(self.policies)
         if self.trace:
             options = {
@@ -106,7 +110,7 @@ class Asked:
                 if value is not None
             ]
             problems += seed_problems(self.seed)
-        problems += problems_of(load_scenario, self.scenario)
+        problems += named_scenario_problems(self.scenario)
         if self.trace:
             return problems
         return problems + workload_problems(*self.synthetic) + _week_problems(self.seeds, self.week_shapes)
@@ -163,20 +167,26 @@ class Asked:
 
 
 def _week_problems(seeds: int | None, week_shapes: list[str] | None) -> list[str]:
-    from sageserve_lib.workload import load_workload
-
     problems = (
         [f"--seeds {seeds}: expected a whole number from 1 to 100"] if seeds not in {None, *range(1, 101)} else []
     )
+    problems += twice("--week-shapes", week_shapes or [])
     for shape in week_shapes or ():
-        problems += [f"--week-shapes: {problem}" for problem in problems_of(load_workload, shape)]
+        problems += [f"--week-shapes: {problem}" for problem in named_workload_problems(shape)]
     return problems
 
 
-def _policy_problems(policies: str) -> list[str]:
-    if not policies:
+def _policy_problems(policies: str | None) -> list[str]:
+    if policies is None:
         return []
     from sageserve_lib.policies import REGISTRY
 
-    unknown = [name for name in policies.split(",") if name.strip() not in REGISTRY]
-    return [f"--policies: unknown policy {name.strip()!r}; there are {', '.join(sorted(REGISTRY))}" for name in unknown]
+    there = ", ".join(sorted(REGISTRY))
+    given = [name.strip() for name in policies.split(",")]
+    if not any(given):
+        return [f"--policies names no policy; leave it out for the usual ones, or name some of {there}"]
+    unknown = [name for name in given if name not in REGISTRY]
+    problems = [
+        f"--policies: unknown policy {name!r}; there are {there}.{did_you_mean(name, REGISTRY)}" for name in unknown
+    ]
+    return problems + twice("--policies", [name for name in given if name in REGISTRY])

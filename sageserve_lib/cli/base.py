@@ -4,6 +4,7 @@ Commands import what they need when they run: the command line itself has to be 
 """
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -17,10 +18,13 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from sageserve_lib.cli.disk import disk_errors_told
 from sageserve_lib.errors import InputError, SageServeError
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
+#: What sendmail and others give for "try again later" (EX_TEMPFAIL, which Windows' Python does not have).
+EXIT_LOCKED = 75
 JSON_OPTION = "--json"
 
 
@@ -33,15 +37,18 @@ class Group(TyperGroup):
         arguments = [*ctx._protected_args, *ctx.args]
         with _interruptible():
             try:
-                return super().invoke(ctx)
+                with disk_errors_told():
+                    return super().invoke(ctx)
             except InputError as error:
                 for problem in error.problems:
                     say(f"error: {problem}")
                 raise typer.Exit(EXIT_BAD_INPUT) from error
             except SageServeError as error:
                 say(f"error: {error}")
-                raise typer.Exit(EXIT_BAD_INPUT if getattr(error, "bad_input", False) else EXIT_FAILED) from error
+                raise typer.Exit(_ended(error)[1]) from error
             except KeyboardInterrupt as error:
+                # A notebook's task that nobody waits for any longer is no error.
+                logging.getLogger("asyncio").setLevel(logging.CRITICAL)
                 say(f"interrupted: {' '.join(getattr(error, '__notes__', [])) or 'nothing was kept'}")
                 raise typer.Exit(interrupted_status(error)) from error
             except (typer.Exit, typer.Abort):
@@ -62,6 +69,13 @@ def interrupted_status(error: KeyboardInterrupt) -> int:
     return int(128 + (error.args[0] if error.args else signal.SIGINT))
 
 
+def _ended(error: SageServeError) -> tuple[str, int]:
+    """Status in a word, and exit status, of a command that ended with an error."""
+    if getattr(error, "locked", False):
+        return "locked", EXIT_LOCKED
+    return "failed", EXIT_BAD_INPUT if getattr(error, "bad_input", False) else EXIT_FAILED
+
+
 def tell(facts: dict[str, Any]) -> None:
     """Print one JSON object on standard output."""
     typer.echo(json.dumps(facts, ensure_ascii=False, default=str))
@@ -71,18 +85,19 @@ def tell(facts: dict[str, Any]) -> None:
 def outcome(as_json: bool) -> Iterator[dict[str, Any]]:
     """What a command may add to what it tells; with ``as_json`` that is printed at the end, whatever the end is.
 
-    Keys ``status`` (complete, refused, failed or interrupted), ``exit_status`` and ``errors`` are set here, and
+    Keys ``status`` (complete, refused, failed, locked or interrupted), ``exit_status`` and ``errors`` are set here, and
     ``folder`` where something was kept of what failed.
     """
     told: dict[str, Any] = {"status": "complete", "exit_status": 0, "errors": []}
     try:
-        yield told
+        with disk_errors_told():
+            yield told
     except InputError as error:
         told |= {"status": "refused", "exit_status": EXIT_BAD_INPUT, "errors": list(error.problems)}
         raise
     except SageServeError as error:
-        status = EXIT_BAD_INPUT if getattr(error, "bad_input", False) else EXIT_FAILED
-        told |= {"status": "failed", "exit_status": status, "errors": str(error).splitlines()}
+        status, exit_status = _ended(error)
+        told |= {"status": status, "exit_status": exit_status, "errors": str(error).splitlines()}
         if folder := getattr(error, "folder", None):
             told["folder"] = str(folder)
         raise

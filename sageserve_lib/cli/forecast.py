@@ -1,11 +1,14 @@
 """``sageserve forecast``: whether the default forecast is worth trusting on some series."""
 
+import math
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sageserve_lib.cli.base import EXIT_FAILED
+from sageserve_lib.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +47,8 @@ def judge(
         verdicts,
     )
 
+    if problems := [*_file_problems(file), *_days_problems(days)]:
+        raise InputError(problems)
     rates = read_rates(file, series, time)
     result = judge_rates(rates, days, _cores())
     typer.echo(f"{file}: {rates.shape[1]} series by the hour; an origin every hour of the last {days:g} days")
@@ -68,6 +73,18 @@ def judge(
     _show(verdict_table(told), ("asked", "holds", "found"))
     if not all(verdict.holds for verdict in told):
         raise typer.Exit(EXIT_FAILED)
+
+
+def _file_problems(file: str) -> list[str]:
+    if not file:
+        return ["no file was named; expected a CSV file of series"]
+    if Path(file).is_dir():
+        return [f"{file} is a folder; expected a CSV file"]
+    return [] if Path(file).exists() else [f"{file} does not exist; expected a CSV file"]
+
+
+def _days_problems(days: float) -> list[str]:
+    return [] if math.isfinite(days) and days > 0 else [f"--days {days:g}: expected a number greater than 0"]
 
 
 def _cores() -> int:

@@ -1,11 +1,16 @@
 """Options that several commands share, and what they stand for."""
 
 import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sageserve_lib.cli.base import problems_of
+from sageserve_lib.datafile import is_file
+from sageserve_lib.names import did_you_mean
 
 if TYPE_CHECKING:
     from sageserve_lib.workload import WorkloadSpec
@@ -57,6 +62,11 @@ def seed_problems(seed: int) -> list[str]:
     return [] if seed >= 0 else [f"--seed {seed}: expected 0 or more"]
 
 
+def twice(option: str, names: Sequence[str]) -> list[str]:
+    """What is wrong with names of which each may be given once."""
+    return [f"{option}: {name!r} is given twice" for name, times in Counter(names).items() if times > 1]
+
+
 def workload_problems(
     scale: float | None,
     days: float | None,
@@ -66,7 +76,7 @@ def workload_problems(
     changes: list[str] | None,
 ) -> list[str]:
     """What is wrong with the options of the synthetic workload."""
-    from sageserve_lib.workload import DEFAULT_WORKLOAD, load_workload
+    from sageserve_lib.workload import DEFAULT_WORKLOAD
 
     problems = []
     for option, value in (("--scale", scale), ("--days", days)):
@@ -75,4 +85,24 @@ def workload_problems(
     if history_days is not None and not (math.isfinite(history_days) and history_days >= 0):
         problems.append(f"--history-days {history_days}: expected 0 or more")
     problems += seed_problems(seed)
-    return problems + problems_of(load_workload, workload or DEFAULT_WORKLOAD, changes or ())
+    return problems + named_workload_problems(workload or DEFAULT_WORKLOAD, changes or ())
+
+
+def named_workload_problems(name: str, changes: Sequence[str] = ()) -> list[str]:
+    """What is wrong with a workload's name or file, and the nearest name."""
+    from sageserve_lib.workload import load_workload, workload_names
+
+    return _with_nearest(problems_of(load_workload, name, changes), name, workload_names())
+
+
+def named_scenario_problems(name: str) -> list[str]:
+    """What is wrong with a scenario's name or file, and the nearest name."""
+    from sageserve_lib.catalogue import load_scenario, scenario_names
+
+    return _with_nearest(problems_of(load_scenario, name), name, scenario_names())
+
+
+def _with_nearest(problems: list[str], name: str, names: list[str]) -> list[str]:
+    if not problems or name in names or is_file(Path(name)):
+        return problems
+    return [*problems[:-1], problems[-1] + did_you_mean(name, names)]

@@ -13,6 +13,7 @@ import typer
 from sageserve_lib import paths
 from sageserve_lib.cli.asked import DEFAULT_SCENARIO, DEFAULT_SEED, Asked
 from sageserve_lib.cli.base import JSON_OPTION, outcome, problems_of
+from sageserve_lib.cli.disk import disk_errors_told
 from sageserve_lib.cli.options import (
     Changes,
     ColumnMap,
@@ -57,7 +58,9 @@ def report(
     default_region: DefaultRegion = "",
     default_model: DefaultModel = "",
     default_tier: DefaultTier = "",
-    policies: Annotated[str, typer.Option(help="Policies to simulate, separated by commas.")] = "",
+    policies: Annotated[
+        str | None, typer.Option(help="Policies to simulate, separated by commas; without it, the usual ones.")
+    ] = None,
     seeds: Annotated[
         int | None,
         typer.Option(help="Weeks of the synthetic workload, seeds from --seed on; over them go the intervals."),
@@ -128,6 +131,7 @@ def _report(asked: Asked, param: list[str], run: str, reports: Path, progress: "
         if spec is not None and (grid := asked.further_weeks(spec)):
             weeks = stack.enter_context(sweep_in_background(grid, weeks_folder(grid)))
             before["5-cost-comparison"] = weeks.wait
+        stack.enter_context(disk_errors_told(reports))
         return make_report(
             run or None,
             trace=_facts(found),

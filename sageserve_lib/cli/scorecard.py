@@ -8,7 +8,8 @@ import typer
 
 from sageserve_lib import paths
 from sageserve_lib.cli.base import EXIT_FAILED
-from sageserve_lib.cli.sweep import run_shown
+from sageserve_lib.cli.options import twice
+from sageserve_lib.cli.sweep import cells_kept, run_shown
 from sageserve_lib.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ def scorecard(
     grid: Annotated[str, typer.Option(help="Grid: a name in data/grids or a YAML file.")] = "scorecard",
     to: Annotated[Path | None, typer.Option(help="Folder for the results; by default reports/sweeps/<grid>.")] = None,
     scale: Annotated[float | None, typer.Option(help="Scale of every workload, for a quick look.")] = None,
-    seeds: Annotated[str, typer.Option(help="Seeds in place of the grid's, such as 1,2,3,4,5.")] = "",
+    seeds: Annotated[
+        str | None, typer.Option(help="Seeds in place of the grid's, such as 1,2,3,4,5; without it, the grid's.")
+    ] = None,
     processes: Annotated[int, typer.Option(help="Processes on this machine; -1 for all cores.")] = -1,
     scheduler: Annotated[str, typer.Option(help="Dask scheduler to use instead, such as tcp://host:8786.")] = "",
     update: Annotated[
@@ -39,8 +42,9 @@ def scorecard(
 
     found = _changed(load_grid(grid), scale, seeds)
     folder = to or paths.REPORTS / "sweeps" / Path(grid).stem
-    done = run_shown(found, folder, processes, scheduler)
-    table = judged(_measured(found, folder))
+    with cells_kept():
+        done = run_shown(found, folder, processes, scheduler)
+        table = judged(_measured(found, folder))
     tables.write("scorecard", table, folder / "tables")
     (folder / "scorecard.md").write_text(as_markdown(table), encoding="utf-8")
     _show(table)
@@ -64,15 +68,20 @@ def with_table(text: str, table: "pd.DataFrame") -> str:
     return f"{before}{_BEGIN}\n{as_markdown(table)}\n{_END}{after}"
 
 
-def _changed(grid: "Grid", scale: float | None, seeds: str) -> "Grid":
+def _changed(grid: "Grid", scale: float | None, seeds: str | None) -> "Grid":
     from sageserve_lib.datafile import validated
     from sageserve_lib.sweep import Grid
 
     changes: dict[str, object] = {}
     if scale is not None:
         changes["scale"] = scale
-    if seeds:
-        changes["seeds"] = seeds.split(",")
+    if seeds is not None:
+        given = [seed.strip() for seed in seeds.split(",")]
+        if not any(given):
+            raise InputError("--seeds names no seed; leave it out for the grid's seeds, or give some, such as 1,2,3")
+        if problems := twice("--seeds", given):
+            raise InputError(problems)
+        changes["seeds"] = given
     studies = {name: {**study.model_dump(), **changes} for name, study in grid.studies.items()}
     return validated(Grid, {"description": grid.description, "studies": studies}, "--scale, --seeds")
 

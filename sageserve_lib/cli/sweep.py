@@ -1,6 +1,8 @@
 """``sageserve sweep``: a grid of simulations on all cores or a cluster."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +10,7 @@ import typer
 
 from sageserve_lib import paths
 from sageserve_lib.cli.base import EXIT_FAILED, say
+from sageserve_lib.cli.disk import disk_errors_told
 from sageserve_lib.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,7 +28,8 @@ def sweep(
 
     found = load_grid(grid)
     folder = to or paths.REPORTS / "sweeps" / Path(grid).stem
-    done = run_shown(found, folder, processes, scheduler)
+    with cells_kept():
+        done = run_shown(found, folder, processes, scheduler)
     if done.cells > len(done.failures):
         results = read_results(folder)
         results.to_csv(folder / "results.csv", index=False, lineterminator="\n")
@@ -35,16 +39,27 @@ def sweep(
         raise typer.Exit(EXIT_FAILED)
 
 
+@contextmanager
+def cells_kept() -> Iterator[None]:
+    """Say at an interruption what becomes of the work."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        error.add_note("cells that are finished are kept, and the same command goes on from there")
+        raise
+
+
 def run_shown(grid: "Grid", folder: Path, processes: int, scheduler: str = "") -> "SweepDone":
     """Run a sweep with its progress and failures on standard error."""
     from rich.console import Console
     from rich.progress import Progress
 
-    from sageserve_lib.sweep import run_sweep
+    from sageserve_lib.sweep import check_folder, run_sweep
 
     if processes == 0 or processes < -1:
         msg = f"--processes {processes}: expected a number from 1, or -1 for all cores"
         raise InputError(msg)
+    check_folder(grid, folder)
     terminal = sys.stderr.isatty()
     with Progress(console=Console(stderr=True), transient=True, disable=not terminal) as bar:
         task = bar.add_task("Simulating", total=None)
@@ -54,7 +69,8 @@ def run_shown(grid: "Grid", folder: Path, processes: int, scheduler: str = "") -
             if not terminal:
                 say(f"{done} of {total} cells done")
 
-        done = run_sweep(grid, folder, processes=processes, scheduler=scheduler, progress=show)
+        with disk_errors_told(folder):
+            done = run_sweep(grid, folder, processes=processes, scheduler=scheduler, progress=show)
     for failure in done.failures:
         say(f"error: {failure}")
     return done

@@ -8,6 +8,7 @@ import typer
 
 from sageserve_lib.cli import fetch
 from sageserve_lib.cli.base import check_target, problems_of
+from sageserve_lib.cli.disk import disk_errors_told
 from sageserve_lib.cli.options import (
     Changes,
     ColumnMap,
@@ -51,6 +52,7 @@ def validate(
     """Check a trace; say what is in it, or every problem."""
     from sageserve_lib.trace import Reading, open_trace
 
+    _check_named(file)
     reading = Reading(trace_format, column_map, rename, default_region, default_model, default_tier)
     _describe(open_trace(file, reading))
 
@@ -69,12 +71,15 @@ def convert(
     """Write a trace as Parquet with the canonical columns."""
     from sageserve_lib import trace
 
+    _check_named(source)
     check_target(target)
     if target.exists() and Path(source).exists() and target.samefile(source):
         msg = f"{target} is the trace to convert; choose another file to write"
         raise InputError(msg)
     reading = trace.Reading(trace_format, column_map, rename, default_region, default_model, default_tier)
-    typer.echo(f"Wrote {target}: {trace.convert(source, target, reading):,} requests")
+    with disk_errors_told(target):
+        written = trace.convert(source, target, reading)
+    typer.echo(f"Wrote {target}: {written:,} requests")
 
 
 @app.command("draw")
@@ -113,7 +118,8 @@ def draw(
             raise InputError(f"No request was drawn for the clients in {source}; try a larger --scale or a longer time")
         return {}
 
-    write_parquet(counted(), target, ASSUMED_START, metadata)
+    with disk_errors_told(target):
+        write_parquet(counted(), target, ASSUMED_START, metadata)
     typer.echo(f"Wrote {target}: {drawn:,} requests of {len(clients.names):,} clients")
     for note in clients.notes:
         typer.echo(f"note: {note}")
@@ -135,8 +141,14 @@ def generate_workload(
     problems = [*problems_of(check_target, target), *workload_problems(scale, days, None, seed, workload, changes)]
     if problems:
         raise InputError(problems)
-    generate(spec_of(scale, days, None, seed, workload, changes), target)
+    with disk_errors_told(target):
+        generate(spec_of(scale, days, None, seed, workload, changes), target)
     _describe(open_trace(target))
+
+
+def _check_named(file: str) -> None:
+    if not file:
+        raise InputError("no file was named; expected a request log: CSV, JSON lines or Parquet")
 
 
 def _describe(trace: "Trace") -> None:

@@ -14,6 +14,7 @@ import pandas as pd
 from sageserve_lib import tables
 from sageserve_lib.compare import changes
 from sageserve_lib.errors import InputError
+from sageserve_lib.names import did_you_mean
 from sageserve_lib.run import MANIFEST
 
 #: Tables that are compared, each with its columns that must be there and hold numbers, and those that hold labels.
@@ -167,10 +168,14 @@ def find_run(named: str, reports: Path) -> Path:
         if (place / MANIFEST).is_file():
             return place.resolve()
     there = next((place for place in places if place.is_dir()), None)
-    if there is not None:
+    file = next((place for place in places if place.is_file()), None)
+    if there is None and file is not None:
+        msg = f"{named}: {file} is a file; expected the folder of a run, or a run's name"
+    elif there is not None:
         msg = f"{named}: {there} holds no {MANIFEST}, so it is not a run directory"
     else:
-        msg = f"{named}: there is no such folder, and no run of this name in {reports}"
+        runs = [file.parent.name for file in reports.glob(f"*/{MANIFEST}")]
+        msg = f"{named}: there is no such folder, and no run of this name in {reports}.{did_you_mean(named, runs)}"
     raise InputError(msg)
 
 

@@ -1,6 +1,5 @@
 """The public traces the project knows of: where they are, under which licence, and how to tell that they are the ones."""
 
-import difflib
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,6 +9,7 @@ from pydantic import Field, PositiveInt, RootModel, model_validator
 from sageserve_lib import paths
 from sageserve_lib.datafile import Data, load
 from sageserve_lib.errors import InputError
+from sageserve_lib.names import did_you_mean
 
 #: Names of traces and of files: nothing that could leave a folder, or hide in one.
 _PLAIN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
@@ -75,6 +75,4 @@ def source_of(name: str, sources: dict[str, Source]) -> Source:
     """
     if name in sources:
         return sources[name]
-    near = difflib.get_close_matches(name, sources, n=1, cutoff=0.5)
-    hint = f"Did you mean {near[0]}? " if near else ""
-    raise InputError(f"Unknown trace {name!r}. {hint}There are {', '.join(sources)}.")
+    raise InputError(f"Unknown trace {name!r}; there are {', '.join(sources)}.{did_you_mean(name, sources)}")

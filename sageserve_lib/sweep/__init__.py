@@ -2,7 +2,7 @@
 
 from sageserve_lib.sweep.grid import Cell, Grid, Study, cells_of, load_grid
 from sageserve_lib.sweep.results import intervals, read_parts, read_results
-from sageserve_lib.sweep.run import SweepDone, run_sweep
+from sageserve_lib.sweep.run import SweepDone, check_folder, run_sweep
 
 __all__ = [
     "Cell",
@@ -10,6 +10,7 @@ __all__ = [
     "Study",
     "SweepDone",
     "cells_of",
+    "check_folder",
     "intervals",
     "load_grid",
     "read_parts",

@@ -15,6 +15,7 @@ from sageserve_lib import paths
 from sageserve_lib.catalogue import load_scenario
 from sageserve_lib.datafile import Data, is_file, load
 from sageserve_lib.errors import InputError
+from sageserve_lib.names import did_you_mean
 from sageserve_lib.policies import REGISTRY
 from sageserve_lib.workload import DEFAULT_WORKLOAD, load_workload
 
@@ -111,6 +112,7 @@ _NOT_SIMULATING = frozenset(
         "html",
         "index",
         "lock",
+        "names",
         "notebooks",
         "pages",
         "progress",
@@ -155,7 +157,8 @@ def load_grid(name_or_file: str | Path) -> Grid:
     file = paths.GRIDS / f"{name_or_file}.yaml" if str(name_or_file) in grid_names() else Path(name_or_file)
     if not is_file(file):
         names = ", ".join(grid_names()) or "none"
-        raise InputError(f"Unknown grid {str(name_or_file)!r}: it is neither a file nor one of {names}.")
+        hint = did_you_mean(str(name_or_file), grid_names())
+        raise InputError(f"Unknown grid {str(name_or_file)!r}: it is neither a file nor one of {names}.{hint}")
     grid = load(Grid, file)
     problems: list[str] = []
     for name, study in grid.studies.items():

@@ -8,7 +8,7 @@ import pandas as pd
 
 from sageserve_lib import costs
 from sageserve_lib.errors import InputError
-from sageserve_lib.sweep.run import CELLS
+from sageserve_lib.sweep.run import CELLS, LIST
 
 #: What tells a fleet's cells from another's.
 FLEET = ("study", "scenario", "workload", "scale", "days")
@@ -24,7 +24,7 @@ def read_results(folder: Path) -> pd.DataFrame:
     InputError
         If the folder holds no sweep, or no cell of it is done.
     """
-    file = folder / "sweep.json"
+    file = folder / LIST
     if not file.is_file():
         raise InputError(f"{folder} holds no sweep; expected {file.name}, which `sageserve sweep` writes")
     rows = []
@@ -46,7 +46,7 @@ def read_results(folder: Path) -> pd.DataFrame:
 def read_parts(folder: Path, part: str) -> pd.DataFrame:
     """A table of every cell that has a result (see ``run.PARTS``), with the cell's labels before its columns."""
     frames = []
-    for cell in json.loads((folder / "sweep.json").read_text(encoding="utf-8"))["cells"]:
+    for cell in json.loads((folder / LIST).read_text(encoding="utf-8"))["cells"]:
         key = cell.pop("key")
         if (folder / CELLS / f"{key}.json").exists():
             frame = pd.read_parquet(folder / CELLS / f"{key}.{part}.parquet")

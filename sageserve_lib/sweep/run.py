@@ -18,12 +18,14 @@ from typing import Any
 import joblib
 import pandas as pd
 
-from sageserve_lib.errors import SageServeError
+from sageserve_lib.errors import InputError, SageServeError
 from sageserve_lib.files import partial_file, write_whole
 from sageserve_lib.sweep.grid import Cell, Grid, cells_of
 from sageserve_lib.workers import parallel
 
 CELLS = "cells"
+#: Lists the cells.
+LIST = "sweep.json"
 _LOOK_S = 2.0
 #: A cell's tables: VM-hours by cause and latency as in a run directory, and interactive waits by minute, hour and day.
 PARTS = ("held", "latency", "waits")
@@ -44,6 +46,25 @@ class SweepDone:
     cells: int
     computed: int
     failures: tuple[str, ...]
+
+
+def check_folder(grid: Grid, folder: Path) -> None:
+    """Refuse a folder for results that holds those of another grid; a grid is known by its description.
+
+    Raises
+    ------
+    InputError
+    """
+    try:
+        held = json.loads((folder / LIST).read_text(encoding="utf-8"))["description"]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (ValueError, KeyError, TypeError):  # none that a sweep has written
+        held = "one whose list of cells cannot be read"
+    if held != grid.description:
+        msg = f"{folder} holds the results of another grid: {held!r}, and not {grid.description!r}. "
+        msg += f"Choose another folder with --to, or remove {folder / LIST} to have this grid's results there"
+        raise InputError(msg)
 
 
 def run_sweep(
@@ -74,7 +95,7 @@ def run_sweep(
     keys = [cell.key for cell in cells]
     (folder / CELLS).mkdir(parents=True, exist_ok=True)
     listed = [{**cell.labels, "key": key} for cell, key in zip(cells, keys, strict=True)]
-    _write(folder / "sweep.json", {"description": grid.description, "cells": listed})
+    _write(folder / LIST, {"description": grid.description, "cells": listed})
     wanted = {key: cell for key, cell in zip(keys, cells, strict=True) if not (folder / CELLS / f"{key}.json").exists()}
     # Cells of the same requests go to one worker, which forecasts once for all of them; the most cells go first.
     together = [
