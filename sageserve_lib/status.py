@@ -76,7 +76,7 @@ def _unknown_of(cells: Sequence[str]) -> list[str]:
 
 
 def _assigned(cell: str) -> list[str]:
-    targets = []
+    targets: list[ast.expr] = []
     for line in ast.parse(cell).body:
         targets += [line.target] if isinstance(line, ast.AnnAssign) else getattr(line, "targets", [])
     return [target.id for target in targets if isinstance(target, ast.Name)]
