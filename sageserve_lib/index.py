@@ -54,7 +54,7 @@ COLUMNS = (
     Column("gpu_hours", "GPU-hours", "h", best="min"),
     *(Column(f"saved_{name}", f"saved against {name}", "%", 1) for name in BASELINES),
     Column("iwf_sla_pct", "IW-F in SLA", "%", 1, "max"),
-    Column("iwf_attainable_pct", "IW-F attainable", "%", 1),
+    Column("iwf_attainable_pct", "IW-F attainable", "%", 1, detail=True),
     Column("iwn_sla_pct", "IW-N in SLA", "%", 1, "max"),
     Column("niw_sla_pct", "NIW in SLA", "%", 1, "max"),
     Column("monthly_cost_usd", "cost a month", "million USD", 2, "min", 1e6),

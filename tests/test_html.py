@@ -417,10 +417,13 @@ def test_recommended_policy_is_marked_and_details_stand_apart(tmp_path: Path) ->
     index.write_index(tmp_path, MANIFEST, [INDEX_PAGE])
     soup = page(tmp_path, "index.html")
     first, second = soup.find_all("table", class_="policies")
-    assert [row.th.get_text() for row in first.tbody.find_all("tr", class_="chosen")] == ["lt-i (recommended)"]
+    assert [row.th.get_text() for row in first.tbody.find_all("tr", class_="chosen")] == ["lt-i(recommended)"]
     heads = ["".join(head.find_all(string=True, recursive=False)) for head in first.thead.find_all("th")]
     assert heads[:2] == ["Policy", "GPU-hours"] and "wasted" not in heads
     assert "wasted" in second.thead.get_text()
+    for table in (first, second):
+        assert {len(row.find_all(["th", "td"])) for row in table.find_all("tr")} == {len(table.thead.find_all("th"))}
+    assert [row.td.get_text() for row in first.tbody.find_all("tr")] == ["100", "60 (best)", "50"]
     text = " ".join(soup.get_text().split())
     assert "oracle knows the future and does not compete" in text
     assert "separate interactive and batch pools" in text, "policies are explained on the page"
