@@ -6,6 +6,7 @@ import re
 import shlex
 import tomllib
 from pathlib import Path
+from typing import get_args
 from urllib.parse import unquote
 
 import layer_picture
@@ -14,7 +15,8 @@ import typer
 import yaml
 
 from sageserve_lib import cli, paths, tables
-from sageserve_lib.catalogue import scenario_names
+from sageserve_lib.catalogue import Scenario, load_scenario, scenario_names
+from sageserve_lib.datafile import Data
 from sageserve_lib.notebooks import parameters_of
 from sageserve_lib.policies import REGISTRY, Rule, View
 from sageserve_lib.workload import workload_names
@@ -93,7 +95,8 @@ def test_yaml_files_are_good_input(page: Path, tmp_path: Path) -> None:
 
     for name, code in yaml_files(page).items():
         (tmp_path / name).write_text(code, encoding="utf-8")
-        (load_grid if "studies:" in code else load_workload)(str(tmp_path / name))
+        load = load_grid if "studies:" in code else load_scenario if "gpu:" in code else load_workload
+        load(str(tmp_path / name))
 
 
 MODULES = [
@@ -236,6 +239,17 @@ def test_every_table_and_every_number_of_a_policy_is_described() -> None:
     page = read(ROOT / "docs" / "numbers.md")
     for name in [*tables.COLUMNS, *tables.COLUMNS["policies"]]:
         assert f"`{name}`" in page or f"### {name}\n" in page, name
+
+
+def test_every_field_of_a_scenario_is_described() -> None:
+    page = read(ROOT / "docs" / "describe-a-fleet.md")
+    kinds: list[type[Data]] = [Scenario]
+    for kind in kinds:
+        for name, field in kind.model_fields.items():
+            assert f"`{name}`" in page, name
+            found = [field.annotation, *get_args(field.annotation)]
+            kinds += [part for part in found if isinstance(part, type) and issubclass(part, Data) and part not in kinds]
+    assert len(kinds) > 10
 
 
 def test_every_workload_is_described() -> None:
