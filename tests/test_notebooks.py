@@ -145,7 +145,7 @@ def test_report_on_the_synthetic_workload(tmp_path: Path) -> None:
     totals = pd.read_csv(folder / "tables" / "policies.csv").set_index("policy")
     assert held.to_dict() == pytest.approx(totals["gpu_hours"].to_dict())
     assert dollars.to_dict() == pytest.approx(totals["cost_usd"].to_dict())
-    assert "One week, and no interval" in (folder / "index.html").read_text(encoding="utf-8")
+    assert "One period, and no interval" in (folder / "index.html").read_text(encoding="utf-8")
     plan = pd.read_csv(folder / "tables" / "allocation.csv")
     assert plan["time"].nunique() == 24
     assert (plan["capacity_tps"] >= plan["demand_tps"] - 1e-6).all()
