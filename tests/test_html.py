@@ -429,6 +429,14 @@ def test_recommended_policy_is_marked_and_details_stand_apart(tmp_path: Path) ->
     assert "separate interactive and batch pools" in text, "policies are explained on the page"
 
 
+@pytest.mark.parametrize("alone", ["lt_i", "siloed"])
+def test_page_of_one_policy_recommends_none(tmp_path: Path, alone: str) -> None:
+    tables.write("policies", policies(**{alone: {}}), tmp_path / "tables")
+    index.write_index(tmp_path, MANIFEST, [INDEX_PAGE])
+    soup = page(tmp_path, "index.html")
+    assert len(soup.find_all("table", class_="policies")) == 2 and not soup.find_all("tr", class_="chosen")
+
+
 def test_page_says_what_it_rests_on_and_which_weeks(tmp_path: Path) -> None:
     frame = policies(siloed={}, lt_i={"gpu_hours": 60, "cost_usd": 600})
     tables.write("policies", frame, tmp_path / "tables")

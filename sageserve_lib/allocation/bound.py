@@ -12,7 +12,8 @@ work moves freely between regions and, within its deadline, in time. For each mo
 
 with floor f, the quickest start τ (a reclaim), saturated throughput μ, interactive tokens w, batch tokens arriving a and
 done b, and the deadline D; all of it is done by the end. A linear program, so the bound is exact; μ is measured in the
-simulator. It promises no user anything: a policy that keeps to the SLA has to stay above it.
+simulator. It promises no user anything: a policy that keeps to the SLA has to stay above it. One that leaves batch work for
+after the trace's end, where no hours are counted, can come under it if the trace is shorter than a day.
 """
 
 from collections.abc import Mapping

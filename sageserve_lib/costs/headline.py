@@ -192,5 +192,5 @@ def _above(means: pd.DataFrame, shown: str, bound: pd.DataFrame) -> dict[str, st
         "name": f"{shown} above the least possible GPU-hours",
         "value": f"{number(above, 1)} %" if math.isfinite(above) else NONE,
         "interval": f"least possible: {least}",
-        "detail": "nobody can do better with this fleet and this demand, even knowing all of it beforehand",
+        "detail": "nobody can do all this work by the period's end with fewer on this fleet, even knowing all demand beforehand",
     }
