@@ -24,7 +24,7 @@ LAB_OFFLINE := --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterla
 help:
 	echo "make report [TRACE=file] [SCENARIO=name|file] [RUN=name] [ARGS='...']   the five notebooks and one HTML report"
 	echo "make test    lint, types and every test that takes seconds"
-	echo "make test-all      all of that and the tests that take minutes, with line and branch coverage"
+	echo "make test-all      all of that and the tests that take minutes, with line and branch coverage (CI runs this)"
 	echo "make test-pythons  the tests in every supported version of Python that can be had (needs uv)"
 	echo "make fuzz          atheris on the readers until it finds something (FOR_S=60 for a minute; Linux)"
 	echo "make audit         known vulnerabilities of the pinned packages (needs a network)"

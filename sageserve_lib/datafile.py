@@ -1,6 +1,5 @@
 """Reading the project's YAML files: what is wrong is told by file, field and value."""
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sageserve_lib.errors import InputError
+from sageserve_lib.names import did_you_mean
 
 
 class Data(BaseModel):
@@ -200,9 +200,8 @@ def _changed(raw: dict[str, Any], changes: Iterable[str], what: str) -> Iterator
             continue
         found = _find(raw, path)
         if found is None:
-            near = difflib.get_close_matches(path, _paths(raw), n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "what is new belongs in a file with based_on"
-            yield f"{what}, change {change!r}: it has no {path!r}; {hint}"
+            hint = did_you_mean(path, _paths(raw)) or " What is new belongs in a file with based_on."
+            yield f"{what}, change {change!r}: it has no {path!r}.{hint}"
             continue
         holder, key = found
         if value is None and isinstance(holder, dict):

@@ -179,7 +179,7 @@ def scorecard_parts(scorecard: pd.DataFrame) -> list[tuple[str, list[dict[str, s
     parts = []
     for name, mark, rows in (
         ("on this run", THIS_RUN, ~on_grid),
-        ("on the project's own weeks, three seeds", ON_GRID, on_grid),
+        ("on the project's own weeks", ON_GRID, on_grid),
     ):
         found = scorecard[rows]
         if len(found):

@@ -143,7 +143,7 @@ BAD_OPTIONS = {
     "mistyped policy": (["--policies", "reactiv"], "Did you mean 'reactive'?"),
     "unknown option": (["--sclae", "1"], "--sclae"),
     "workload": (["--workload", "weak"], "Unknown workload 'weak'"),
-    "change": (["--set", "niw_shre=1"], "did you mean 'niw_share'?"),
+    "change": (["--set", "niw_shre=1"], "Did you mean 'niw_share'?"),
     "seeds": (["--seeds", "0"], "--seeds 0: expected a whole number from 1 to 100"),
     "week shape": (["--week-shapes", "burst-x9"], "--week-shapes: "),
     "changed value": (["--workload", "burst-x8", "--set", "niw_share=2"], "niw_share"),

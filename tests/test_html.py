@@ -406,7 +406,7 @@ def test_claims_of_this_run_are_open_and_those_of_the_grid_folded(tmp_path: Path
     told = [(fold.summary and fold.summary.get_text(), fold.has_attr("open")) for fold in folds]
     assert told == [
         ("1 claim tested on this run: 1 yes", True),
-        ("2 claims tested on the project's own weeks, three seeds: 1 no, 1 yes", False),
+        ("2 claims tested on the project's own weeks: 1 no, 1 yes", False),
     ]
     assert folds[1].find("td", class_="note").get_text() == "two", "the fold says where it was measured"
 

@@ -201,7 +201,7 @@ def test_workbook_takes_a_workload_and_changes_to_it() -> None:
     assert set(demand.loc[demand["requests"] > 0, "tier"]) == {"IW-F", "NIW"}
     assert demand["time"].min() == wb.start - pd.Timedelta(days=3)
     assert "workload iw-niw-1-1" in wb.trace_notes[0]
-    with pytest.raises(InputError, match="did you mean 'niw_share'"):
+    with pytest.raises(InputError, match="Did you mean 'niw_share'"):
         Workbook(workload_changes=["niw_shar=1"], **SMALL)
 
 

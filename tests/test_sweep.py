@@ -1,6 +1,7 @@
 """Grids of simulations: what a grid stands for, that cells are kept, and that a cluster gives the same."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -135,7 +136,7 @@ BAD = {
     "policy": ("siloed, reactive", "nope", "studies.one.policies: unknown policy 'nope'"),
     "scenario": ("scaling.min_instances=4", "scaling.min_instances=0", "studies.one.scenarios.floor 4"),
     "forecast": ("scaling.min_instances=4", "planning.forecast.source=x", "unknown forecast 'x'"),
-    "path": ("scaling.min_instances=4", "scaling.min_instance=4", "did you mean 'scaling.min_instances'?"),
+    "path": ("scaling.min_instances=4", "scaling.min_instance=4", "Did you mean 'scaling.min_instances'?"),
     "field": ("days: 0.25", "day: 0.25", "studies.one.day"),
     "seed": ("[1, 2]", "[-1]", "studies.one.seeds.0"),
     "no studies": ("  one:\n", "", "studies"),
@@ -151,10 +152,11 @@ def test_bad_grids_are_refused_by_place(tmp_path: Path, case: str) -> None:
 
 
 @pytest.mark.parametrize("name", grids.grid_names())
-def test_grids_of_the_project_are_good(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_grids_of_the_project_are_good(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if name == "servegen":
-        shared("traces/servegen_rates.csv")
-    monkeypatch.chdir(paths.ROOT)  # a path in a grid is relative to where the command is run
+        (tmp_path / "data" / "raw").mkdir(parents=True)
+        shutil.copy(shared("traces/servegen_rates.csv"), tmp_path / "data" / "raw")
+    monkeypatch.chdir(tmp_path)  # a path in a grid is relative to where the command is run
     assert cells_of(load_grid(name))
 
 

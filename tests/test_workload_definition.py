@@ -199,7 +199,7 @@ def test_single_values_are_changed() -> None:
     [
         (
             "niw_shre=0.5",
-            ["'niw_shre=0.5'", "'week', change 'niw_shre=0.5': it has no 'niw_shre'", "did you mean 'niw_share'?"],
+            ["'niw_shre=0.5'", "'week', change 'niw_shre=0.5': it has no 'niw_shre'", "Did you mean 'niw_share'?"],
         ),
         ("bursts.levl=[8, 8]", ["no 'bursts.levl'", "'bursts.level'"]),
         ("models.Llama-3.1-8.batch_share=1", ["'models.Llama-3.1-8B.batch_share'"]),

@@ -3,7 +3,6 @@
 :func:`open_source` gives a :class:`Source`, whose requests are streamed; values are checked on the way.
 """
 
-import difflib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from sageserve_lib.errors import InputError
+from sageserve_lib.names import did_you_mean
 from sageserve_lib.readers.clocks import ASSUMED_START, moment
 from sageserve_lib.readers.columns import Columns, is_number, is_text
 from sageserve_lib.readers.files import BadRowError, File, ParquetFile, open_file
@@ -154,9 +154,8 @@ def _format(file: File, reading: Reading) -> Format:
     reading.renamed()  # refuses what is no change of labels before anything is read
     by_name = {kind.name: kind for kind in FORMATS}
     if reading.format and reading.format not in by_name:
-        near = difflib.get_close_matches(reading.format, by_name, n=1)
-        hint = f". Did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"unknown format {reading.format!r}; there are {', '.join(by_name)}{hint}")
+        hint = did_you_mean(reading.format, by_name)
+        raise InputError(f"unknown format {reading.format!r}; there are {', '.join(by_name)}.{hint}")
     if names:
         if reading.format not in ("", Canonical.name):
             raise InputError(f"--map names columns and --format {reading.format} has its own; leave one of them out")
