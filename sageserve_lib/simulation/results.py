@@ -3,20 +3,18 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
 from sageserve_lib import tables
-from sageserve_lib.catalogue import Gpu, load_catalogue
+from sageserve_lib.catalogue import Gpu, Scenario, load_catalogue
+from sageserve_lib.policies import Endpoint, Policy
 from sageserve_lib.simulation import histogram
 from sageserve_lib.simulation import state as st
 from sageserve_lib.simulation.waits import Waits
 from sageserve_lib.validation import TIERS
-
-if TYPE_CHECKING:
-    from sageserve_lib.simulation.simulate import Simulation
 
 #: Average hours in a month, 365.25 · 24 / 12.
 HOURS_PER_MONTH = 730.5
@@ -54,11 +52,27 @@ class SimulationResult:
     waits: Waits
 
 
+class Finished(Protocol):
+    """What results are read off: a simulation at its end."""
+
+    policy: Policy
+    scenario: Scenario
+    regions: tuple[str, ...]
+    models: tuple[str, ...]
+    endpoints: list[Endpoint]
+    horizon_s: float
+    state: st.State
+
+    @property
+    def clock(self) -> np.void:
+        """The engine's clock and counters, by name as in ``state.CLOCK``."""
+
+
 def _share_pct(part: float, whole: float) -> float:
     return 100.0 * part / whole if whole else math.nan
 
 
-def _latency(sim: "Simulation") -> pd.DataFrame:
+def _latency(sim: Finished) -> pd.DataFrame:
     rows = []
     for g, counts in enumerate(sim.state.groups):
         if counts["requests"] == 0:
@@ -75,7 +89,7 @@ def _latency(sim: "Simulation") -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(tables.COLUMNS["latency"]))
 
 
-def _distributions(sim: "Simulation") -> pd.DataFrame:
+def _distributions(sim: Finished) -> pd.DataFrame:
     """Quantiles of TTFT and E2E by tier, over all regions and models; a tier without a finished request has none."""
     parts = []
     for k, tier in enumerate(TIERS):
@@ -89,7 +103,7 @@ def _distributions(sim: "Simulation") -> pd.DataFrame:
     return pd.DataFrame(parts, columns=list(tables.COLUMNS["distributions"]))
 
 
-def _utilization(sim: "Simulation", samples: Sequence[tuple[float, np.ndarray, np.ndarray]]) -> pd.DataFrame:
+def _utilization(sim: Finished, samples: Sequence[tuple[float, np.ndarray, np.ndarray]]) -> pd.DataFrame:
     """Mean utilization between the samples: of its sum over control ticks and serving instances, and their number."""
     times, sums, ticks = (np.array([sample[k] for sample in samples]) for k in range(3))
     with np.errstate(invalid="ignore"):
@@ -105,7 +119,7 @@ def _utilization(sim: "Simulation", samples: Sequence[tuple[float, np.ndarray, n
     return frame[list(tables.COLUMNS["utilization"])]
 
 
-def _instances(sim: "Simulation", log: np.ndarray) -> pd.DataFrame:
+def _instances(sim: Finished, log: np.ndarray) -> pd.DataFrame:
     """The log with simultaneous changes merged and changes after the horizon left out."""
     frame = pd.DataFrame(log)
     frame = frame[frame["time_s"] <= sim.horizon_s].drop_duplicates(["time_s", "endpoint"], keep="last")
@@ -115,7 +129,7 @@ def _instances(sim: "Simulation", log: np.ndarray) -> pd.DataFrame:
     return frame[list(tables.COLUMNS["instances"])].reset_index(drop=True)
 
 
-def _held(sim: "Simulation") -> pd.DataFrame:
+def _held(sim: Finished) -> pd.DataFrame:
     columns = ["reclaim_h", "swap_h", "cold_h", "serving_h", "draining_h", "spot_h", "busy_h"]
     hours = pd.DataFrame(sim.state.held_s / 3600.0, columns=columns)
     hours.insert(0, "policy", sim.policy.name)
@@ -124,12 +138,12 @@ def _held(sim: "Simulation") -> pd.DataFrame:
     return hours
 
 
-def _quantiles(sim: "Simulation", tiers: Sequence[int], kind: int) -> list[float]:
+def _quantiles(sim: Finished, tiers: Sequence[int], kind: int) -> list[float]:
     groups = [g for g in range(len(sim.state.groups)) if g % st.N_TIERS in tiers]
     return histogram.quantiles(sim.state.histogram[groups, kind].sum(axis=0), _SHARES)
 
 
-def _totals(sim: "Simulation", held: pd.DataFrame, gpu: Gpu) -> dict[str, float]:
+def _totals(sim: Finished, held: pd.DataFrame, gpu: Gpu) -> dict[str, float]:
     hours = held.sum(numeric_only=True)
     wasted_h = hours["reclaim_h"] + hours["swap_h"] + hours["cold_h"]
     held_h = wasted_h + hours["serving_h"] + hours["draining_h"]
@@ -167,7 +181,7 @@ def _totals(sim: "Simulation", held: pd.DataFrame, gpu: Gpu) -> dict[str, float]
 
 
 def collect(
-    sim: "Simulation",
+    sim: Finished,
     log: np.ndarray,
     timing: dict[str, float],
     samples: Sequence[tuple[float, np.ndarray, np.ndarray]],
