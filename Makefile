@@ -60,7 +60,7 @@ test-pythons: $(STAMP)
 
 fuzz: $(STAMP)
 	$(IN_ENV) $(call install,--editable '.[fuzz]')
-	$(IN_ENV) exec python tests/fuzz/fuzz_readers.py $(if $(FOR_S),-max_total_time=$(FOR_S)) $(ARGS)
+	$(IN_ENV) exec python tests/project/fuzz_readers.py $(if $(FOR_S),-max_total_time=$(FOR_S)) $(ARGS)
 
 audit: $(STAMP)
 	$(IN_ENV) $(call install,pip-audit) && exec pip-audit --requirement requirements.lock --no-deps --disable-pip --strict

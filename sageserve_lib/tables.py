@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from sageserve_lib.files import partial_file
+from sageserve_lib.common.files import partial_file
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "demand": ("time", "region", "model", "tier", "requests", "prompt_tokens", "output_tokens"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sageserve_lib.report import make_report
+from sageserve_lib.report.make import make_report
 
 FIXTURES = Path(__file__).parent / "fixtures"
 NAMES = ("1-small", "3-rich", "7-tables")

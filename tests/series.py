@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sageserve_lib.trace import COLUMNS, Trace, open_trace, write_parquet
+from sageserve_lib.traces import COLUMNS, Trace, open_trace, write_parquet
 
 #: A Monday.
 MONDAY = pd.Timestamp("2026-03-02T00:00:00Z")

@@ -12,7 +12,7 @@ from statistics import mean
 import pandas as pd
 import yaml
 
-from sageserve_lib.performance import DecodeTime, PrefillTime, errors, fit
+from sageserve_lib.catalogue.times import DecodeTime, PrefillTime, errors, fit
 
 SOURCE = "medians of the measurements published with SageServe and Splitwise (MIT)"
 

@@ -27,7 +27,7 @@ from sageserve_lib.allocation.solvers import BuiltModel
 from sageserve_lib.catalogue import Scenario, load_catalogue
 from sageserve_lib.characterize import interval_seconds
 from sageserve_lib.errors import SageServeError
-from sageserve_lib.validation import INTERACTIVE_TIERS
+from sageserve_lib.traces import INTERACTIVE_TIERS
 
 _TIME_LIMIT_S = 60.0
 

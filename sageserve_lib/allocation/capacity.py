@@ -10,7 +10,7 @@ import pandas as pd
 
 from sageserve_lib import paths
 from sageserve_lib.catalogue import Acquisition, PlannedGpu, Planning, Scaling, Scenario, instance_times, load_catalogue
-from sageserve_lib.files import write_whole
+from sageserve_lib.common.files import write_whole
 from sageserve_lib.policies import Actions, Observation, Policy
 from sageserve_lib.simulation import Simulation
 

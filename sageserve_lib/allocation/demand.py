@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sageserve_lib.characterize import interval_seconds
-from sageserve_lib.validation import INTERACTIVE_TIERS
+from sageserve_lib.traces import INTERACTIVE_TIERS
 
 #: Batch load is averaged over this long for the buffer.
 RECENT_S = 3600.0

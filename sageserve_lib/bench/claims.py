@@ -7,7 +7,7 @@ import pandas as pd
 from sageserve_lib import characterize
 from sageserve_lib.bench import allocation
 from sageserve_lib.forecast import forecast_week
-from sageserve_lib.trace import open_trace
+from sageserve_lib.traces import open_trace
 from sageserve_lib.workbook import Workbook
 from sageserve_lib.workload import WorkloadSpec, cached_trace, history_demand
 

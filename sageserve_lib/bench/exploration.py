@@ -11,7 +11,7 @@ import numpy as np
 from sageserve_lib import paths
 from sageserve_lib.bench.measure import Row
 from sageserve_lib.explore import Answer, Exploration, Settings, picture
-from sageserve_lib.notebooks import defaults_of
+from sageserve_lib.report.notebooks import defaults_of
 
 #: Of the three kinds there are: rules alone, an hourly plan, and a look every minute.
 POLICIES = ("reactive", "lt-u", "valley-fill")

@@ -9,7 +9,7 @@ from sageserve_lib import characterize
 from sageserve_lib.bench.measure import Row
 from sageserve_lib.forecast import Forecaster, ForecastResult, Periods, forecast_week, interactive_tps
 from sageserve_lib.forecast.odd import failures
-from sageserve_lib.trace import open_trace
+from sageserve_lib.traces import open_trace
 from sageserve_lib.workload import WorkloadSpec, cached_trace, history_demand
 
 _UPDATES = 96

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sageserve_lib.memory import peak_rss_bytes
+from sageserve_lib.common.memory import peak_rss_bytes
 
 
 @dataclass(frozen=True)

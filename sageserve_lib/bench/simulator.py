@@ -11,7 +11,7 @@ from sageserve_lib.bench.traces import spec_of
 from sageserve_lib.catalogue import load_scenario
 from sageserve_lib.policies import DEFAULT_POLICIES, REGISTRY
 from sageserve_lib.simulation import Simulation
-from sageserve_lib.trace import open_trace
+from sageserve_lib.traces import open_trace
 from sageserve_lib.workbook import Workbook
 from sageserve_lib.workload import generate
 

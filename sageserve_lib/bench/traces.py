@@ -14,7 +14,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from sageserve_lib.bench.measure import Row, apart, peak_mib
-from sageserve_lib.trace import convert
+from sageserve_lib.traces import convert
 from sageserve_lib.workload import WorkloadSpec, generate, load_workload
 
 GENERATED_REQUESTS = 10_000_000

@@ -6,9 +6,9 @@ from typing import Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from sageserve_lib import paths
-from sageserve_lib.datafile import Data, load
+from sageserve_lib.catalogue.times import DecodeTime, ModelShape, PrefillTime
+from sageserve_lib.common.yaml_files import Data, load
 from sageserve_lib.errors import InputError
-from sageserve_lib.performance import DecodeTime, ModelShape, PrefillTime
 
 Label = Literal["measured", "calibrated", "modelled"]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from sageserve_lib import paths
 from sageserve_lib.catalogue.hardware import Catalogue, load_catalogue
 from sageserve_lib.catalogue.scenario import Scenario
-from sageserve_lib.datafile import changed, is_file, load, validated
+from sageserve_lib.catalogue.times import InstanceTimes
+from sageserve_lib.common.yaml_files import changed, is_file, load, validated
 from sageserve_lib.errors import InputError
-from sageserve_lib.performance import InstanceTimes
-from sageserve_lib.validation import label_problem, shown
+from sageserve_lib.traces.schema import label_problem, shown
 
 
 def scenario_names() -> list[str]:

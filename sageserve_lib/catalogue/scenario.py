@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from sageserve_lib.datafile import Data
-from sageserve_lib.performance import InstanceTimes
+from sageserve_lib.catalogue.times import InstanceTimes
+from sageserve_lib.common.yaml_files import Data
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 
 from sageserve_lib.characterize.counters import Clock, Commonest, Gaps, Histogram, Windows
-from sageserve_lib.trace import Trace
-from sageserve_lib.validation import INTERACTIVE_TIERS
+from sageserve_lib.traces import INTERACTIVE_TIERS, Trace
 
 #: Lengths, in seconds, over which requests are counted. The local ones also within blocks of ten minutes.
 WINDOWS_S = (1, 10, 60, 600, 3600)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from sageserve_lib.validation import INTERACTIVE_TIERS
+from sageserve_lib.traces import INTERACTIVE_TIERS
 
 DAY_H, WEEK_H = 24, 168
 

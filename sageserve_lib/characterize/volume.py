@@ -7,7 +7,7 @@ import pandas as pd
 
 from sageserve_lib import tables
 from sageserve_lib.characterize.series import day_kind, hourly_rates, interactive, interval_seconds
-from sageserve_lib.trace import Trace
+from sageserve_lib.traces import Trace
 
 _COUNTED = ("requests", "prompt_tokens", "output_tokens")
 _STEPS_H = (1, 2, 3, 6, 12, 24, 48, 168)

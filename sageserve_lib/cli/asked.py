@@ -11,13 +11,13 @@ from sageserve_lib.cli.options import (
     twice,
     workload_problems,
 )
-from sageserve_lib.datafile import is_file
+from sageserve_lib.common.names import did_you_mean
+from sageserve_lib.common.yaml_files import is_file
 from sageserve_lib.errors import InputError
-from sageserve_lib.names import did_you_mean
 
 if TYPE_CHECKING:
-    from sageserve_lib.sweep import Grid
-    from sageserve_lib.trace import Reading
+    from sageserve_lib.studies.sweep import Grid
+    from sageserve_lib.traces import Reading
     from sageserve_lib.workload import WorkloadSpec
 
 
@@ -75,7 +75,7 @@ class Asked:
     @property
     def reading(self) -> "Reading":
         """How to read the trace."""
-        from sageserve_lib.trace import Reading
+        from sageserve_lib.traces import Reading
 
         return Reading(
             self.trace_format,
@@ -136,14 +136,14 @@ class Asked:
     @property
     def n_seeds(self) -> int:
         """Weeks of the synthetic workload."""
-        from sageserve_lib.sweep.weeks import DEFAULT_SEEDS
+        from sageserve_lib.studies.sweep.weeks import DEFAULT_SEEDS
 
         return DEFAULT_SEEDS if self.seeds is None else self.seeds
 
     @property
     def shapes(self) -> list[str]:
         """Other synthetic workloads to compare policies on: names as given, and files by their whole path."""
-        from sageserve_lib.sweep.weeks import DEFAULT_SHAPES
+        from sageserve_lib.studies.sweep.weeks import DEFAULT_SHAPES
         from sageserve_lib.workload import workload_names
 
         # With another workload the other shapes would differ from it in more than their shape.
@@ -154,8 +154,8 @@ class Asked:
     def further_weeks(self, spec: "WorkloadSpec") -> "Grid | None":
         """The other weeks that policies are compared on; None where there are none."""
         from sageserve_lib.policies import REGISTRY
-        from sageserve_lib.sweep.grid import ScenarioOf, WorkloadOf
-        from sageserve_lib.sweep.weeks import compared, weeks_grid
+        from sageserve_lib.studies.sweep.grid import ScenarioOf, WorkloadOf
+        from sageserve_lib.studies.sweep.weeks import compared, weeks_grid
 
         wanted = compared([name.strip() for name in self.policies.split(",")] if self.policies else REGISTRY)
         if not wanted or (self.n_seeds <= 1 and not self.shapes):

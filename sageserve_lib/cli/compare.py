@@ -15,7 +15,7 @@ from sageserve_lib.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sageserve_lib.compare import Comparison
+    from sageserve_lib.report.compare import Comparison
 
 #: Tables that --json tells whole.
 _TOLD = ("inputs", "parameters", "versions", "policies", "places", "service", "savings", "verdicts", "plan")
@@ -34,8 +34,8 @@ def compare(
     ] = False,
 ) -> None:
     """Show what changed from run A to run B in inputs, parameters, versions and results, and write an HTML page."""
-    from sageserve_lib import compare as comparing
     from sageserve_lib.cli.base import problems_of
+    from sageserve_lib.report import compare as comparing
 
     with outcome(as_json) as told:
         problems = [problem for named in (a, b) for problem in problems_of(comparing.find_run, named, reports)]
@@ -99,7 +99,7 @@ def _show(compared: "Comparison") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from sageserve_lib.compare import page
+    from sageserve_lib.report.compare import page
 
     console = Console(width=None if sys.stdout.isatty() else 160)
 

@@ -12,7 +12,7 @@ import typer
 from sageserve_lib import paths
 
 if TYPE_CHECKING:
-    from sageserve_lib.fetch import Progress, Source
+    from sageserve_lib.traces.fetch import Progress, Source
 
 
 def fetch_trace(
@@ -20,7 +20,7 @@ def fetch_trace(
     to: Annotated[Path, typer.Option(help="Folder to write to.")] = paths.RAW,
 ) -> None:
     """Download a public trace, going on where an earlier download stopped, and check it."""
-    from sageserve_lib.fetch import fetch, load_sources, source_of
+    from sageserve_lib.traces.fetch import fetch, load_sources, source_of
 
     source = source_of(name, load_sources())
     try:
@@ -40,7 +40,7 @@ def list_sources() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from sageserve_lib.fetch import load_sources
+    from sageserve_lib.traces.fetch import load_sources
 
     table = Table(show_lines=True)
     table.add_column("Name", no_wrap=True)

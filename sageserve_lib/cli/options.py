@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sageserve_lib.cli.base import problems_of
-from sageserve_lib.datafile import is_file
-from sageserve_lib.names import did_you_mean
+from sageserve_lib.common.names import did_you_mean
+from sageserve_lib.common.yaml_files import is_file
 
 if TYPE_CHECKING:
     from sageserve_lib.workload import WorkloadSpec

@@ -33,8 +33,8 @@ from sageserve_lib.errors import InputError
 
 if TYPE_CHECKING:
     from sageserve_lib.catalogue import Scenario
-    from sageserve_lib.progress import Progress
-    from sageserve_lib.trace import Trace
+    from sageserve_lib.report.progress import Progress
+    from sageserve_lib.traces import Trace
     from sageserve_lib.workload import WorkloadSpec
 
 
@@ -98,14 +98,14 @@ def report(
 
 
 def _report(asked: Asked, param: list[str], run: str, reports: Path, progress: "Progress") -> Path:
-    from sageserve_lib.background import sweep_in_background
     from sageserve_lib.catalogue import load_scenario
-    from sageserve_lib.notebooks import typed_parameters
-    from sageserve_lib.report import default_notebooks, make_report
-    from sageserve_lib.run import check_name
+    from sageserve_lib.report.make import default_notebooks, make_report
+    from sageserve_lib.report.notebooks import typed_parameters
+    from sageserve_lib.report.run import check_name
     from sageserve_lib.simulation import fleet_models
-    from sageserve_lib.sweep.weeks import weeks_folder
-    from sageserve_lib.trace import open_trace
+    from sageserve_lib.studies.background import sweep_in_background
+    from sageserve_lib.studies.sweep.weeks import weeks_folder
+    from sageserve_lib.traces import open_trace
 
     problems = problems_of(check_name, run) if run else []
     try:
@@ -155,7 +155,7 @@ def _told(fleet: "Scenario", spec: "WorkloadSpec | None") -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _progress(quiet: bool) -> "Iterator[Progress]":
-    from sageserve_lib.progress import Progress, progress_on_stderr
+    from sageserve_lib.report.progress import Progress, progress_on_stderr
 
     if quiet:
         # Also what libraries warn of, and the bars of long steps: errors are told by whoever catches them.
@@ -168,14 +168,14 @@ def _progress(quiet: bool) -> "Iterator[Progress]":
 
 def _headline(folder: Path) -> str:
     """The finding in a sentence or two; empty where no policy was simulated."""
-    from sageserve_lib.index import finding_of
+    from sageserve_lib.report.index import finding_of
 
     found = finding_of(folder / "tables")
     return str(found["text"]) if found else ""
 
 
 def _synthetic(spec: "WorkloadSpec", progress: "Progress") -> "Trace":
-    from sageserve_lib.trace import open_trace
+    from sageserve_lib.traces import open_trace
     from sageserve_lib.workload import cached_trace
 
     progress.line("Preparing the synthetic workload ...")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sageserve_lib.scorecard import Measured
-    from sageserve_lib.sweep import Grid
+    from sageserve_lib.studies.sweep import Grid
 
 _BEGIN, _END = "<!-- scorecard -->\n", "<!-- /scorecard -->\n"
 
@@ -38,7 +38,7 @@ def scorecard(
     from sageserve_lib import tables
     from sageserve_lib.scorecard import as_markdown
     from sageserve_lib.scorecard import scorecard as judged
-    from sageserve_lib.sweep import load_grid
+    from sageserve_lib.studies.sweep import load_grid
 
     found = _changed(load_grid(grid), scale, seeds)
     folder = to or paths.REPORTS / "sweeps" / Path(grid).stem
@@ -69,8 +69,8 @@ def with_table(text: str, table: "pd.DataFrame") -> str:
 
 
 def _changed(grid: "Grid", scale: float | None, seeds: str | None) -> "Grid":
-    from sageserve_lib.datafile import validated
-    from sageserve_lib.sweep import Grid
+    from sageserve_lib.common.yaml_files import validated
+    from sageserve_lib.studies.sweep import Grid
 
     changes: dict[str, object] = {}
     if scale is not None:
@@ -92,7 +92,7 @@ def _measured(grid: "Grid", folder: Path) -> "Measured":
 
     from sageserve_lib.bench.claims import measured_apart
     from sageserve_lib.scorecard import WEEK, Measured
-    from sageserve_lib.sweep import read_parts, read_results
+    from sageserve_lib.studies.sweep import read_parts, read_results
     from sageserve_lib.workload import WorkloadSpec
 
     week = grid.studies.get(WEEK.study)

@@ -14,7 +14,7 @@ from sageserve_lib.cli.disk import disk_errors_told
 from sageserve_lib.errors import InputError
 
 if TYPE_CHECKING:
-    from sageserve_lib.sweep import Grid, SweepDone
+    from sageserve_lib.studies.sweep import Grid, SweepDone
 
 
 def sweep(
@@ -24,7 +24,7 @@ def sweep(
     scheduler: Annotated[str, typer.Option(help="Dask scheduler to use instead, such as tcp://host:8786.")] = "",
 ) -> None:
     """Simulate every cell of a grid that has no result yet, and keep each result."""
-    from sageserve_lib.sweep import load_grid, read_results
+    from sageserve_lib.studies.sweep import load_grid, read_results
 
     found = load_grid(grid)
     folder = to or paths.REPORTS / "sweeps" / Path(grid).stem
@@ -54,7 +54,7 @@ def run_shown(grid: "Grid", folder: Path, processes: int, scheduler: str = "") -
     from rich.console import Console
     from rich.progress import Progress
 
-    from sageserve_lib.sweep import check_folder, run_sweep
+    from sageserve_lib.studies.sweep import check_folder, run_sweep
 
     if processes == 0 or processes < -1:
         msg = f"--processes {processes}: expected a number from 1, or -1 for all cores"

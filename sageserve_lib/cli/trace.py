@@ -30,7 +30,7 @@ from sageserve_lib.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sageserve_lib.trace import Trace
+    from sageserve_lib.traces import Trace
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Check, convert, generate, draw and fetch request traces."
@@ -50,7 +50,7 @@ def validate(
     default_tier: DefaultTier = "",
 ) -> None:
     """Check a trace; say what is in it, or every problem."""
-    from sageserve_lib.trace import Reading, open_trace
+    from sageserve_lib.traces import Reading, open_trace
 
     _check_named(file)
     reading = Reading(trace_format, column_map, rename, default_region, default_model, default_tier)
@@ -69,16 +69,16 @@ def convert(
     default_tier: DefaultTier = "",
 ) -> None:
     """Write a trace as Parquet with the canonical columns."""
-    from sageserve_lib import trace
+    from sageserve_lib import traces
 
     _check_named(source)
     check_target(target)
     if target.exists() and Path(source).exists() and target.samefile(source):
         msg = f"{target} is the trace to convert; choose another file to write"
         raise InputError(msg)
-    reading = trace.Reading(trace_format, column_map, rename, default_region, default_model, default_tier)
+    reading = traces.Reading(trace_format, column_map, rename, default_region, default_model, default_tier)
     with disk_errors_told(target):
-        written = trace.convert(source, target, reading)
+        written = traces.convert(source, target, reading)
     typer.echo(f"Wrote {target}: {written:,} requests")
 
 
@@ -95,9 +95,9 @@ def draw(
     tier: Annotated[str, typer.Option(help="Tier of every request (IW-F, IW-N or NIW).")] = "",
 ) -> None:
     """Write requests drawn for a folder of ServeGen's clients as Parquet; the same seed gives the same file."""
-    from sageserve_lib import servegen
-    from sageserve_lib.readers import ASSUMED_START
-    from sageserve_lib.trace import write_parquet
+    from sageserve_lib.traces import write_parquet
+    from sageserve_lib.traces.readers import ASSUMED_START
+    from sageserve_lib.workload import servegen
 
     check_target(target)
     clients = servegen.read_clients(source)
@@ -135,7 +135,7 @@ def generate_workload(
     changes: Changes = None,
 ) -> None:
     """Write a synthetic workload as Parquet; the same seed gives the same file."""
-    from sageserve_lib.trace import open_trace
+    from sageserve_lib.traces import open_trace
     from sageserve_lib.workload import generate
 
     problems = [*problems_of(check_target, target), *workload_problems(scale, days, None, seed, workload, changes)]

@@ -9,11 +9,11 @@ import pandas as pd
 from sageserve_lib import costs
 from sageserve_lib.allocation import AllocationPlanner, choose_solver
 from sageserve_lib.catalogue import Scenario
-from sageserve_lib.datafile import validated
+from sageserve_lib.common.yaml_files import validated
 from sageserve_lib.errors import InputError
 from sageserve_lib.policies import REGISTRY
 from sageserve_lib.simulation import SimulationResult, simulate
-from sageserve_lib.trace import Trace
+from sageserve_lib.traces import Trace
 from sageserve_lib.workbook import Workbook
 
 #: Where each setting stands in a scenario; policy and scale are none of it.

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-from sageserve_lib.status import prepare_notebook
+from sageserve_lib.common.status import prepare_notebook
 
 #: Okabe and Ito's colours, told apart by colour-blind readers too.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")

@@ -13,7 +13,7 @@ from sageserve_lib.forecast.backtest import roll
 from sageserve_lib.forecast.forecaster import Forecaster
 from sageserve_lib.forecast.intervals import LEVELS
 from sageserve_lib.forecast.series import DEFAULT_INTERVAL_S, Array, Periods, interactive_tps, whole_intervals
-from sageserve_lib.trace import Trace
+from sageserve_lib.traces import Trace
 
 _HOURLY = Periods(day=24, week=168)
 #: Fewer minutes than this are not worth fitting.

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import joblib
 import numpy as np
 
+from sageserve_lib.common.workers import parallel
 from sageserve_lib.forecast.forecaster import Forecaster
 from sageserve_lib.forecast.series import Array, Periods
-from sageserve_lib.workers import parallel
 
 _HOURLY = Periods(day=24, week=168)
 

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sageserve_lib.characterize import interval_seconds
-from sageserve_lib.validation import INTERACTIVE_TIERS
+from sageserve_lib.traces import INTERACTIVE_TIERS
 
 DAY_S, WEEK_S, HOUR_S = 86_400, 604_800, 3_600
 DEFAULT_INTERVAL_S = 900

@@ -10,6 +10,8 @@ from threadpoolctl import threadpool_limits
 
 from sageserve_lib import tables
 from sageserve_lib.characterize import interval_seconds
+from sageserve_lib.common.status import StatusLine
+from sageserve_lib.common.workers import parallel
 from sageserve_lib.forecast.backtest import Horizon, Rolled, actuals, naive_scale, roll, scores
 from sageserve_lib.forecast.forecaster import Effort, Forecaster
 from sageserve_lib.forecast.intervals import FEWEST, LEVELS
@@ -23,8 +25,6 @@ from sageserve_lib.forecast.series import (
     interactive_tps,
     whole_intervals,
 )
-from sageserve_lib.status import StatusLine
-from sageserve_lib.workers import parallel
 
 HORIZONS_H = (0.25, 1, 24)
 _SHOWN = (0.05, 0.50, 0.90, 0.95)

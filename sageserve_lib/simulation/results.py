@@ -14,7 +14,7 @@ from sageserve_lib.policies import Endpoint, Policy
 from sageserve_lib.simulation import histogram
 from sageserve_lib.simulation import state as st
 from sageserve_lib.simulation.waits import Waits
-from sageserve_lib.validation import TIERS
+from sageserve_lib.traces import TIERS
 
 #: Average hours in a month, 365.25 · 24 / 12.
 HOURS_PER_MONTH = 730.5

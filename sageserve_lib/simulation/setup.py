@@ -7,12 +7,12 @@ from operator import attrgetter
 import numpy as np
 
 from sageserve_lib.catalogue import Scenario
+from sageserve_lib.catalogue.times import InstanceTimes
 from sageserve_lib.errors import InputError
-from sageserve_lib.performance import InstanceTimes
 from sageserve_lib.policies import Endpoint, Policy, Rule
 from sageserve_lib.simulation import histogram
 from sageserve_lib.simulation import state as st
-from sageserve_lib.validation import TIERS
+from sageserve_lib.traces import TIERS
 
 _SCHEDULERS = {"FCFS": st.FCFS, "EDF": st.EDF, "PF": st.PF, "DPA": st.DPA}
 _SIGNALS = {"memory": st.MEMORY, "load": st.LOAD, "larger": st.LARGER}

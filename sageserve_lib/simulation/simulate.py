@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 
 from sageserve_lib.catalogue import Scenario, instance_times
+from sageserve_lib.common.memory import peak_rss_bytes
 from sageserve_lib.errors import InputError
-from sageserve_lib.memory import peak_rss_bytes
 from sageserve_lib.policies import Actions, BatchGroup, Endpoint, Observation, Plan, PlanKind, Policy, Rule, View
 from sageserve_lib.simulation import engine, setup
 from sageserve_lib.simulation import state as st
 from sageserve_lib.simulation.per_request import PerRequest, Recorder
 from sageserve_lib.simulation.results import SimulationResult, collect
-from sageserve_lib.validation import TIERS
+from sageserve_lib.traces import TIERS
 
 #: Accounting ends at a whole quarter of an hour, as the demand table does.
 HORIZON_STEP_S = 900.0

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 import numpy as np
 from pydantic import Field, model_validator
 
-from sageserve_lib.datafile import Data
-from sageserve_lib.validation import LARGEST_TOKENS, label_problem
+from sageserve_lib.common.yaml_files import Data
+from sageserve_lib.traces.schema import LARGEST_TOKENS, label_problem
 
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 Interactive: TypeAlias = Literal["IW-F", "IW-N"]

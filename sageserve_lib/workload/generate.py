@@ -12,9 +12,8 @@ from rich.console import Console
 from rich.progress import track
 
 from sageserve_lib import paths
-from sageserve_lib.canonical import write_parquet
 from sageserve_lib.errors import InputError
-from sageserve_lib.validation import TIERS
+from sageserve_lib.traces import TIERS, write_parquet
 from sageserve_lib.workload.rates import JobMinutes, Rates
 from sageserve_lib.workload.spec import WorkloadSpec
 from sageserve_lib.workload.tokens import lengths

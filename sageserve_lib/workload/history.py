@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sageserve_lib import tables
-from sageserve_lib.validation import TIERS
+from sageserve_lib.traces import TIERS
 from sageserve_lib.workload.rates import Rates
 from sageserve_lib.workload.spec import WorkloadSpec
 from sageserve_lib.workload.tokens import lengths

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sageserve_lib import paths
-from sageserve_lib.datafile import changed, is_file, merged, read_yaml, validated
+from sageserve_lib.common.yaml_files import changed, is_file, merged, read_yaml, validated
 from sageserve_lib.errors import InputError
 from sageserve_lib.workload.definition import Workload
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from sageserve_lib.errors import InputError
-from sageserve_lib.validation import TIERS
+from sageserve_lib.traces import TIERS
 from sageserve_lib.workload.definition import Noise, Shape, Where
 from sageserve_lib.workload.spec import WorkloadSpec
 

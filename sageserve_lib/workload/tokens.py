@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import ndtr
 
-from sageserve_lib.validation import TIERS
+from sageserve_lib.traces import TIERS
 from sageserve_lib.workload.definition import Mixture, Workload
 
 

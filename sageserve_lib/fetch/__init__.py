@@ -1,6 +1,0 @@
-"""Public traces by name: what the project knows of them, and downloading them."""
-
-from sageserve_lib.fetch.download import Fetched, Patience, Progress, fetch
-from sageserve_lib.fetch.sources import Source, load_sources, source_of
-
-__all__ = ["Fetched", "Patience", "Progress", "Source", "fetch", "load_sources", "source_of"]

@@ -1,0 +1,1 @@
+"""One run and its pages: run directory, lock, log, resuming, notebooks, HTML, index, comparison with another run."""

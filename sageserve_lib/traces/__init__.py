@@ -1,0 +1,19 @@
+"""Any request log in: reading, checking and converting it; public logs by name."""
+
+from sageserve_lib.traces.canonical import write_parquet
+from sageserve_lib.traces.readers import Reading
+from sageserve_lib.traces.schema import COLUMNS, INTERACTIVE_TIERS, OPTIONAL, TIERS
+from sageserve_lib.traces.trace import Trace, convert, open_trace, summary
+
+__all__ = [
+    "COLUMNS",
+    "INTERACTIVE_TIERS",
+    "OPTIONAL",
+    "TIERS",
+    "Reading",
+    "Trace",
+    "convert",
+    "open_trace",
+    "summary",
+    "write_parquet",
+]

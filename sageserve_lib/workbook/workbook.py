@@ -1,0 +1,395 @@
+"""What the notebooks call: one object that computes each table once, or reads it from the run directory.
+
+Alone, a notebook computes what it needs; within a run it finds what earlier notebooks have written. The tables
+are the same either way.
+"""
+
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
+from functools import cached_property, partial
+from pathlib import Path
+
+import pandas as pd
+
+from sageserve_lib import characterize, costs, scorecard, tables
+from sageserve_lib.allocation import (
+    AllocationPlanner,
+    actual_ahead,
+    choose_solver,
+    clairvoyant_bound,
+    forecast_ahead,
+    gpu_fleets,
+    planned_demand,
+    saturated_tps,
+    theta_table,
+)
+from sageserve_lib.catalogue import Gpu, Scenario, load_catalogue, load_scenario
+from sageserve_lib.common.status import StatusLine
+from sageserve_lib.errors import InputError
+from sageserve_lib.forecast import ForecastResult, forecast_week, from_source, interval_for, source_methods
+from sageserve_lib.policies import DEFAULT_POLICIES, REGISTRY, PlanKind, Policy
+from sageserve_lib.simulation import (
+    HOURS_PER_MONTH,
+    RequestFile,
+    SimulationResult,
+    fleet_models,
+    fleet_regions,
+    horizon_s,
+    simulate,
+)
+from sageserve_lib.traces import Reading, Trace, open_trace
+from sageserve_lib.workbook.notes import Pages
+from sageserve_lib.workload import DEFAULT_WORKLOAD, WorkloadSpec, cached_trace, history_demand, load_workload
+
+_SAMPLE_ROWS = 20_000
+
+
+class Workbook(Pages):
+    """One trace, one scenario, one run.
+
+    Parameters
+    ----------
+    trace : str
+        CSV or Parquet file; empty for the synthetic workload.
+    scenario : str
+        Name of a scenario or a YAML file.
+    scenario_changes : iterable of str
+        Changes to it, ``path=value`` each (see ``catalogue.load_scenario``).
+    run_dir : str
+        Where tables, figures and notes are written, and read back; empty to keep them in the notebook.
+    seed, scale, days, history_days
+        Of the synthetic workload; the seed also of probing.
+    workload : str
+        Name of a synthetic workload or a YAML file.
+    workload_changes : iterable of str
+        Changes to it, ``path=value`` each (see ``workload.load_workload``).
+    reading : mapping
+        How to read the trace, where its file does not say it: fields of ``Reading``.
+    policies : iterable of str
+        Policies to simulate; those of the default report when there are none.
+    forecasts : dict, optional
+        Forecasts of this trace by their methods, shared with other workbooks of it.
+    per_request : bool
+        Also write every request's times under each policy, as tables/requests-<policy>.parquet.
+
+    Raises
+    ------
+    InputError
+        If the trace, the scenario, the workload or a policy's name is bad.
+    """
+
+    def __init__(
+        self,
+        trace: str = "",
+        scenario: str = "paper",
+        run_dir: str = "",
+        seed: int = 7,
+        scale: float = 1.0,
+        days: float = 7.0,
+        history_days: float = 14.0,
+        reading: Mapping[str, str] | None = None,
+        policies: Iterable[str] = (),
+        per_request: bool = False,
+        workload: str = DEFAULT_WORKLOAD,
+        workload_changes: Iterable[str] = (),
+        scenario_changes: Iterable[str] = (),
+        forecasts: dict[str, ForecastResult] | None = None,
+    ) -> None:
+        super().__init__(Path(run_dir) if run_dir else None)
+        self.scenario_source = scenario, tuple(scenario_changes)
+        self.workload_source = workload, tuple(workload_changes)
+        self.scenario: Scenario = load_scenario(*self.scenario_source)
+        source_methods(self.scenario.planning.forecast.source)  # a name that is not there is refused before any work
+        self.seed = seed
+        self.per_request = per_request
+        self.policy_names = tuple(policies) or DEFAULT_POLICIES
+        unknown = [name for name in self.policy_names if name not in REGISTRY]
+        if unknown:
+            raise InputError(f"Unknown policies {', '.join(unknown)}; there are {', '.join(sorted(REGISTRY))}.")
+        self.spec = None
+        if trace:
+            self.trace: Trace = open_trace(trace, Reading(**(reading or {})))
+        else:
+            definition = load_workload(*self.workload_source)
+            self.spec = WorkloadSpec(scale, days, history_days, seed, workload=definition)
+            self.trace = open_trace(cached_trace(self.spec))
+        self.regions = fleet_regions(self.trace, self.scenario)
+        self.models = fleet_models(self.trace, self.scenario)
+        self._results: dict[str, SimulationResult] = {}
+        self._forecasts = {} if forecasts is None else forecasts
+
+    # Tables
+
+    def demand(self) -> pd.DataFrame:
+        """The ``demand`` table; rows before the trace's start are history."""
+        return self._table("demand", self._demand)
+
+    def forecast(self) -> pd.DataFrame:
+        """The ``forecast`` table."""
+        return self._table("forecast", self._forecast)
+
+    def backtest(self) -> pd.DataFrame:
+        """The ``backtest`` table."""
+        self.forecast()
+        return self._table("backtest", lambda: tables.empty("backtest"))
+
+    def peaks(self) -> pd.DataFrame:
+        """The ``peaks`` table: the distribution of the next hour's largest token rate, and what came."""
+        self.forecast()
+        return self._table("peaks", lambda: tables.empty("peaks"))
+
+    def outlook(self) -> pd.DataFrame:
+        """The ``outlook`` table: the largest mean forecast of each whole hour ahead."""
+        self.forecast()
+        return self._table("outlook", lambda: tables.empty("outlook"))
+
+    def peak_backtest(self) -> pd.DataFrame:
+        """The ``peak_backtest`` table."""
+        self.forecast()
+        return self._table("peak_backtest", lambda: tables.empty("peak_backtest"))
+
+    def allocation(self) -> pd.DataFrame:
+        """The ``allocation`` table: the plan of every hour, each from the one before."""
+        return self._table("allocation", self._allocation)
+
+    def plan_details(self, name: str) -> pd.DataFrame:
+        """Table ``moves``, ``routing``, ``binding`` or ``solves`` of the plan."""
+        self.allocation()
+        return self._table(name, lambda: tables.empty(name))
+
+    def timings(self) -> pd.DataFrame:
+        """The ``timings`` table as far as there is something in it."""
+        return self._table("timings", lambda: tables.empty("timings"))
+
+    def policies(self) -> pd.DataFrame:
+        """The rows of the ``policies`` table that are of this trace; those of other weeks come from ``weeks.simulate_weeks``."""
+        table = self._table("policies", self._policies)
+        return table[table["seed"] == self.seed].reset_index(drop=True)
+
+    def latency(self) -> pd.DataFrame:
+        """The ``latency`` table."""
+        self.policies()
+        return self._table("latency", lambda: tables.empty("latency"))
+
+    def distributions(self) -> pd.DataFrame:
+        """The ``distributions`` table: quantiles of TTFT and E2E by policy and tier."""
+        self.policies()
+        return self._table("distributions", lambda: tables.empty("distributions"))
+
+    def utilization(self) -> pd.DataFrame:
+        """The ``utilization`` table: every endpoint's mean utilization in each quarter of an hour."""
+        self.policies()
+        return self._table("utilization", lambda: tables.empty("utilization"))
+
+    def instances(self) -> pd.DataFrame:
+        """The ``instances`` table."""
+        self.policies()
+        return self._table("instances", lambda: tables.empty("instances"))
+
+    def held(self) -> pd.DataFrame:
+        """VM-hours per policy, region, model and group, by what they were held for."""
+        self.policies()
+        return self._table("held", lambda: tables.empty("held"))
+
+    def gpu_hours(self) -> pd.DataFrame:
+        """The ``gpu_hours`` table: GPU-hours of each policy by what they were held for."""
+        return self._table("gpu_hours", lambda: costs.gpu_hours_by_cause(self.held(), self.scenario.gpu, self.gpu))
+
+    def dollars(self) -> pd.DataFrame:
+        """The ``dollars`` table: cost, spot credit and net cost by policy, GPU type, region and model."""
+        months = (self.end - self.start) / pd.Timedelta(hours=HOURS_PER_MONTH)
+        return self._table("dollars", lambda: costs.dollars(self.held(), self.scenario.gpu, self.gpu, months))
+
+    def assumptions(self) -> pd.DataFrame:
+        """The ``assumptions`` table: what the numbers rest on, with source and date."""
+        return self._table("assumptions", lambda: costs.assumptions(self.scenario, load_catalogue(), self.models))
+
+    def bound(self) -> pd.DataFrame:
+        """The ``bound`` table: the fewest GPU-hours, and least cost, in which any policy could do the trace's work."""
+        return self._table("bound", self._bound)
+
+    def scorecard(self) -> pd.DataFrame:
+        """The ``scorecard`` table: [SageServe]'s claims on this run, then all of them on the project's grid."""
+        return self._table(
+            "scorecard", lambda: scorecard.beside_run(self.policies(), self.held(), self.end - self.start)
+        )
+
+    # Parts
+
+    @property
+    def gpu(self) -> Gpu:
+        """The fleet's GPU type: GPUs per VM, prices and their source."""
+        return load_catalogue().gpus[self.scenario.gpu]
+
+    @property
+    def start(self) -> pd.Timestamp:
+        """Start of the trace."""
+        return self.trace.start
+
+    @property
+    def end(self) -> pd.Timestamp:
+        """End of the trace, rounded up to whole quarters of an hour as the simulation's accounting is."""
+        return self.start + pd.Timedelta(seconds=horizon_s(self.trace.duration_s))
+
+    @cached_property
+    def trace_notes(self) -> list[str]:
+        """What had to be assumed about the trace, and parts of the scenario it does not use."""
+        notes = list(self.trace.notes)
+        if self.spec is not None:
+            definition = self.spec.workload
+            notes.insert(
+                0, f"The trace is synthetic (workload {definition.name}, seed {self.seed}). {definition.description}"
+            )
+        for what, used, all_of in (
+            ("regions", self.regions, self.scenario.regions),
+            ("models", self.models, self.scenario.models),
+        ):
+            if idle := [name for name in all_of if name not in used]:
+                notes.append(f"The trace has no requests for the {what} {', '.join(idle)}: they are left out.")
+        return notes
+
+    @cached_property
+    def forecast_notes(self) -> list[str]:
+        """What the forecast could not do, and why."""
+        self.forecast()
+        return list(self._json("forecast-notes.json", self._memory.get("forecast-notes", [])))
+
+    @cached_property
+    def solver(self) -> str:
+        """The solver in use; says so when it is not GLPK."""
+        name, remark = choose_solver("glpk")
+        if remark:
+            self.note(remark)
+        return name
+
+    @cached_property
+    def profile(self) -> characterize.Profile:
+        """What one pass over the requests counts, for the characterization."""
+        return characterize.profile(self.trace)
+
+    @cached_property
+    def token_sample(self) -> pd.DataFrame:
+        """Model, prompt_tokens and output_tokens of requests spread evenly over the trace, about 20 000."""
+        step = max(self.trace.requests // _SAMPLE_ROWS, 1)
+        parts = [chunk.iloc[::step] for chunk in self.trace.chunks()]
+        return pd.concat(parts)[["model", "prompt_tokens", "output_tokens"]]
+
+    @cached_property
+    def theta_table(self) -> pd.DataFrame:
+        """θ of every model on every GPU type of the plan, with its uncertainty."""
+        return theta_table(self.token_sample, self.models, self.scenario, self.seed)
+
+    @cached_property
+    def theta(self) -> dict[str, float]:
+        """θ by model on the fleet's GPU type: total TPS one instance sustains within SLA."""
+        own = self.theta_table[self.theta_table["gpu"] == self.scenario.gpu]
+        return dict(zip(own["model"], own["theta_tps"].astype(float), strict=True))
+
+    @property
+    def hours(self) -> pd.DatetimeIndex:
+        """Starts of the trace's planning intervals."""
+        step = pd.Timedelta(seconds=self.scenario.planning.interval_s)
+        return pd.date_range(self.start, self.end, freq=step, inclusive="left")
+
+    def planned_demand(self, niw_share: float, quantile: float | None = None) -> dict:
+        """ρ by kind of plan, with a buffer for batch work or as a quantile of the hour's maximum."""
+        return planned_demand(self.demand(), self.peaks(), self.hours, self.start, niw_share, quantile)
+
+    @cached_property
+    def planner(self) -> AllocationPlanner:
+        """The hourly planner of the simulated fleet, which is of one GPU type; fed by the forecast."""
+        return self.planner_of(self.scenario, self.solver)
+
+    def planner_of(self, scenario: Scenario, solver: str) -> AllocationPlanner:
+        """A planner for a scenario that differs from this one in its start-up times or ``planning``."""
+        planning = scenario.planning
+        demand = self.planned_demand(planning.niw_buffer_share, planning.quantile)
+        first_hour = self.planned_demand(0.0, planning.quantile)["forecast"]
+        ahead: dict[PlanKind, pd.DataFrame] = {
+            "ahead": forecast_ahead(self.outlook(), first_hour, self.start),
+            "ahead-actual": actual_ahead(self.demand(), self.hours, self.start),
+        }
+        return AllocationPlanner(scenario, self.theta, demand, solver, ahead_tps=ahead)
+
+    @cached_property
+    def fleet_planner(self) -> AllocationPlanner:
+        """The planner over all GPU types of the scenario's ``planning.gpus``; the same one if there are none."""
+        planned = self.scenario.planning.gpus
+        if not planned:
+            return self.planner
+        gpus = gpu_fleets(self.theta_table, {gpu: own.vms_per_region for gpu, own in planned.items()})
+        return AllocationPlanner(self.scenario, self.theta, self.planner.demand_tps, self.solver, gpus)
+
+    @property
+    def initial_counts(self) -> dict[tuple[str, str], int]:
+        """Instances per (region, model) the fleet starts with."""
+        return {(r, m): self.scenario.instances_per_endpoint for r in self.regions for m in self.models}
+
+    def simulate(self, policy: type[Policy] | str, status: StatusLine | None = None) -> SimulationResult:
+        """Simulate one policy on the trace, by name or by class; once."""
+        kind = REGISTRY[policy] if isinstance(policy, str) else policy
+        if kind.name not in self._results:
+            planner = self.planner if kind.plan != "none" else None
+            file = None
+            if self.per_request and self.folder is not None:
+                file = RequestFile(self.folder / "tables" / f"requests-{kind.name}.parquet")
+            status = status or StatusLine()
+            progress = partial(status.share, f"Simulating {kind.name}")
+            with file or nullcontext():
+                self._results[kind.name] = simulate(
+                    self.trace, kind(self.scenario), self.scenario, self.theta, planner, file, progress
+                )
+            status.say(f"Simulated {self.trace.requests:,} requests under {kind.name}.")
+        return self._results[kind.name]
+
+    # How each table is made
+
+    def _demand(self) -> pd.DataFrame:
+        if self.spec is None or not self.spec.history_days:
+            return characterize.demand_table(self.trace, interval_for(self.trace.duration_s))
+        return pd.concat([history_demand(self.spec), characterize.demand_table(self.trace)], ignore_index=True)
+
+    def _forecast(self) -> pd.DataFrame:
+        source, end = self.scenario.planning.forecast, self.start + pd.Timedelta(seconds=self.trace.duration_s)
+        methods = source_methods(source.source)
+        told = repr(methods)
+        if told not in self._forecasts:
+            self._forecasts[told] = forecast_week(self.demand(), self.start, end, methods)
+        result = from_source(self._forecasts[told], source.source, source.factor)
+        for name in ("backtest", "peaks", "peak_backtest", "outlook"):
+            self.keep(name, getattr(result, name))
+        self._memory["forecast-notes"] = result.notes
+        if self.folder is not None:
+            self._write_json("forecast-notes.json", result.notes)
+        self._add_timings(result.timings)
+        return result.forecast
+
+    def _allocation(self) -> pd.DataFrame:
+        planner = self.fleet_planner
+        plan = planner.chain("forecast", self.start, self.initial_counts)
+        if plan.plans:
+            slowest_s = max(allocation.wall_s for allocation in plan.plans)
+            rows = [
+                {"step": "solve", "wall_s": planner.solve_wall_s, "cpu_s": planner.solve_cpu_s},
+                {"step": "solve, slowest hour", "wall_s": slowest_s},
+            ]
+            self._add_timings(pd.DataFrame(rows))
+        for name in ("moves", "routing", "binding", "solves"):
+            self.keep(name, getattr(plan, name))
+        return plan.allocation
+
+    def _bound(self) -> pd.DataFrame:
+        saturated = saturated_tps(self.token_sample, self.models, self.scenario, self.seed)
+        hours = pd.date_range(self.start, self.end, freq="h", inclusive="left")
+        by_model = clairvoyant_bound(self.demand(), hours, self.scenario, saturated, self.solver)
+        return pd.DataFrame([{"seed": self.seed, **by_model[["gpu_hours", "cost_usd"]].sum()}])
+
+    def _policies(self) -> pd.DataFrame:
+        status = StatusLine()
+        results = [self.simulate(name, status) for name in self.policy_names]
+        status.say(f"Simulated {self.trace.requests:,} requests under each of {len(results)} policies.")
+        for name in ("latency", "distributions", "utilization", "instances", "held"):
+            self.keep(name, pd.concat([getattr(result, name) for result in results], ignore_index=True))
+        self._add_timings(pd.concat([result.timings for result in results], ignore_index=True))
+        rows = [{"policy": result.policy, "seed": self.seed, **result.totals} for result in results]
+        return costs.policies_table(pd.DataFrame(rows))

@@ -1,0 +1,296 @@
+"""What policies decide, given what they see."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from small_fleets import PAPER, THETA, FrameTrace, random_trace, scenario_of, trace_of
+
+from sageserve_lib.policies import REGISTRY, Actions, BatchGroup, Endpoint, Observation, Policy, Rule, View
+from sageserve_lib.simulation import simulate
+
+
+def view(**changes) -> View:
+    nothing = {"serving": 0, "acquiring": 0, "utilization": 0.0, "observed_tps": 0.0, "interactive_tps": 0.0}
+    nothing |= {"pending_tokens": 0, "interactive_instances": 0, "theta_tps": 1000.0, "reclaimable": 0}
+    return View(**(nothing | {"batch_groups": (), "batch_output_tokens": 0.0} | changes))
+
+
+def chiron_counts(
+    interactive: View, mixed: View, batch: View, regions: tuple[str, ...] = ("eastus",), time_s: float = 0.0
+) -> list[dict[str, int]]:
+    """Counts per region, by group."""
+    views = {"interactive": interactive, "mixed": mixed, "batch": batch}
+    seen = {Endpoint(region, "Llama-2-70B", group): views[group] for region in regions for group in views}
+    counts = REGISTRY["chiron"](PAPER).decide(Observation(time_s, seen)).counts
+    return [{group: counts[Endpoint(region, "Llama-2-70B", group)] for group in views} for region in regions]
+
+
+def test_chiron_starts_with_its_share_of_interactive_instances_and_none_for_batch() -> None:
+    policy = REGISTRY["chiron"](PAPER)
+    assert [policy.initial_instances(group) for group in policy.tier_groups] == [12, 8, 0]
+
+
+def test_chiron_keeps_interactive_back_pressure_at_its_aim() -> None:
+    # 9 of 10 run interactive requests: 15 bring the share to 0.6.
+    [counts] = chiron_counts(view(serving=6, interactive_instances=6), view(serving=4, interactive_instances=3), view())
+    assert counts == {"interactive": 9, "mixed": 6, "batch": 0}
+    # What is on its way counts, so the same pressure does not ask twice.
+    [again] = chiron_counts(
+        view(serving=6, acquiring=3, interactive_instances=6),
+        view(serving=4, acquiring=2, interactive_instances=3),
+        view(),
+    )
+    assert again == counts
+    # Idle instances go one at a time, down to the scenario's minimum.
+    [less] = chiron_counts(view(serving=6), view(serving=4), view())
+    assert less["interactive"] + less["mixed"] == 9
+    [least] = chiron_counts(view(serving=1), view(serving=1), view())
+    assert least["interactive"] + least["mixed"] == PAPER.scaling.min_instances
+
+
+def test_chiron_sizes_batch_instances_by_the_tightest_group() -> None:
+    hour_s, start_s = 3600.0, PAPER.acquisition.cold_s
+    groups = (
+        BatchGroup(due_s=start_s + 4 * hour_s, requests=4000, prompt_tokens=9_000_000),
+        BatchGroup(due_s=start_s + 5 * hour_s, requests=20_000, prompt_tokens=38_000_000),
+    )
+    # With 300 output tokens each: 10.2 M tokens in 4 h need 708 TPS, 54.2 M in 5 h need 3011 TPS.
+    waiting = {"batch_groups": groups, "batch_output_tokens": 300.0}
+    [alone] = chiron_counts(view(), view(**waiting), view())
+    assert alone["batch"] == 4
+    # Mixed instances already serve 1500 TPS of batch requests.
+    [helped] = chiron_counts(view(), view(**waiting, observed_tps=2500.0, interactive_tps=1000.0), view())
+    assert helped["batch"] == 2
+    # Nothing waits: no batch instances, whatever there was.
+    [none] = chiron_counts(view(), view(), view(serving=5))
+    assert none["batch"] == 0
+    # Batch requests wait for any region, so regions share what is needed.
+    shares = [c["batch"] for c in chiron_counts(view(), view(**waiting), view(), regions=("a", "b", "c"))]
+    assert sum(shares) == 4
+    assert max(shares) - min(shares) <= 1
+
+
+def test_chiron_hurries_what_is_nearly_due_without_asking_for_the_impossible() -> None:
+    late = (BatchGroup(due_s=10.0, requests=100, prompt_tokens=7_200_000),)
+    [counts] = chiron_counts(view(), view(batch_groups=late), view(), time_s=20.0)
+    assert counts["batch"] == math.ceil(7_200_000 / PAPER.planning.interval_s / 1000.0)
+    [unknown] = chiron_counts(view(), view(batch_groups=late, theta_tps=math.inf), view(), time_s=20.0)
+    assert unknown["batch"] == 0
+
+
+def test_chiron_serves_all_and_keeps_batch_pools_only_while_batch_requests_wait() -> None:
+    scenario = scenario_of(
+        vms_per_region=20,
+        niw_queue={"feed_one_below": 0.02, "feed_two_below": 0.01, "promote_after_s": 7200.0},
+        acquisition={"cold_s": 600.0, "swap_s": 600.0},
+    )
+    trace = random_trace(np.random.default_rng(4), 20_000, 10.0, ["eastus", "westus"])
+    slow = {"BLOOM-176B": 200.0, "Llama-2-70B": 500.0}
+    quiet = trace_of([trace.data["arrival_s"].iloc[-1] + 7200.0], 10, 1, tier="IW-N").data
+    trace.data = pd.concat([trace.data, quiet], ignore_index=True)
+    seen = Seen(scenario)
+    result = simulate(trace, seen, scenario, slow)
+    assert result.totals["completed"] + result.totals["dropped"] == len(trace.data)
+    assert result.held.query("group == 'batch'")["busy_h"].sum() > 0
+    batch = np.array([sum(v.held for e, v in o.endpoints.items() if e.group == "batch") for o in seen.seen])
+    waiting = np.array([any(v.batch_groups for v in o.endpoints.values()) for o in seen.seen])
+    assert batch.max() > 0
+    # One minute after nothing waits any more, no batch instance is held.
+    assert not batch[1:][~waiting[:-1] & ~waiting[1:]].any()
+
+
+class Seen(REGISTRY["chiron"]):
+    """Chiron, and what it saw."""
+
+    name = "chiron-seen"
+
+    def __init__(self, scenario) -> None:
+        super().__init__(scenario)
+        self.seen: list[Observation] = []
+
+    def decide(self, observation):
+        self.seen.append(observation)
+        return super().decide(observation)
+
+
+def valley_fill_actions(
+    views: dict[str, View], time_s: float = 0.0, looks: int = 1, name: str = "valley-fill"
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Counts, and instances that take batch requests, by region, after so many looks at the same views."""
+    policy = REGISTRY[name](PAPER)
+    endpoints = {Endpoint(region, "Llama-2-70B", "all"): v for region, v in views.items()}
+    for _ in range(looks):
+        actions = policy.decide(Observation(time_s, endpoints))
+    return (
+        {e.region: n for e, n in actions.counts.items()},
+        {e.region: rule.batch_instances for e, rule in actions.rules.items()},
+    )
+
+
+def test_valley_fill_sizes_by_interactive_load_and_keeps_the_floor() -> None:
+    # 5980 TPS at a load of 1.15 times a θ of 1000 need 6 instances, however much batch work is being done.
+    counts, taking = valley_fill_actions({"eastus": view(interactive_tps=5980.0, observed_tps=20_000.0)})
+    assert (counts, taking) == ({"eastus": 6}, {"eastus": 0})
+    counts, _ = valley_fill_actions({"eastus": view()})
+    assert counts == {"eastus": PAPER.scaling.min_instances}
+
+
+def test_valley_fill_gives_back_by_its_average_and_takes_a_sudden_rise_at_once() -> None:
+    policy = REGISTRY["valley-fill"](PAPER)
+    east = Endpoint("eastus", "Llama-2-70B", "all")
+    seen = []
+    # 2.5, 8.5 and again 2.5 instances' worth: nine tenths of the last two looks while that is more than the last ten.
+    for instances in [2.5] * 10 + [8.5] * 10 + [2.5] * 10:
+        looked = Observation(0.0, {east: view(interactive_tps=1150.0 * instances)})
+        seen.append(policy.decide(looked).counts[east])
+    assert seen[:10] == [3] * 10
+    assert seen[10:20] == [5, 8, 8, 8, 8, 8, 8, 8, 8, 9]
+    assert seen[20:] == [8, 8, 7, 7, 6, 5, 5, 4, 4, 3]
+
+
+def test_valley_fill_puts_batch_work_where_there_is_room_and_then_on_instances_of_its_own() -> None:
+    hour_s = 3600.0
+    # 1.95 instances' worth, at 1.3 times θ, over 8 hours.
+    tokens = round(1.95 * 1.3 * 1000.0 * 8 * hour_s)
+    waiting = {"batch_groups": (BatchGroup(36_000.0, 0, tokens),)}
+    busy, idle = view(interactive_tps=4485.0, **waiting), view(interactive_tps=460.0, **waiting)
+    # The floor leaves 1.6 instances free in the West, of which the second one's 0.6 count; 0.35 are left over.
+    counts, taking = valley_fill_actions({"eastus": busy, "westus": idle})
+    assert counts == {"eastus": 5, "westus": 2}
+    assert taking == {"eastus": 1, "westus": 2}
+    # With twice that, the East has two more and the West one.
+    double = {"batch_groups": (BatchGroup(36_000.0, 0, 2 * tokens),)}
+    counts, taking = valley_fill_actions({"eastus": busy._replace(**double), "westus": idle._replace(**double)})
+    assert sum(counts.values()) == 4 + 2 + 3
+    assert sum(taking.values()) == 2 + 3
+
+
+def test_valley_fill_hurries_batch_work_that_is_nearly_due() -> None:
+    groups = (BatchGroup(3600.0, 100, 9_000_000), BatchGroup(36_000.0, 0, 1000))
+    # 9.03 M tokens, output included, within the hour: 2508 TPS, not 314 TPS as over eight hours.
+    late = view(batch_groups=groups, batch_output_tokens=300.0)
+    counts, taking = valley_fill_actions({"eastus": late})
+    assert (counts, taking) == ({"eastus": 2}, {"eastus": 2})
+    counts, taking = valley_fill_actions({"eastus": late}, time_s=1800.0)
+    assert (counts, taking) == ({"eastus": 4}, {"eastus": 4})
+
+
+def test_valley_fill_holds_early_what_could_not_be_reclaimed_in_time() -> None:
+    ahead = (3450.0, 10_925.0, 4600.0, 23_000.0)
+    # A cold start takes two hours: the most of this hour and the next two is 9.5 instances' worth.
+    counts, _ = valley_fill_actions({"eastus": view(interactive_tps=3450.0, ahead_tps=ahead)})
+    assert counts == {"eastus": 10}
+    counts, _ = valley_fill_actions({"eastus": view(interactive_tps=3450.0, ahead_tps=ahead, reclaimable=4)})
+    assert counts == {"eastus": 6}
+    # With enough of them a forecast, good or bad, changes nothing.
+    counts, _ = valley_fill_actions({"eastus": view(interactive_tps=3450.0, ahead_tps=ahead, reclaimable=20)})
+    assert counts == {"eastus": 3}
+    # Another model's VMs can be swapped within the hour: the third hour's demand can wait.
+    policy = REGISTRY["valley-fill"](PAPER)
+    late = view(interactive_tps=3450.0, ahead_tps=(3450.0, 4600.0, 10_925.0))
+    east, other = (Endpoint("eastus", model, "all") for model in ("Llama-2-70B", "BLOOM-176B"))
+    observed = Observation(0.0, {east: late, other: view(reclaimable=3)})
+    assert policy.decide(observed).counts[east] == 4
+
+
+def test_clairvoyant_sizes_by_what_will_come() -> None:
+    seen = {"eastus": view(interactive_tps=500.0, ahead_tps=(7015.0, 100.0), reclaimable=20)}
+    counts, _ = valley_fill_actions(seen, name="clairvoyant")
+    assert counts == {"eastus": 7}
+    counts, _ = valley_fill_actions({"eastus": view(interactive_tps=5175.0)}, name="clairvoyant")
+    assert counts == {"eastus": 5}
+
+
+def test_a_pool_without_batch_requests_cannot_take_some() -> None:
+    class Astray(Watcher):
+        name = "astray"
+        tier_groups = {"interactive": ("IW-F", "IW-N"), "batch": ("NIW",)}  # noqa: RUF012
+
+        def decide(self, observation):
+            return Actions(rules=dict.fromkeys(observation.endpoints, Rule(batch_instances=1)))
+
+    with pytest.raises(Exception, match=r"'astray' has .*interactive.* take batch requests, but that pool serves none"):
+        simulate(trace_of([0.0], 10, 1), Astray(PAPER), PAPER)
+
+
+class Watcher(Policy):
+    """Looks every few seconds and changes nothing."""
+
+    name = "watcher"
+    summary = "looks"
+    interval_s = 5.0
+    seen: list[Observation]
+
+    def decide(self, observation):
+        self.seen.append(observation)
+        return Actions()
+
+
+def watch(trace: FrameTrace, scenario) -> tuple[Watcher, pd.DataFrame]:
+    policy = Watcher(scenario)
+    policy.seen = []
+    parts: list[pd.DataFrame] = []
+    simulate(trace, policy, scenario, THETA, per_request=parts.append)
+    return policy, pd.concat(parts, ignore_index=True)
+
+
+def test_policies_see_waiting_batch_requests_in_groups_by_the_hour() -> None:
+    nothing = {"feed_one_below": 0.0, "feed_two_below": 0.0, "promote_after_s": 36_000.0}
+    scenario = scenario_of(niw_queue=nothing)
+    arrival_s = np.array([10.0, 20.0, 3609.0, 3611.0, 3700.0])
+    tokens = np.array([100, 200, 400, 800, 1600])
+    policy, _ = watch(trace_of(arrival_s, tokens, 5, tier="NIW"), scenario)
+    last = policy.seen[-1]
+    [groups] = {tuple(v.batch_groups) for v in last.endpoints.values()}
+    assert groups == (BatchGroup(36_000.0, 2, 300), BatchGroup(39_600.0, 3, 2800))
+    at_30_s = next(o for o in policy.seen if o.time_s == 30.0)
+    assert next(iter(at_30_s.endpoints.values())).batch_groups == (BatchGroup(36_000.0, 2, 300),)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_policies_see_how_many_instances_run_interactive_requests(seed: int) -> None:
+    """One region, one request an instance: as many instances run one as requests are in progress."""
+    rng = np.random.default_rng(seed)
+    scenario = scenario_of(instances_per_endpoint=6, batching={"max_requests": 1}, routing={"delay_s": 0.0})
+    arrival_s = np.cumsum(rng.exponential(4.0, 200))
+    trace = trace_of(arrival_s, 1000, rng.integers(1, 300, 200))
+    trace.data["tier"] = rng.choice(["IW-F", "IW-N"], 200)
+    policy, requests = watch(trace, scenario)
+    leave_s = requests["arrival_s"] + requests["e2e_s"]
+    most = 0
+    for observation in policy.seen:
+        t = observation.time_s
+        present = int(((requests["arrival_s"] <= t) & (leave_s > t)).sum())
+        [seen] = [v.interactive_instances for v in observation.endpoints.values()]
+        assert seen == min(present, 6)
+        most = max(most, present)
+    assert most > 1
+
+
+def test_policies_see_the_mean_output_of_completed_batch_requests() -> None:
+    policy, _ = watch(trace_of([0.0, 1.0, 2.0, 2000.0], 100, [10, 20, 60, 5], tier="NIW"), scenario_of())
+    seen = [next(iter(o.endpoints.values())).batch_output_tokens for o in policy.seen]
+    assert seen[0] == 0.0
+    assert seen[-1] in (30.0, pytest.approx(95 / 4))
+
+
+def test_a_policy_that_forgets_a_tier_is_told_so() -> None:
+    class Forgetful(Watcher):
+        name = "forgetful"
+        tier_groups = {"all": ("IW-F", "IW-N")}  # noqa: RUF012
+
+    with pytest.raises(Exception, match="'forgetful' has no pool for NIW requests"):
+        simulate(trace_of([0.0], 10, 1), Forgetful(PAPER), PAPER)
+
+
+def test_a_policy_that_names_an_endpoint_of_another_fleet_is_told_so() -> None:
+    class Astray(Watcher):
+        name = "astray"
+
+        def decide(self, observation):
+            return Actions(counts={Endpoint("mars", "Llama-2-70B", "all"): 1})
+
+    with pytest.raises(Exception, match=r"'astray' names .*mars.* which the fleet does not have"):
+        simulate(trace_of([0.0], 10, 1), Astray(PAPER), PAPER)
