@@ -93,6 +93,11 @@ def imported_parts(module: Path) -> set[str]:
     return {name.split(".")[1] for name in imported_modules(module) if "." in name}
 
 
+def test_only_what_every_room_needs_lies_at_the_top() -> None:
+    assert len(list(paths.CODE.glob("*.py"))) <= 10
+    assert {part_of(module) for module in MODULES} == set().union(*LAYERS)
+
+
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(paths.ROOT)))
 def test_dependencies_point_one_way(module: Path) -> None:
     here = part_of(module)
@@ -107,6 +112,7 @@ def test_dependencies_have_no_circle() -> None:
     for module in MODULES:
         rooms.setdefault(part_of(module), set()).update(imported_parts(module) - {part_of(module)})
     TopologicalSorter(rooms).prepare()
+    TopologicalSorter({dotted(module): imported_modules(module) - {dotted(module)} for module in MODULES}).prepare()
 
 
 def tracked() -> list[Path]:
