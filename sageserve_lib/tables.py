@@ -11,6 +11,8 @@ from sageserve_lib.common.files import partial_file
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "demand": ("time", "region", "model", "tier", "requests", "prompt_tokens", "output_tokens"),
+    # Beyond the contract: bad rows of the trace that were left out, the first 1000.
+    "skipped": ("file", "row", "line", "column", "value", "problem"),
     "backtest": (
         "method", "region", "model", "horizon_h", "origins",
         "mae_tps", "mase", "smape", "coverage_90", "pinball", "bias_pct",

@@ -23,7 +23,17 @@ if TYPE_CHECKING:
 
 DEFAULT_SCENARIO, DEFAULT_SEED = "paper", 7
 _DEFAULTS = {"seed": DEFAULT_SEED, "scenario": DEFAULT_SCENARIO}
-_AS_THEY_ARE = ("seed", "trace_format", "column_map", "rename", "default_region", "default_model", "default_tier")
+_READING = (
+    "trace_format",
+    "column_map",
+    "where",
+    "timezone",
+    "skip_bad",
+    "rename",
+    "default_region",
+    "default_model",
+    "default_tier",
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,9 @@ class Asked:
     workload_changes: list[str] | None
     trace_format: str
     column_map: str
+    where: str
+    timezone: str
+    skip_bad: bool
     rename: str
     default_region: str
     default_model: str
@@ -77,14 +90,7 @@ class Asked:
         """How to read the trace."""
         from sageserve_lib.traces import Reading
 
-        return Reading(
-            self.trace_format,
-            self.column_map,
-            self.rename,
-            self.default_region,
-            self.default_model,
-            self.default_tier,
-        )
+        return Reading(*(getattr(self, name) for name in _READING))
 
     @property
     def synthetic(self) -> tuple[Any, ...]:
@@ -117,13 +123,14 @@ class Asked:
 
     def parameters(self, spec: "WorkloadSpec | None") -> dict[str, Any]:
         """The notebooks' parameters, paths made absolute."""
+        from sageserve_lib.traces import absolute
         from sageserve_lib.workload import DEFAULT_WORKLOAD, workload_names
 
         scenario = Path(self.scenario)
         found: dict[str, Any] = {
-            "trace": str(Path(self.trace).resolve()) if self.trace else "",
+            "trace": absolute(self.trace) if self.trace else "",
             "scenario": str(scenario.resolve()) if is_file(scenario) else self.scenario,
-            **{name: getattr(self, name) for name in _AS_THEY_ARE},
+            **{name: getattr(self, name) for name in ("seed", *_READING)},
         }
         if spec is not None:
             source = self.workload or DEFAULT_WORKLOAD

@@ -15,15 +15,34 @@ from sageserve_lib.common.yaml_files import is_file
 if TYPE_CHECKING:
     from sageserve_lib.workload import WorkloadSpec
 
-TraceFile = Annotated[str, typer.Argument(help="Request log: CSV, JSON lines or Parquet.")]
+#: Between several logs in one text (see ``traces.files``; not imported, since DuckDB would be, too).
+SEPARATOR = "|"
+LOG_HELP = "Request log: a CSV, JSON or Parquet file, a folder of such, or a pattern"
+TraceFiles = Annotated[list[str], typer.Argument(metavar="FILE...", help=f"{LOG_HELP}; several are one trace.")]
 Format = Annotated[str, typer.Option("--format", help="Format of the trace; without it, recognized by its columns.")]
 ColumnMap = Annotated[
-    str,
-    typer.Option("--map", metavar="OURS=THEIRS,...", help="The trace's names of columns, such as arrival_ms=ts."),
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="OURS=THEIRS,...",
+        help="What our columns are in the log: a column, a nested field or an expression, such as arrival_ms=ts; may be repeated.",
+    ),
+]
+Where = Annotated[
+    str, typer.Option(metavar="CONDITION", help="Rows to take, in the log's columns, such as \"status = 'success'\".")
+]
+Timezone = Annotated[
+    str, typer.Option(metavar="ZONE", help="Zone of times that name none, such as Europe/Berlin; UTC without it.")
+]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave bad rows out and list them, instead of refusing the log.")
 ]
 Rename = Annotated[
-    str,
-    typer.Option(metavar="COLUMN:OLD=NEW,...", help="Labels of the trace to change, such as tier:dev=NIW; * is any."),
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN:OLD=NEW,...",
+        help="Labels of the log to change, such as tier:dev=NIW; * is any; may be repeated.",
+    ),
 ]
 DefaultRegion = Annotated[str, typer.Option(help="Region of every request, for a trace without that column.")]
 DefaultModel = Annotated[str, typer.Option(help="Model of every request, for a trace without that column.")]
@@ -38,6 +57,11 @@ Changes = Annotated[
     typer.Option("--set", metavar="PATH=VALUE", help="Change a value of the synthetic workload; may be repeated."),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+
+
+def joined(several: list[str] | None) -> str:
+    """What an option that may be repeated says in all."""
+    return "\n".join(several or ())
 
 
 def spec_of(

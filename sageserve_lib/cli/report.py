@@ -15,6 +15,8 @@ from sageserve_lib.cli.asked import DEFAULT_SCENARIO, DEFAULT_SEED, Asked
 from sageserve_lib.cli.base import JSON_OPTION, outcome, problems_of
 from sageserve_lib.cli.disk import disk_errors_told
 from sageserve_lib.cli.options import (
+    LOG_HELP,
+    SEPARATOR,
     Changes,
     ColumnMap,
     Days,
@@ -26,7 +28,11 @@ from sageserve_lib.cli.options import (
     Rename,
     Scale,
     Seed,
+    SkipBad,
+    Timezone,
+    Where,
     Workload,
+    joined,
     spec_of,
 )
 from sageserve_lib.errors import InputError
@@ -40,8 +46,8 @@ if TYPE_CHECKING:
 
 def report(
     trace: Annotated[
-        str, typer.Option(help="Request log: CSV, JSON lines or Parquet; without it, a synthetic workload.")
-    ] = "",
+        list[str] | None, typer.Option(help=f"{LOG_HELP}; may be repeated. Without it, a synthetic workload.")
+    ] = None,
     scenario: Annotated[
         str, typer.Option(help="Scenario: a name in data/scenarios or a YAML file.")
     ] = DEFAULT_SCENARIO,
@@ -53,8 +59,11 @@ def report(
     workload: Workload = None,
     changes: Changes = None,
     trace_format: Format = "",
-    column_map: ColumnMap = "",
-    rename: Rename = "",
+    column_map: ColumnMap = None,
+    where: Where = "",
+    timezone: Timezone = "",
+    skip_bad: SkipBad = False,
+    rename: Rename = None,
     default_region: DefaultRegion = "",
     default_model: DefaultModel = "",
     default_tier: DefaultTier = "",
@@ -85,8 +94,8 @@ def report(
     """Run the five notebooks on a trace and write one HTML report."""
     began = time.perf_counter()
     asked = Asked(
-        trace, scenario, seed, scale, days, history_days, workload, changes, trace_format, column_map, rename,
-        default_region, default_model, default_tier, policies, per_request, seeds, _named(week_shapes),
+        SEPARATOR.join(trace or ()), scenario, seed, scale, days, history_days, workload, changes, trace_format,
+        joined(column_map), where, timezone, skip_bad, joined(rename), default_region, default_model, default_tier, policies, per_request, seeds, _named(week_shapes),
     )  # fmt: skip
     with outcome(as_json) as told:
         with _progress(quiet) as progress:
@@ -99,6 +108,7 @@ def report(
 
 def _report(asked: Asked, param: list[str], run: str, reports: Path, progress: "Progress") -> Path:
     from sageserve_lib.catalogue import load_scenario
+    from sageserve_lib.catalogue.fit import trace_defaults
     from sageserve_lib.report.make import default_notebooks, make_report
     from sageserve_lib.report.notebooks import typed_parameters
     from sageserve_lib.report.run import check_name
@@ -115,12 +125,12 @@ def _report(asked: Asked, param: list[str], run: str, reports: Path, progress: "
     if problems := problems + asked.problems():
         raise InputError(problems)
     spec = None
+    fleet = load_scenario(asked.scenario)
     if asked.trace:
-        found = open_trace(asked.trace, asked.reading)
+        found = open_trace(asked.trace, asked.reading, trace_defaults(fleet))
     else:
         spec = spec_of(*asked.synthetic)
         found = _synthetic(spec, progress)
-    fleet = load_scenario(asked.scenario)
     fleet_models(found, fleet)  # refuses a trace that asks for models the scenario does not serve
     if asked.policies:
         extra["policies"] = asked.policies

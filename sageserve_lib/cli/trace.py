@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sageserve_lib.cli import fetch
+from sageserve_lib.cli.asked import DEFAULT_SCENARIO
 from sageserve_lib.cli.base import check_target, problems_of
 from sageserve_lib.cli.disk import disk_errors_told
 from sageserve_lib.cli.options import (
+    LOG_HELP,
     Changes,
     ColumnMap,
     Days,
@@ -20,8 +22,13 @@ from sageserve_lib.cli.options import (
     Rename,
     Scale,
     Seed,
-    TraceFile,
+    SkipBad,
+    Timezone,
+    TraceFiles,
+    Where,
     Workload,
+    joined,
+    named_scenario_problems,
     spec_of,
     workload_problems,
 )
@@ -30,6 +37,7 @@ from sageserve_lib.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sageserve_lib.catalogue import Scenario
     from sageserve_lib.traces import Trace
 
 app = typer.Typer(
@@ -41,29 +49,53 @@ app.command("sources")(fetch.list_sources)
 
 @app.command("validate")
 def validate(
-    file: TraceFile,
+    files: TraceFiles,
     trace_format: Format = "",
-    column_map: ColumnMap = "",
-    rename: Rename = "",
+    column_map: ColumnMap = None,
+    where: Where = "",
+    timezone: Timezone = "",
+    skip_bad: SkipBad = False,
+    rename: Rename = None,
     default_region: DefaultRegion = "",
     default_model: DefaultModel = "",
     default_tier: DefaultTier = "",
+    scenario: Annotated[
+        str, typer.Option(help="Fleet that the trace is for: what it lacks is said.")
+    ] = DEFAULT_SCENARIO,
 ) -> None:
-    """Check a trace; say what is in it, or every problem."""
+    """Check a trace; say what is in it and what is odd, or every problem."""
+    from sageserve_lib.catalogue import load_scenario
+    from sageserve_lib.catalogue.fit import trace_defaults
     from sageserve_lib.traces import Reading, open_trace
 
-    _check_named(file)
-    reading = Reading(trace_format, column_map, rename, default_region, default_model, default_tier)
-    _describe(open_trace(file, reading))
+    _check_named(files)
+    if problems := named_scenario_problems(scenario):
+        raise InputError(problems)
+    fleet = load_scenario(scenario)
+    reading = Reading(
+        trace_format,
+        joined(column_map),
+        where,
+        timezone,
+        skip_bad,
+        joined(rename),
+        default_region,
+        default_model,
+        default_tier,
+    )
+    _describe(open_trace(files if len(files) > 1 else files[0], reading, trace_defaults(fleet)), fleet)
 
 
 @app.command("convert")
 def convert(
-    source: Annotated[str, typer.Argument(metavar="IN", help="Request log: CSV, JSON lines or Parquet.")],
+    source: Annotated[str, typer.Argument(metavar="IN", help=f"{LOG_HELP}.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="Parquet file to write.")],
     trace_format: Format = "",
-    column_map: ColumnMap = "",
-    rename: Rename = "",
+    column_map: ColumnMap = None,
+    where: Where = "",
+    timezone: Timezone = "",
+    skip_bad: SkipBad = False,
+    rename: Rename = None,
     default_region: DefaultRegion = "",
     default_model: DefaultModel = "",
     default_tier: DefaultTier = "",
@@ -71,12 +103,22 @@ def convert(
     """Write a trace as Parquet with the canonical columns."""
     from sageserve_lib import traces
 
-    _check_named(source)
+    _check_named([source])
     check_target(target)
     if target.exists() and Path(source).exists() and target.samefile(source):
         msg = f"{target} is the trace to convert; choose another file to write"
         raise InputError(msg)
-    reading = traces.Reading(trace_format, column_map, rename, default_region, default_model, default_tier)
+    reading = traces.Reading(
+        trace_format,
+        joined(column_map),
+        where,
+        timezone,
+        skip_bad,
+        joined(rename),
+        default_region,
+        default_model,
+        default_tier,
+    )
     with disk_errors_told(target):
         written = traces.convert(source, target, reading)
     typer.echo(f"Wrote {target}: {written:,} requests")
@@ -96,7 +138,7 @@ def draw(
 ) -> None:
     """Write requests drawn for a folder of ServeGen's clients as Parquet; the same seed gives the same file."""
     from sageserve_lib.traces import write_parquet
-    from sageserve_lib.traces.readers import ASSUMED_START
+    from sageserve_lib.traces.clocks import ASSUMED_START
     from sageserve_lib.workload import servegen
 
     check_target(target)
@@ -146,14 +188,25 @@ def generate_workload(
     _describe(open_trace(target))
 
 
-def _check_named(file: str) -> None:
-    if not file:
-        raise InputError("no file was named; expected a request log: CSV, JSON lines or Parquet")
+def _check_named(files: list[str]) -> None:
+    if not all(files):
+        raise InputError("no file was named; expected a request log: CSV, JSON or Parquet")
 
 
-def _describe(trace: "Trace") -> None:
+def _describe(trace: "Trace", fleet: "Scenario | None" = None) -> None:
     typer.echo(f"{trace.name}: {trace.requests:,} requests in {trace.duration_s / 3600:.2f} h from {trace.start}")
     for word, labels in (("regions", trace.regions), ("models", trace.models), ("tiers", trace.tiers)):
         typer.echo(f"{word}: {', '.join(labels)}")
     for note in trace.notes:
         typer.echo(f"note: {note}")
+    for odd in trace.oddities:
+        typer.echo(f"odd: {odd}")
+    if fleet is not None:
+        from sageserve_lib.catalogue.fit import lacking
+
+        for sentence in lacking(trace, fleet):
+            typer.echo(f"odd: {sentence}")
+    for row in trace.skipped.to_dict("records"):
+        typer.echo(
+            f"skipped: {row['file']}, row {row['row']:,}, column {row['column']}: {row['value']} ({row['problem']})"
+        )

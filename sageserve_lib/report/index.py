@@ -290,6 +290,7 @@ def write_index(folder: Path, manifest: Mapping[str, Any], pages: Sequence[Page]
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    notes = _json(folder / "notes.json", [])
     text = environment.get_template("index.html.j2").render(
         **context,
         report=page_resources(INDEX_PAGE, pages),
@@ -297,7 +298,8 @@ def write_index(folder: Path, manifest: Mapping[str, Any], pages: Sequence[Page]
         trace=manifest["trace"],
         period=period(manifest["trace"]),
         number=number,
-        notes=_json(folder / "notes.json", []),
+        odd=[note for note in notes if note.get("moves_numbers")],
+        notes=[note for note in notes if not note.get("moves_numbers")],
         weeks=_weeks(savings),
         told=told(intervals),
         bound=bound is not None and len(bound) > 0,

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sageserve_lib.catalogue import Scenario, instance_times
+from sageserve_lib.catalogue.fit import rename_of
 from sageserve_lib.common.memory import peak_rss_bytes
 from sageserve_lib.errors import InputError
 from sageserve_lib.policies import Actions, BatchGroup, Endpoint, Observation, Plan, PlanKind, Policy, Rule, View
@@ -71,7 +72,8 @@ def fleet_models(trace: TraceLike, scenario: Scenario) -> tuple[str, ...]:
     if unknown:
         raise InputError(
             f"The trace asks for {', '.join(map(repr, unknown))}, which scenario {scenario.name!r} does not serve; "
-            f"it serves {', '.join(scenario.models)}. Name one of these in the trace, or use another scenario."
+            f"it serves {', '.join(scenario.models)}. {rename_of('model', unknown, scenario.models)} runs them as such; or use "
+            "another scenario."
         )
     return tuple(model for model in scenario.models if model in trace.models)
 

@@ -1,7 +1,8 @@
 """Any request log in: reading, checking and converting it; public logs by name."""
 
 from sageserve_lib.traces.canonical import write_parquet
-from sageserve_lib.traces.readers import Reading
+from sageserve_lib.traces.files import absolute
+from sageserve_lib.traces.reading import Reading
 from sageserve_lib.traces.schema import COLUMNS, INTERACTIVE_TIERS, OPTIONAL, TIERS
 from sageserve_lib.traces.trace import Trace, convert, open_trace, summary
 
@@ -12,6 +13,7 @@ __all__ = [
     "TIERS",
     "Reading",
     "Trace",
+    "absolute",
     "convert",
     "open_trace",
     "summary",

@@ -1,30 +1,25 @@
 """The canonical form of a trace, Parquet: writing it whole or not at all, putting it in order, reading it in chunks."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from sageserve_lib.common.files import partial_file
 from sageserve_lib.errors import InputError
-from sageserve_lib.traces.schema import COLUMNS, OPTIONAL, TEXT
+from sageserve_lib.traces.database import connect, paths_in_sql
+from sageserve_lib.traces.schema import COLUMNS, EXTRA, OPTIONAL, TEXT, trimmed
 
 #: In a row group, and in a chunk unless another number is asked for.
 ROWS = 500_000
-#: Sorted at once, where a file is not in order of time.
-_SORTED_ROWS = 2_000_000
-#: One in so many times of a file says how to cut it into equal parts.
-_SAMPLED = 1000
 
 
 def write_parquet(
-    frames: Iterable[pd.DataFrame],
+    frames: Iterable[pd.DataFrame | pa.Table],
     path: Path,
     start: pd.Timestamp | None = None,
     metadata: Callable[[], Mapping[str, str]] = dict,
@@ -33,7 +28,7 @@ def write_parquet(
 
     Parameters
     ----------
-    frames : iterable of DataFrame
+    frames : iterable of DataFrame or Arrow table
         In order of arrival, of any length: row groups have 500 000 rows (the last one has the rest), and the same
         requests give the same bytes however they are cut into frames.
     path : Path
@@ -48,7 +43,9 @@ def write_parquet(
         try:
             for table in _row_groups(frames, start):
                 if writer is None:
-                    writer = pq.ParquetWriter(partial, table.schema, compression="zstd")
+                    # Times hardly ever repeat: a dictionary of them is work for nothing.
+                    repeated = [name for name in _leaves(table.schema) if name != "arrival_s"]
+                    writer = pq.ParquetWriter(partial, table.schema, compression="zstd", use_dictionary=repeated)
                 if written is not None:
                     written.result()
                 written = thread.submit(writer.write_table, table, row_group_size=ROWS)
@@ -72,17 +69,24 @@ def metadata_of(path: Path) -> dict[str, str]:
     return {name.decode(errors="replace"): value.decode(errors="replace") for name, value in found.items()}
 
 
-def _row_groups(frames: Iterable[pd.DataFrame], start: pd.Timestamp | None) -> Iterator[pa.Table]:
+def _leaves(schema: pa.Schema) -> list[str]:
+    return [f"{field.name}.list.element" if pa.types.is_list(field.type) else field.name for field in schema]
+
+
+def _row_groups(frames: Iterable[pd.DataFrame | pa.Table], start: pd.Timestamp | None) -> Iterator[pa.Table]:
     """Requests as tables of the canonical schema, ROWS rows each but for the last one."""
     held: list[pa.Table] = []
     rows = 0
     schema = None
     for frame in frames:
-        if frame.empty:
+        if not len(frame):
             continue
         if schema is None:
-            schema = _schema([*COLUMNS, *(name for name in OPTIONAL if name in frame.columns)], start)
-        held.append(_plain(pa.Table.from_pandas(frame[schema.names], preserve_index=False), schema))
+            there = frame.column_names if isinstance(frame, pa.Table) else frame.columns
+            schema = _schema([*COLUMNS, *(name for name in (*OPTIONAL, *EXTRA) if name in there)], start)
+        if not isinstance(frame, pa.Table):
+            frame = pa.Table.from_pandas(frame[schema.names], preserve_index=False)
+        held.append(_plain(frame, schema))
         rows += len(frame)
         while rows >= ROWS:
             table = pa.concat_tables(held)
@@ -95,6 +99,7 @@ def _row_groups(frames: Iterable[pd.DataFrame], start: pd.Timestamp | None) -> I
 def _schema(columns: list[str], start: pd.Timestamp | None) -> pa.Schema:
     text = pa.dictionary(pa.int32(), pa.string())
     kinds = {"arrival_s": pa.float64(), "prompt_tokens": pa.int32(), "output_tokens": pa.int32()}
+    kinds["prefix_blocks"] = pa.list_(pa.int64())
     metadata = {"trace_start": start.isoformat()} if start is not None else None
     return pa.schema([pa.field(name, kinds.get(name, text)) for name in columns], metadata=metadata)
 
@@ -131,28 +136,22 @@ def _renumbered(table: pa.Table) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=table.schema)
 
 
-def in_order(path: Path, shift_s: float) -> Iterator[pd.DataFrame]:
+def in_order(path: Path, shift_s: float) -> Iterator[pa.Table]:
     """The requests of a canonical file by time, equal times as they are in it, with ``shift_s`` added to every time.
 
-    A part of the time at a time, so in bounded memory: some two million requests, unless more came at one moment.
+    In bounded memory: what does not fit is sorted on the disk.
     """
-    data = ds.dataset(path, format="parquet")
-    sample = np.concatenate(
-        [batch["arrival_s"].to_numpy()[::_SAMPLED] for batch in data.to_batches(columns=["arrival_s"])]
+    names = ", ".join(name for name in pq.read_schema(path).names if name != "arrival_s")
+    rows = f"read_parquet({paths_in_sql([path])}, file_row_number = true)"
+    shifted = (
+        f"SELECT arrival_s + {shift_s!r}::DOUBLE AS arrival_s, {names} FROM {rows} ORDER BY arrival_s, file_row_number"
     )
-    parts = max(-(-data.count_rows() // _SORTED_ROWS), 1)
-    edges = np.unique(np.quantile(sample, np.linspace(0, 1, parts + 1)[1:-1]))
-    time = pc.field("arrival_s")
-    for low, high in zip([-np.inf, *edges], [*edges, np.inf], strict=True):
-        frame = data.to_table(filter=(time >= low) & (time < high)).to_pandas()
-        frame["arrival_s"] += shift_s
-        frame = frame.sort_values("arrival_s", kind="stable", ignore_index=True)
-        for first in range(0, len(frame), ROWS):
-            yield frame.iloc[first : first + ROWS]
+    for batch in connect([path]).sql(shifted).to_arrow_reader(ROWS):
+        yield pa.Table.from_batches([batch])
 
 
 def chunks(
-    path: Path, labels: Mapping[str, tuple[str, ...]], filled: Mapping[str, str], rows: int
+    path: Path, labels: Mapping[str, tuple[str, ...]], filled: Mapping[str, str], rows: int, extra: Sequence[str] = ()
 ) -> Iterator[pd.DataFrame]:
     """A checked file's requests, ``rows`` at a time, in the schema's columns and types.
 
@@ -164,6 +163,8 @@ def chunks(
     filled : mapping
         Values of the columns that the file lacks.
     rows : int
+    extra : sequence of str
+        Of EXTRA, those wanted: sessions as text, prefix blocks as arrays of int64.
 
     Raises
     ------
@@ -173,7 +174,7 @@ def chunks(
     try:
         # Reading ahead would come to hold the whole file.
         with pq.ParquetFile(path, pre_buffer=False) as file:
-            present = [name for name in (*COLUMNS, *OPTIONAL) if name in file.schema_arrow.names]
+            present = [name for name in (*COLUMNS, *OPTIONAL, *extra) if name in file.schema_arrow.names]
         text = [name for name in present if name in TEXT]
         with pq.ParquetFile(path, read_dictionary=text, pre_buffer=False) as file:
             for batch in file.iter_batches(batch_size=rows, columns=present):
@@ -186,15 +187,17 @@ def chunks(
 
 def _typed(raw: pd.DataFrame, labels: Mapping[str, tuple[str, ...]], filled: Mapping[str, str]) -> pd.DataFrame:
     data: dict[str, object] = {}
-    for name in (*COLUMNS, *OPTIONAL):
+    for name in (*COLUMNS, *OPTIONAL, *EXTRA):
         if name in filled:
             data[name] = pd.Categorical.from_codes(np.zeros(len(raw), dtype=np.int8), list(labels[name]))
         elif name in TEXT and name in raw.columns:
             column = raw[name].astype("category").cat
-            known = [str(label).strip() for label in column.categories]
+            known = [trimmed(name, str(label)) for label in column.categories]
             # One more at the end, where code -1 (nothing) finds it.
             places = pd.Index(labels[name], dtype=object).get_indexer([*known, ""])
             data[name] = pd.Categorical.from_codes(places[column.codes.to_numpy()], list(labels[name]))
+        elif name in EXTRA and name in raw.columns:
+            data[name] = raw[name].astype(object)
         elif name in raw.columns:
             data[name] = raw[name].to_numpy(np.float64 if name == "arrival_s" else np.int32)
     return pd.DataFrame(data)

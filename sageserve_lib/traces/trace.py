@@ -1,4 +1,4 @@
-"""Request traces: opening any file as one.
+"""Request traces: opening any log as one.
 
 Canonical Parquet is used in place. Anything else is imported once: written in the canonical form to
 ``data/generated``, under a name that says what it was made from, and every later pass reads that.
@@ -7,28 +7,30 @@ Canonical Parquet is used in place. Anything else is imported once: written in t
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from sageserve_lib import paths
 from sageserve_lib.common.files import partial_file, sha256_of
-from sageserve_lib.errors import InputError
-from sageserve_lib.traces import canonical, readers
+from sageserve_lib.traces import canonical
 from sageserve_lib.traces.canonical import ROWS, write_parquet
-from sageserve_lib.traces.readers import Reading, Source
-from sageserve_lib.traces.schema import COLUMNS, OPTIONAL, TEXT, TIERS, Check
+from sageserve_lib.traces.files import paths_of
+from sageserve_lib.traces.oddities import Oddities
+from sageserve_lib.traces.problems import SKIPPED_COLUMNS, listed
+from sageserve_lib.traces.reading import Reading
+from sageserve_lib.traces.schema import TEXT, TIERS
+from sageserve_lib.traces.source import RestartError, Source
 
-__all__ = ["COLUMNS", "OPTIONAL", "TIERS", "Reading", "Trace", "convert", "open_trace", "summary", "write_parquet"]
-
-#: Part of an imported trace's key: raise it when the same file gives other requests or notes.
-_READERS_VERSION = 1
+#: Part of an imported trace's key: raise it when the same log gives other requests or notes.
+_READERS_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -38,20 +40,28 @@ class Trace:
     Attributes
     ----------
     name : str
-        File name without its folder.
+        File name without its folder; of several files, of the first, and how many more there are.
     path : Path
-        The file it was opened from.
+        The file, folder or pattern it was opened from; of several files the first.
     sha256 : str
-        Of that file's bytes.
+        Of the file's bytes; of several files, of their checksums in order.
     start : Timestamp
-        Moment of ``arrival_s`` zero, with time zone.
+        Moment of ``arrival_s`` zero, in UTC.
     requests : int
     duration_s : float
         Time of the last arrival.
     regions, models, tiers : tuple of str
         Those that occur, sorted; tiers in the order of TIERS.
     notes : tuple of str
-        Sentences for the report: what was filled in, assumed or changed.
+        Sentences for the report: what was filled in, assumed, changed or left out.
+    oddities : tuple of str
+        What is legal and yet moves the numbers, with what to do about it.
+    preferences : tuple of str
+        Regions that requests name in their preferences, sorted.
+    skipped : DataFrame
+        Bad rows that were left out, the first 1000: file, row, line, column, value, problem.
+    prefix_block_tokens : int, optional
+        Tokens of a prefix block, where requests have such and the log tells.
     """
 
     name: str
@@ -64,24 +74,28 @@ class Trace:
     models: tuple[str, ...]
     tiers: tuple[str, ...]
     notes: tuple[str, ...]
-    _chunks: Callable[[int], Iterator[pd.DataFrame]] = field(repr=False, compare=False)
+    oddities: tuple[str, ...]
+    preferences: tuple[str, ...]
+    prefix_block_tokens: int | None
+    skipped: pd.DataFrame = field(repr=False, compare=False)
+    _chunks: Callable[[int, Sequence[str]], Iterator[pd.DataFrame]] = field(repr=False, compare=False)
 
-    def chunks(self, rows: int = ROWS) -> Iterator[pd.DataFrame]:
-        """The requests in order, ``rows`` at a time: columns as in COLUMNS, and the optional ones there are.
+    def chunks(self, rows: int = ROWS, extra: Sequence[str] = ()) -> Iterator[pd.DataFrame]:
+        """The requests in order, ``rows`` at a time: columns as in COLUMNS, the optional ones there are, and ``extra``.
 
         Text columns are categorical with the same categories in every chunk, ``""`` where an optional one says
-        nothing; tokens are int32, ``arrival_s`` float64.
+        nothing; tokens are int32, ``arrival_s`` float64. Of EXTRA only those are there that are asked for.
 
         Raises
         ------
         InputError
             If the file cannot be read any more.
         """
-        return self._chunks(rows)
+        return self._chunks(rows, extra)
 
-    def frame(self) -> pd.DataFrame:
+    def frame(self, extra: Sequence[str] = ()) -> pd.DataFrame:
         """All requests in one frame."""
-        return pd.concat(self.chunks(), ignore_index=True)
+        return pd.concat(self.chunks(extra=extra), ignore_index=True)
 
 
 @dataclass(frozen=True)
@@ -93,52 +107,70 @@ class _Facts:
     duration_s: float
     labels: dict[str, list[str]]
     notes: list[str]
+    oddities: list[str]
+    skipped: list[list[object]]
+    prefix_block_tokens: int | None
 
 
-def open_trace(path: str | Path, reading: Reading | None = None) -> Trace:
+def open_trace(
+    path: str | Path | Sequence[str | Path], reading: Reading | None = None, defaults: Mapping[str, str] | None = None
+) -> Trace:
     """Open and check a trace.
 
     Parameters
     ----------
-    path : str or Path
-        CSV, JSON lines or Parquet, in the canonical or a public format, or with columns that ``reading`` names.
+    path : str, Path, or sequence of such
+        A CSV, JSON or Parquet file, several, a folder of such, or a pattern; several in one text are separated by ``|``.
     reading : Reading, optional
-        What the file does not say itself.
+        What the log does not say itself.
+    defaults : mapping, optional
+        Region, model and tier for a log that lacks them, where ``reading`` does not say.
 
     Raises
     ------
     InputError
         With every problem found, up to 20.
     """
-    path, reading = Path(path), reading or Reading()
-    source = readers.open_source(path, reading)
-    sha256 = sha256_of(path)
-    file, filled = path, source.filled
+    files, reading, defaults = paths_of(path), reading or Reading(), defaults or {}
+    source = Source(files, reading, defaults)
+    sums = [sha256_of(file) for file in files]
+    sha256 = sums[0] if len(sums) == 1 else hashlib.sha256("".join(sums).encode()).hexdigest()
+    file, filled = files[0], source.meaning.filled
     if source.is_canonical:
         facts = _checked(source)
     else:
-        key = json.dumps([path.name, sha256, astuple(reading), _READERS_VERSION])
+        key = json.dumps([[file.name for file in files], sums, astuple(reading), filled, _READERS_VERSION])
         file, filled = paths.GENERATED / f"trace-{hashlib.sha256(key.encode()).hexdigest()[:16]}.parquet", {}
         if not file.exists():
             _import(source, file, keep_facts=True)
         facts = _Facts(**json.loads(canonical.metadata_of(file)["trace_facts"]))
     labels = {name: tuple(values) for name, values in facts.labels.items()}
+    named = {region for order in labels.get("region_preference", ()) for region in order.split(">") if region}
     return Trace(
-        name=path.name,
-        path=path,
+        name=source.name,
+        path=files[0] if len(files) == 1 or not isinstance(path, (str, Path)) else Path(path),
         sha256=sha256,
-        start=pd.Timestamp(facts.start),
+        start=pd.Timestamp(facts.start).tz_convert("UTC"),
         requests=facts.requests,
         duration_s=facts.duration_s,
         regions=labels["region"],
         models=labels["model"],
         tiers=tuple(tier for tier in TIERS if tier in labels["tier"]),
         notes=tuple(facts.notes),
-        _chunks=partial(canonical.chunks, file, labels, filled),
+        oddities=tuple(facts.oddities),
+        preferences=tuple(sorted(named)),
+        prefix_block_tokens=facts.prefix_block_tokens,
+        skipped=pd.DataFrame(facts.skipped, columns=list(SKIPPED_COLUMNS)).astype({"row": "int64", "line": "Int64"}),
+        _chunks=lambda rows, extra: canonical.chunks(file, labels, filled, rows, extra),
     )
 
 
-def convert(source: str | Path, target: Path, reading: Reading | None = None) -> int:
+def convert(
+    source: str | Path | Sequence[str | Path],
+    target: Path,
+    reading: Reading | None = None,
+    defaults: Mapping[str, str] | None = None,
+) -> int:
     """Write a trace in the canonical form to ``target``, which appears when it is complete; the number of requests.
 
     Raises
@@ -146,7 +178,7 @@ def convert(source: str | Path, target: Path, reading: Reading | None = None) ->
     InputError
         With every problem found, up to 20.
     """
-    return _import(readers.open_source(Path(source), reading or Reading()), target, keep_facts=False).requests
+    return _import(Source(paths_of(source), reading or Reading(), defaults or {}), target, keep_facts=False).requests
 
 
 def summary(trace: Trace) -> pd.DataFrame:
@@ -162,82 +194,109 @@ def summary(trace: Trace) -> pd.DataFrame:
 
 
 class _Seen:
-    """Passes frames on, and gathers what has to be known of all of them."""
+    """Passes tables on, and gathers what has to be known of all of them."""
 
     def __init__(self, source: Source) -> None:
-        self._source = source
+        self._source, self._odd = source, Oddities()
         self.requests = self.backwards = 0
         self.first_s, self.last_s, self._previous_s = np.inf, -np.inf, -np.inf
-        self.labels: dict[str, set[str]] = {}
 
-    def each(self, frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        """The frames as they are."""
-        for frame in frames:
-            seconds = frame["arrival_s"].to_numpy()
+    def each(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        """The tables as they are, in the log's order."""
+        for table in tables:
+            seconds = table["arrival_s"].to_numpy()
+            self._odd.watch_order(seconds)
             self.backwards += int((np.diff(seconds, prepend=self._previous_s) < 0).sum())
             self._previous_s = seconds[-1]
-            self.requests += len(frame)
+            self.requests += len(table)
             self.first_s, self.last_s = min(self.first_s, seconds.min()), max(self.last_s, seconds.max())
-            for name in TEXT:
-                if name in frame.columns:
-                    found = np.unique(frame[name].cat.codes)
-                    self.labels.setdefault(name, set()).update(frame[name].cat.categories[found])
-            yield frame
+            if not self.backwards:
+                self._odd.watch(seconds, table["prompt_tokens"].to_numpy(), self._source.zero)
+            yield table
+
+    def sorted(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        """The tables as they are, once more in order of time."""
+        _, start = self.settled()
+        self._odd.begin_again()
+        for table in tables:
+            self._odd.watch(table["arrival_s"].to_numpy(), table["prompt_tokens"].to_numpy(), start)
+            yield table
 
     def settled(self) -> tuple[float, pd.Timestamp]:
         """Seconds to add to every arrival, and the moment of zero then."""
-        return self._source.format.clock.settle(float(self.first_s))
+        return self._source.settle(float(self.first_s), float(self.last_s))
 
-    def facts(self, start: pd.Timestamp, shift_s: float = 0.0) -> _Facts:
-        """All of it."""
-        notes = list(self._source.notes())
+    def facts(self) -> _Facts:
+        """All of it, and what is wrong with rows that were left out."""
+        source, (shift_s, start) = self._source, self.settled()
+        notes = source.notes(float(self.first_s), float(self.last_s))
         if self.backwards:
             notes.append(
                 f"Requests out of order of time are sorted: {self.backwards:,} came before the one above them."
             )
-        labels = {name: sorted(values) for name, values in self.labels.items()}
-        return _Facts(start.isoformat(), self.requests, float(self.last_s + shift_s), labels, notes)
+        labels = {name: [value] for name, value in source.meaning.filled.items()}
+        labels |= {name: sorted(known.seen) for name, known in source.labels.items()}
+        skipped = listed(source.problems() if source.skips else [])
+        return _Facts(
+            start.isoformat(),
+            self.requests,
+            float(self.last_s + shift_s),
+            {name: labels[name] for name in TEXT if name in labels},
+            notes,
+            self._odd.sentences(
+                start, source.zero, source.columns, labels, bool(source.bare) and not source.reading.timezone
+            ),
+            skipped.astype(object).where(skipped.notna(), None).to_numpy().tolist(),
+            source.prefix_block_tokens,
+        )
 
 
 def _checked(source: Source) -> _Facts:
     """Check a canonical Parquet file."""
-    check, seen = Check(source.name, source.problems), _Seen(source)
-    for _ in seen.each(source.frames(check)):
+    seen = _Seen(source)
+    for _ in seen.each(source.tables()):
         pass
-    check.done(source.file.lines)
-    return seen.facts(seen.settled()[1])
+    if source.bad_rows or seen.backwards or not seen.requests:
+        source.refuse_bad(seen.requests, bool(seen.backwards))
+    return seen.facts()
 
 
 def _import(source: Source, target: Path, keep_facts: bool) -> _Facts:
-    """Check a file's requests and write them to ``target`` in the canonical form, in order of time."""
-    check, seen = Check(source.name, source.problems), _Seen(source)
-
-    def metadata() -> dict[str, str]:
-        check.done(source.file.lines)
-        if not seen.requests:
-            raise InputError(f"{source.name} has no request that can be used; expected at least one")
-        shift_s, start = seen.settled()
-        facts = {"trace_facts": json.dumps(asdict(seen.facts(start, shift_s)))} if keep_facts else {}
-        return {"trace_start": start.isoformat(), **facts}
-
+    """Check a log's requests and write them to ``target`` in the canonical form, in order of time."""
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with (
         partial_file(target) as first,
         Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress,
     ):
-        task = progress.add_task(f"Reading {source.name}")
-        shown = seen.each(source.frames(check))
+        say = partial(progress.update, progress.add_task(f"Reading {source.name}"))
+        try:
+            return _written(source, first, target, keep_facts, say)
+        except RestartError:
+            return _written(source, first, target, keep_facts, say)
 
-        def counted() -> Iterator[pd.DataFrame]:
-            for frame in shown:
-                progress.update(task, description=f"Reading {source.name}: {seen.requests:,} requests")
-                yield frame
 
-        write_parquet(counted(), first, metadata=metadata)
-        shift_s, start = seen.settled()
-        if seen.backwards or shift_s:
-            progress.update(task, description=f"Sorting {seen.requests:,} requests of {source.name}")
-            write_parquet(canonical.in_order(first, shift_s), target, metadata=metadata)
-        else:
-            first.replace(target)
-    return seen.facts(start, shift_s)
+def _written(source: Source, first: Path, target: Path, keep_facts: bool, say: Callable[..., None]) -> _Facts:
+    seen = _Seen(source)
+    found: list[_Facts] = []
+
+    def metadata() -> dict[str, str]:
+        if not found:  # all is read, if not yet in order
+            source.refuse_bad(seen.requests, bool(seen.backwards))
+        found.append(seen.facts())
+        kept = {"trace_start": found[-1].start}
+        if found[-1].prefix_block_tokens is not None:
+            kept["prefix_block_tokens"] = str(found[-1].prefix_block_tokens)
+        return {**kept, **({"trace_facts": json.dumps(asdict(found[-1]))} if keep_facts else {})}
+
+    def counted(tables: Iterable[pa.Table], word: str) -> Iterator[pa.Table]:
+        for table in tables:
+            say(description=f"{word} {source.name}: {seen.requests:,} requests")
+            yield table
+
+    write_parquet(counted(seen.each(source.tables()), "Reading"), first, metadata=metadata)
+    shift_s, _ = seen.settled()
+    if seen.backwards or shift_s:
+        write_parquet(counted(seen.sorted(canonical.in_order(first, shift_s)), "Sorting"), target, metadata=metadata)
+    else:
+        first.replace(target)
+    return found[-1]

@@ -37,13 +37,15 @@ class Pages:
         """Show Markdown text."""
         display(Markdown(text))
 
-    def note(self, text: str) -> None:
-        """Show a sentence and add it to the report's notes."""
-        self.say(f"> **Note.** {text}")
+    def note(self, text: str, moves_numbers: bool = False) -> None:
+        """Show a sentence and add it to the report's notes; what moves its numbers stands at the top of its first page."""
+        self.say(f"> **{'Odd' if moves_numbers else 'Note'}.** {text}")
         if self.folder is not None:
             notes = self._json("notes.json", [])
             if text not in (entry["text"] for entry in notes):
-                self._write_json("notes.json", [*notes, {"text": text}])
+                self._write_json(
+                    "notes.json", [*notes, {"text": text} | ({"moves_numbers": True} if moves_numbers else {})]
+                )
 
     def figure(self, figure: Figure, name: str, title: str, see: str) -> None:
         """Show a figure with the sentence that says what to see, and save it for the report's summary.

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -24,6 +25,7 @@ from sageserve_lib.allocation import (
     theta_table,
 )
 from sageserve_lib.catalogue import Gpu, Scenario, load_catalogue, load_scenario
+from sageserve_lib.catalogue.fit import lacking, trace_defaults
 from sageserve_lib.common.status import StatusLine
 from sageserve_lib.errors import InputError
 from sageserve_lib.forecast import ForecastResult, forecast_week, from_source, interval_for, source_methods
@@ -87,7 +89,7 @@ class Workbook(Pages):
         scale: float = 1.0,
         days: float = 7.0,
         history_days: float = 14.0,
-        reading: Mapping[str, str] | None = None,
+        reading: Mapping[str, Any] | None = None,
         policies: Iterable[str] = (),
         per_request: bool = False,
         workload: str = DEFAULT_WORKLOAD,
@@ -108,7 +110,7 @@ class Workbook(Pages):
             raise InputError(f"Unknown policies {', '.join(unknown)}; there are {', '.join(sorted(REGISTRY))}.")
         self.spec = None
         if trace:
-            self.trace: Trace = open_trace(trace, Reading(**(reading or {})))
+            self.trace: Trace = open_trace(trace, Reading(**(reading or {})), trace_defaults(self.scenario))
         else:
             definition = load_workload(*self.workload_source)
             self.spec = WorkloadSpec(scale, days, history_days, seed, workload=definition)
@@ -247,6 +249,15 @@ class Workbook(Pages):
             if idle := [name for name in all_of if name not in used]:
                 notes.append(f"The trace has no requests for the {what} {', '.join(idle)}: they are left out.")
         return notes
+
+    @cached_property
+    def trace_oddities(self) -> list[str]:
+        """What is legal about the trace and yet moves the numbers, with what to do about it."""
+        return [*self.trace.oddities, *lacking(self.trace, self.scenario)]
+
+    def skipped(self) -> pd.DataFrame:
+        """The ``skipped`` table: bad rows of the trace that were left out, the first 1000."""
+        return self._table("skipped", lambda: self.trace.skipped)
 
     @cached_property
     def forecast_notes(self) -> list[str]:

@@ -17,9 +17,7 @@ import atheris
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-with atheris.instrument_imports(
-    include=["sageserve_lib.traces.readers", "sageserve_lib.traces.schema", "sageserve_lib.common.yaml_files"]
-):
+with atheris.instrument_imports(include=["sageserve_lib.traces", "sageserve_lib.common.yaml_files"]):
     from sageserve_lib import catalogue, paths
     from sageserve_lib.errors import InputError
     from sageserve_lib.studies.sweep import load_grid

@@ -10,12 +10,12 @@ import pytest
 from conftest import shared
 from hypothesis import given
 from hypothesis import strategies as st
-
-from sageserve_lib.errors import InputError
-from sageserve_lib.traces import COLUMNS, OPTIONAL, TIERS, Reading, open_trace, readers, schema, summary, write_parquet
 from sageserve_lib.traces.readers import formats
 from sageserve_lib.traces.readers.clocks import Numbers
 from sageserve_lib.traces.readers.columns import Columns
+
+from sageserve_lib.errors import InputError
+from sageserve_lib.traces import COLUMNS, OPTIONAL, TIERS, Reading, open_trace, readers, schema, summary, write_parquet
 
 pytestmark = pytest.mark.usefixtures("generated")
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from sageserve_lib import cli
 from sageserve_lib.errors import InputError
 from sageserve_lib.traces import COLUMNS, open_trace, write_parquet
-from sageserve_lib.traces.readers.options import DEFAULTS
+from sageserve_lib.traces.reading import DEFAULTS
 from sageserve_lib.workload.servegen import Clients, expected_requests, read_clients, requests
 from sageserve_lib.workload.servegen.files import Tables, _table
 

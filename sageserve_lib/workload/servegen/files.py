@@ -21,7 +21,8 @@ import numpy as np
 import pandas as pd
 
 from sageserve_lib.errors import InputError
-from sageserve_lib.traces.schema import LARGEST_TOKENS, Check, shown
+from sageserve_lib.traces.problems import MOST_OF_A_KIND, Kind, Problem, refuse
+from sageserve_lib.traces.schema import LARGEST_TOKENS, shown
 
 COLUMNS = ("window start", "rate", "cv", "pattern", "shape", "scale")
 MEDIA = ("image", "audio", "video")
@@ -205,10 +206,13 @@ def _windows(file: Path, first: pd.DataFrame | None) -> pd.DataFrame:
         )
     text = pd.DataFrame(rows, columns=list(COLUMNS)).apply(lambda column: column.str.strip())
     number = {name: pd.to_numeric(text[name], errors="coerce").to_numpy(float) for name in COLUMNS if name != "pattern"}
-    check = Check(file.name)
+    wrong: list[Kind] = []
 
     def expect(name: str, good: np.ndarray, kind: str, expected: str) -> None:
-        check.report(name, ~good, kind, expected, lambda place: shown(text[name].iloc[place]))
+        places = np.flatnonzero(~good)
+        values = [(int(place) + 1, shown(text[name].iloc[place])) for place in places[:MOST_OF_A_KIND]]
+        first = [Problem(file.name, row, None, name, value, expected) for row, value in values]
+        wrong.append(Kind(name, kind, len(places), first))
 
     start, rate = number["window start"], number["rate"]
     whole = np.isfinite(start) & (start >= 0) & (start == np.floor(start))
@@ -235,8 +239,7 @@ def _windows(file: Path, first: pd.DataFrame | None) -> pd.DataFrame:
         expect(
             "shape", good | (pattern != name), f"it is no shape of {name}", f"for {name}, from {low:g} to {high:,.0f}"
         )
-    check.advance(len(rows))
-    check.done()
+    refuse(file.name, wrong)
     if first is not None and not np.array_equal(start, first["start_s"]):
         raise InputError(
             f"{file.name} has {len(start):,} windows from {start[0]:g} to {start[-1]:g} s; expected those of the first "

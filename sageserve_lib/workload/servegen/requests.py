@@ -74,8 +74,8 @@ def requests(
     start = float(clients.start_s[0]) if from_s is None else from_s
     end = float(clients.start_s[-1]) + clients.window_s if until_s is None else until_s
     labels = {"region": region, "model": model, "tier": tier}
-    reading = Reading(**labels)
-    problems = [problem for name in labels if (problem := reading.default_problem(name))]
+    reading = Reading(region=region, model=model, tier=tier)
+    problems = [problem for name in labels if (problem := reading.default_problem(name, {}))]
     if not (math.isfinite(scale) and scale > 0):
         problems.append(f"scale {scale}: expected a number greater than 0")
     if seed < 0:
@@ -96,7 +96,7 @@ def requests(
         )
     if problems:
         raise InputError(problems)
-    return _frames(clients, scale, seed, start, end, {name: reading.default(name) for name in labels})
+    return _frames(clients, scale, seed, start, end, {name: reading.default(name, {}) for name in labels})
 
 
 def _frames(
