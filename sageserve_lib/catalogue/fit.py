@@ -47,6 +47,15 @@ def lacking(trace: Labelled, scenario: Scenario) -> list[str]:
     return found
 
 
+def idle(regions: Sequence[str], models: Sequence[str], scenario: Scenario) -> list[str]:
+    """Sentences about regions and models of the fleet that a trace has no requests for."""
+    found = []
+    for what, used, all_of in (("regions", regions, scenario.regions), ("models", models, scenario.models)):
+        if unused := [name for name in all_of if name not in used]:
+            found.append(f"The trace has no requests for the {what} {', '.join(unused)}: they are left out.")
+    return found
+
+
 def rename_of(column: str, labels: Iterable[str], known: Sequence[str]) -> str:
     """An option, whole, that gives labels the names nearest to them.
 

@@ -67,7 +67,15 @@ def text_ns(value: str) -> str:
     )
     # The cast to TIMESTAMPTZ knows zones but not nanoseconds, that to TIMESTAMP_NS the other way round.
     fine = f"CASE WHEN substr({value}, 27, 1) BETWEEN '0' AND '9' THEN coalesce(epoch_ns(TRY_CAST({value} AS TIMESTAMP_NS)) % 1000, 0) ELSE 0 END"
-    return f"(epoch_us({stamp}) * 1000 + {fine})"
+    return f"({within(f'epoch_us({stamp})')} * 1000 + {fine})"
+
+
+def within(us: str) -> str:
+    """SQL: microseconds since 1970 as they are, but what is before 1970 or after 2199 as just beyond it.
+
+    A thousand times as many nanoseconds then fit into 64 bits.
+    """
+    return f"(CASE WHEN {us} < 0 THEN -1 WHEN {us} > {LATEST_NS // 1000} THEN {LATEST_NS // 1000 + 1} ELSE {us} END)"
 
 
 def text_is_bare(value: str) -> str:

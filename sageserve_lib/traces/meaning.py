@@ -11,7 +11,7 @@ from sageserve_lib.traces.clocks import epoch_unit
 from sageserve_lib.traces.expressions import Field, columns_told, plain, understood
 from sageserve_lib.traces.files import Ref, Rows
 from sageserve_lib.traces.files.json_rows import JsonPart
-from sageserve_lib.traces.formats import CANONICAL, FORMATS, Format
+from sageserve_lib.traces.formats import CANONICAL, FORMATS, TIER, Format
 from sageserve_lib.traces.reading import FILLABLE, TIME_UNITS, Reading
 from sageserve_lib.traces.schema import COLUMNS, EXTRA, OPTIONAL, TIERS
 
@@ -99,7 +99,7 @@ def meaning_of(rows: Rows, reading: Reading, defaults: Mapping[str, str]) -> tup
     kind = _format(rows, reading)
     if kind is not None and kind.rows:
         rows = _taken_apart(rows, kind)
-    found, unit = _of_format(rows, kind) if kind else ({}, "")
+    found, unit = _of_format(rows, kind, reading.default("tier", defaults)) if kind else ({}, "")
     found |= {name: plain(ref) for name in (*FILLABLE, *OPTIONAL) if name not in found and (ref := rows.find((name,)))}
     problems: list[str] = []
     own, own_unit = _of_map(rows, named, problems)
@@ -167,9 +167,10 @@ def _taken_apart(rows: Rows, kind: Format) -> Rows:
     return inner
 
 
-def _of_format(rows: Rows, kind: Format) -> tuple[dict[str, Field], str]:
+def _of_format(rows: Rows, kind: Format, tier: str) -> tuple[dict[str, Field], str]:
     """Fields by canonical name, and the name that the times go by."""
-    found = {name: understood(rows, text, kind.name, missing_is_null=True) for name, text in kind.columns.items()}
+    texts = {name: text.replace(TIER, tier) for name, text in kind.columns.items()}
+    found = {name: understood(rows, text, kind.name, missing_is_null=True) for name, text in texts.items()}
     found = {name: one for name, one in found.items() if one.refs and any(rows.find(ref.path) for ref in one.refs)}
     found |= {
         name: plain(ref)

@@ -113,7 +113,7 @@ class Oddities:
     def _clock(self) -> list[str]:
         """Times cut to a step of minutes."""
         step = self._step()
-        if step is None or self._same < self._requests / 10:
+        if step is None or self._same < self._requests / 10 or self._same == self._requests - 1:
             return []
         at_once = self._requests / max(self._requests - self._same, 1)
         return [

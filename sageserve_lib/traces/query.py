@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sageserve_lib.traces.clocks import LATEST_NS, text_is_bare, text_ns
+from sageserve_lib.traces.clocks import LATEST_NS, text_is_bare, text_ns, within
 from sageserve_lib.traces.database import literal, quoted
 from sageserve_lib.traces.expressions import Field, plain
 from sageserve_lib.traces.files import Part, Ref, Rows
@@ -111,7 +111,7 @@ class Query:
         elif kind == "TIMESTAMP_NS":
             stamp = f"epoch_ns({value})"
         else:
-            stamp = f"epoch_us({value}{'' if 'ZONE' in kind else '::TIMESTAMP'}) * 1000"
+            stamp = within(f"epoch_us({value}{'' if 'ZONE' in kind else '::TIMESTAMP'})") + " * 1000"
         return stamp
 
     def _tokens(self, name: str) -> str:
@@ -232,7 +232,7 @@ class Query:
                     f"a time at most {LONGEST_TRACE_S:,} seconds from the first request's",
                 ),
             ]
-        late = f"seconds since the trace's start (not since 1970), at most {LONGEST_TRACE_S:,}"
+        late = f"seconds since the trace's start (not since 1970, unless --map arrival_s={quoted(column)} says so), at most {LONGEST_TRACE_S:,}"
         return [
             Rule(column, value, "t IS NULL", "it is no finite number", "a finite number of seconds"),
             Rule(column, value, "t < 0", "it is negative", "seconds since the trace's start, 0 or more"),

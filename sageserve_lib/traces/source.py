@@ -15,19 +15,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sageserve_lib.errors import InputError
-from sageserve_lib.traces.clocks import AMBIGUOUS, ASSUMED_START, LATEST_NS, LocalTimes, begins_late, moment
+from sageserve_lib.traces.arrivals import Arrivals
+from sageserve_lib.traces.clocks import AMBIGUOUS, ASSUMED_START, moment
 from sageserve_lib.traces.database import quoted, told
 from sageserve_lib.traces.files import Rows, open_rows
 from sageserve_lib.traces.files.csv_rows import CsvPart
 from sageserve_lib.traces.files.parquet_rows import ParquetPart
-from sageserve_lib.traces.formats import CANONICAL
+from sageserve_lib.traces.formats import CANONICAL, TIER
 from sageserve_lib.traces.labels import Labels, Sessions
 from sageserve_lib.traces.locate import located
 from sageserve_lib.traces.meaning import Meaning, meaning_of, used_columns
 from sageserve_lib.traces.problems import Kind, refuse
 from sageserve_lib.traces.query import LABELS, TOKENS, Query
 from sageserve_lib.traces.reading import Reading
-from sageserve_lib.traces.schema import COLUMNS, EXTRA, LARGEST_TOKENS, LONGEST_TRACE_S, OPTIONAL
+from sageserve_lib.traces.schema import COLUMNS, EXTRA, LARGEST_TOKENS, OPTIONAL
 
 _BATCH_ROWS = 500_000
 #: Logs up to this size are asked of every time whether it names its zone; of larger ones the first times tell.
@@ -54,8 +55,9 @@ class Source:
     meaning : Meaning
     labels : dict
         By canonical column, what was seen.
-    rows, bad_rows, rejected, bare : int
-        Rows, bad ones, text that is no row, and times that name no zone, once all is read.
+    clock : Arrivals
+    rows, bad_rows, rejected : int
+        Rows, bad ones, and text that is no row, once all is read.
 
     Raises
     ------
@@ -63,30 +65,32 @@ class Source:
         If the files cannot be read, or what they mean is not known or a question.
     """
 
-    def __init__(self, paths: Sequence[Path], reading: Reading, defaults: Mapping[str, str]) -> None:
-        self.reading = reading
+    def __init__(
+        self, paths: Sequence[Path], reading: Reading, defaults: Mapping[str, str], loose: bool = False
+    ) -> None:
+        self.reading, self._asked = reading, (paths, reading, defaults)
         opened = open_rows(paths)
         self.name = paths[0].name if len(paths) == 1 else f"{paths[0].name} and {len(paths) - 1} more"
         self.columns = opened.columns
-        self.empty = [path.name for path in paths if path not in opened.files]
-        self._rows, self.meaning = self._meaning(opened, defaults)
+        self._empty = [path.name for path in paths if path not in opened.files]
+        self._rows, self.meaning = self._meaning(_loose(opened) if loose else opened, defaults)
+        self._tier = reading.default("tier", defaults)
+        reckoned = self.meaning.format.expected if self.meaning.format else {}
         renamed = reading.renamed()
         self.labels = {
-            name: Labels(name, renamed.get(name, {}), getattr(reading, name, ""))
+            name: Labels(name, renamed.get(name, {}), "" if name in reckoned else getattr(reading, name, ""))
             for name in LABELS
             if name in self.meaning.fields
         }
         chain = self.meaning.format.chain if self.meaning.format else None
         self._sessions = Sessions(chain.none) if chain else None
-        self._local = LocalTimes(reading.timezone) if reading.timezone else None
-        self._bare_all, asked = self._zones()
+        all_bare, asked = self._zones()
         self._query = Query(self._rows, self.meaning, asked)
-        self._origin: float | None = None
-        self._since_1970 = False
-        self._start, self._told = self._zero()
-        self.bad_rows = self.rejected = self.bare = self.rows = 0
-        self.zeros: Counter[str] = Counter()
-        self.left_out: Counter[int] = Counter()
+        start, told_start = self._zero()
+        self.clock = Arrivals(self._query, self.meaning, reading.timezone, start, told_start, all_bare)
+        self.bad_rows = self.rejected = self.rows = 0
+        self._zeros: Counter[str] = Counter()
+        self._left_out: Counter[int] = Counter()
 
     def _meaning(self, opened: Rows, defaults: Mapping[str, str]) -> tuple[Rows, Meaning]:
         if not opened.columns:
@@ -94,10 +98,13 @@ class Source:
         try:
             return meaning_of(opened, self.reading, defaults)
         except duckdb.Error as error:
-            loose = _loosely(opened, error)
-            if loose is None:
+            if not _is_of_line_ends(opened, error):
                 raise InputError(f"{self.name} cannot be read: {told(error)}") from error
-            return meaning_of(loose, self.reading, defaults)
+            return meaning_of(_loose(opened), self.reading, defaults)
+
+    def loosened(self) -> "Source":
+        """The same log once more, read with any line ends."""
+        return Source(*self._asked, loose=True)
 
     @property
     def is_canonical(self) -> bool:
@@ -115,19 +122,18 @@ class Source:
             return False
         return all(part.is_canonical(name) for name in (*COLUMNS, *OPTIONAL, *EXTRA) if name in part.columns)
 
-    def _zones(self) -> tuple[bool | None, bool]:
-        """Whether all times name no zone (None where it has to be asked of each), and whether to ask."""
+    def _zones(self) -> tuple[bool, bool]:
+        """Whether all times name no zone, and whether that has to be asked of each."""
         if not self.meaning.is_text_time:
-            return None, False
+            return False, False
         size = sum(file.stat().st_size for file in self._rows.files)
-        if self._local is not None or size <= _ASKED_BYTES:
-            return None, True
+        if self.reading.timezone or size <= _ASKED_BYTES:
+            return False, True
         asked = Query(self._rows, self.meaning, True)
-        rows = self._rows.connection.sql(
-            f"SELECT bare, count(*) FROM ({asked.select()} LIMIT {_ASKED_ROWS}) WHERE t IS NOT NULL GROUP BY bare"
-        ).fetchall()
-        kinds = {bare for bare, _ in rows}
-        return (kinds.pop(), False) if len(kinds) == 1 else (None, True)
+        first = f"({asked.select()} LIMIT {_ASKED_ROWS})"
+        rows = self._rows.connection.sql(f"SELECT DISTINCT bare FROM {first} WHERE t IS NOT NULL").fetchall()
+        kinds = {bool(bare) for (bare,) in rows}
+        return kinds == {True}, len(kinds) > 1
 
     def _zero(self) -> tuple[pd.Timestamp, bool]:
         """The moment of zero for numbers, and whether the log or its format tells it."""
@@ -158,17 +164,11 @@ class Source:
         try:
             yield from self._tables()
         except duckdb.Error as error:
-            loose = _loosely(self._rows, error)
-            if loose is None:
-                raise InputError(f"{self.name} cannot be read to its end: {told(error)}") from error
-            self._rows = loose
-            self._query = Query(self._rows, self.meaning, self._bare_all is None and self.meaning.is_text_time)
-            raise RestartError from error
+            if _is_of_line_ends(self._rows, error):
+                raise RestartError from error
+            raise InputError(f"{self.name} cannot be read to its end: {told(error)}") from error
 
     def _tables(self) -> Iterator[pa.Table]:
-        self.rows = self.bad_rows = self.rejected = self.bare = 0
-        self.zeros.clear()
-        self.left_out.clear()
         scan = self._scans()
         if self.is_canonical:
             part = self._rows.parts[0]
@@ -193,9 +193,9 @@ class Source:
         self.rows += batch.num_rows
         codes = batch["left_out"].to_numpy() if "left_out" in batch.column_names else None
         if codes is not None and codes.any():
-            self.left_out.update(dict(enumerate(np.bincount(codes).tolist()[1:], 1)))
+            self._left_out.update(dict(enumerate(np.bincount(codes).tolist()[1:], 1)))
             batch = batch.filter(pa.array(codes == 0))
-        seconds, good = self._arrivals(batch)
+        seconds, good = self.clock.seconds(batch)
         data: dict[str, object] = {"arrival_s": pa.array(seconds)}
         for name, labels in self.labels.items():
             data[name], right = labels.encode(batch[name])
@@ -223,44 +223,9 @@ class Source:
         tokens = column.to_numpy()
         if len(tokens) and tokens.min() < 1:
             zero = tokens < 1
-            self.zeros[name] += int(zero.sum() if good is None else (zero & good).sum())
+            self._zeros[name] += int(zero.sum() if good is None else (zero & good).sum())
             tokens = np.where(zero, 1, tokens)
         return pa.array(tokens, pa.int32()), good
-
-    def _arrivals(self, batch: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-        """Seconds since the origin, and where they are good."""
-        column = batch["t"]
-        good = np.ones(len(column), bool) if not column.null_count else pc.is_valid(column).to_numpy()
-        times = pc.fill_null(column, 0).to_numpy() if column.null_count else column.to_numpy()
-        if self._query.in_nanoseconds:
-            good &= (times >= 0) & (times <= LATEST_NS)
-            times = self._zoned(batch, times)
-            if self._origin is None and good.any():
-                self._origin, self._since_1970 = int(times[np.argmax(good)]), True
-            seconds = (times - int(self._origin or 0)) / 1e9
-            return np.where(good, seconds, 0.0), good & (np.abs(seconds) <= LONGEST_TRACE_S)
-        if self._origin is None and good.any():
-            first = float(times[np.argmax(good)])
-            self._since_1970 = LONGEST_TRACE_S < first < LATEST_NS / 1e9
-            self._origin = first if self._since_1970 else 0.0
-        seconds = times - (self._origin or 0.0)
-        least = -LONGEST_TRACE_S if self._since_1970 else 0.0
-        return np.where(good, seconds, 0.0), good & (seconds >= least) & (seconds <= LONGEST_TRACE_S)
-
-    def _zoned(self, batch: pa.Table, times: np.ndarray) -> np.ndarray:
-        """Nanoseconds in UTC; those without a zone are of the user's."""
-        if "bare" in batch.column_names:
-            bare = pc.fill_null(batch["bare"], False).to_numpy()
-        elif self._query.names_no_zone:
-            bare = np.ones(len(times), bool)
-        else:
-            bare = np.full(len(times), bool(self._bare_all))
-        self.bare += int(bare.sum())
-        if self._local is None or not bare.any():
-            return times
-        moved = times.copy()
-        moved[bare] = self._local.utc_ns(times[bare])
-        return moved
 
     def refuse_bad(self, requests: int, backwards: bool) -> None:
         """Refuse the log if rows are bad and are not to be left out, or if there are no others.
@@ -284,7 +249,7 @@ class Source:
             raise InputError(f"{self.name} has a header but no requests; expected at least one row")
         if not requests:
             reasons = "; ".join(
-                f"{self._reasons[code]}: {count:,}" for code, count in sorted(self.left_out.items()) if count
+                f"{self._reasons[code]}: {count:,}" for code, count in sorted(self._left_out.items()) if count
             )
             told_why = f" ({reasons})" if reasons else ""
             raise InputError(f"{self.name} has no request that can be used{told_why}; expected at least one")
@@ -310,9 +275,10 @@ class Source:
 
     def problems(self) -> list[Kind]:
         """Every bad row, by what is wrong with it."""
-        origin = self._origin if self._since_1970 else None
         wrong = {name: labels.bad for name, labels in self.labels.items() if labels.bad}
-        return located(self._rows, self._query, self._query.rules(origin, wrong, self._ways()), self.meaning.ordered)
+        return located(
+            self._rows, self._query, self._query.rules(self.clock.origin, wrong, self._ways()), self.meaning.ordered
+        )
 
     def _ways(self) -> str:
         """What would read times that are none of those understood, if a form of strptime does."""
@@ -324,40 +290,21 @@ class Source:
         said = " or ".join(f"--map \"arrival_s=strptime({quoted(column)}, '{form}')\"" for form in ways[:2])
         return f"; {said} says what it means" if said else ""
 
-    @property
-    def zero(self) -> pd.Timestamp:
-        """The moment that arrivals are counted from before they are settled."""
-        return self.settle(0.0, 0.0)[1]
-
-    def settle(self, first_s: float, last_s: float) -> tuple[float, pd.Timestamp]:
-        """When all is read: seconds to add to every arrival, and the moment of zero then; from the least and largest."""
-        if self._query.in_nanoseconds:
-            ns = int(self._origin or 0) + round(first_s * 1e9)
-            return -first_s, pd.Timestamp(ns, unit="ns", tz="UTC")
-        if self._since_1970:
-            return -first_s, pd.Timestamp(round(((self._origin or 0.0) + first_s) * 1e9), unit="ns", tz="UTC")
-        kind = self.meaning.format
-        if kind is not None and kind.whole_days:
-            return -86_400.0 * (first_s // 86_400), self._start
-        if not self._told and not self.is_canonical and begins_late(first_s, last_s):
-            return -first_s, self._start
-        return 0.0, self._start
-
     def notes(self, first_s: float, last_s: float) -> list[str]:
         """What was filled in, assumed or left out, once all is read."""
         kind, n = self.meaning.format, self.rows
         notes = [f"{self.name} is in {kind.title}."] if kind is not None and kind is not CANONICAL else []
-        notes += [f"Files without a row are left out: {', '.join(self.empty)}."] if self.empty else []
-        notes += self._map_notes() + self.meaning.notes + self._clock_notes(first_s, last_s)
-        for name, count in self.zeros.items():
+        notes += [f"Files without a row are left out: {', '.join(self._empty)}."] if self._empty else []
+        notes += self._map_notes() + self.meaning.notes + self.clock.notes(self.name, n, first_s, last_s)
+        for name, count in self._zeros.items():
             if count:
                 notes.append(
                     f"Requests with 0 {self.meaning.fields[name].shown} are taken to have 1: {count:,} of {n:,}."
                 )
-        for code, count in sorted(self.left_out.items()):
+        for code, count in sorted(self._left_out.items()):
             if count:
                 notes.append(f"{self._reasons[code]} are left out: {count:,}.")
-        notes += list(kind.notes) if kind is not None else []
+        notes += [note.replace(TIER, self._tier) for note in kind.notes] if kind is not None else []
         for name, value in self.meaning.filled.items():
             notes.append(
                 f"The trace has no {name} column: every request is taken as {value} (option --default-{name})."
@@ -387,45 +334,6 @@ class Source:
         said = f"Columns of {self.name} are read as option --map says: {', '.join(named)}."
         return [said] if named else []
 
-    def _clock_notes(self, first_s: float, last_s: float) -> list[str]:
-        if self._query.in_nanoseconds:
-            return self._zone_notes()
-        if self._since_1970:
-            return ["Its times are taken as counted since 1970, in UTC."]
-        shift_s, _ = self.settle(first_s, last_s)
-        late = (
-            [
-                f"The first request comes {first_s / 3600:,.2f} h after zero: its clock was started before the log, so times are counted from the first request."
-            ]
-            if shift_s and begins_late(first_s, last_s) and not (self.meaning.format and self.meaning.format.whole_days)
-            else []
-        )
-        if self._told:
-            return late
-        return [
-            *late,
-            f"{self.name} does not say when it starts: times are counted from {self._start:%A %Y-%m-%d %H:%M} {self._start.tzname()}.",
-        ]
-
-    def _zone_notes(self) -> list[str]:
-        if not self.bare:
-            return []
-        which = "Its times name" if self.bare == self.rows else f"{self.bare:,} of its times name"
-        if self._local is None:
-            return [f"{which} no zone and are taken as UTC."]
-        notes = [f"{which} no zone and are taken as of {self.reading.timezone}."]
-        if self._local.twice:
-            notes.append(
-                f"{self._local.twice:,} times from {self._local.first_twice:%Y-%m-%d %H:%M:%S} on are of an hour that the clock "
-                "shows twice: the first until it goes back, then the second."
-            )
-        if self._local.never:
-            notes.append(
-                f"{self._local.never:,} times from {self._local.first_never:%Y-%m-%d %H:%M:%S} on are of an hour that the clock "
-                "leaves out, and are taken as its end."
-            )
-        return notes
-
     def _unused(self) -> list[str]:
         used = set(used_columns(self.meaning))
         names = [name[:60] for name in self.columns if name not in used and name]
@@ -446,12 +354,14 @@ class Source:
         return self.meaning.format.prefix_block_tokens if self.meaning.format else None
 
 
-def _loosely(rows: Rows, error: duckdb.Error) -> Rows | None:
-    """The rows once more, read with any line ends; None where that is not what is wrong."""
-    if "invalid state" not in str(error) or not any(
-        isinstance(part, CsvPart) and part.is_strict for part in rows.parts
-    ):
-        return None
+def _is_of_line_ends(rows: Rows, error: duckdb.Error) -> bool:
+    """Whether a log cannot be read since its lines end in several ways."""
+    strict = any(isinstance(part, CsvPart) and part.is_strict for part in rows.parts)
+    return strict and "invalid state" in str(error)
+
+
+def _loose(rows: Rows) -> Rows:
+    """The rows, read with any line ends."""
     for part in rows.parts:
         if isinstance(part, CsvPart):
             part.check_lengths()

@@ -211,7 +211,7 @@ class _Seen:
             self.requests += len(table)
             self.first_s, self.last_s = min(self.first_s, seconds.min()), max(self.last_s, seconds.max())
             if not self.backwards:
-                self._odd.watch(seconds, table["prompt_tokens"].to_numpy(), self._source.zero)
+                self._odd.watch(seconds, table["prompt_tokens"].to_numpy(), self._source.clock.zero)
             yield table
 
     def sorted(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
@@ -224,7 +224,7 @@ class _Seen:
 
     def settled(self) -> tuple[float, pd.Timestamp]:
         """Seconds to add to every arrival, and the moment of zero then."""
-        return self._source.settle(float(self.first_s), float(self.last_s))
+        return self._source.clock.settle(float(self.first_s), float(self.last_s))
 
     def facts(self) -> _Facts:
         """All of it, and what is wrong with rows that were left out."""
@@ -237,15 +237,17 @@ class _Seen:
         labels = {name: [value] for name, value in source.meaning.filled.items()}
         labels |= {name: sorted(known.seen) for name, known in source.labels.items()}
         skipped = listed(source.problems() if source.skips else [])
+        bare = bool(source.clock.bare) and not source.reading.timezone
         return _Facts(
             start.isoformat(),
             self.requests,
             float(self.last_s + shift_s),
             {name: labels[name] for name in TEXT if name in labels},
             notes,
-            self._odd.sentences(
-                start, source.zero, source.columns, labels, bool(source.bare) and not source.reading.timezone
-            ),
+            [
+                *source.clock.oddities(float(self.first_s), float(self.last_s)),
+                *self._odd.sentences(start, source.clock.zero, source.columns, labels, bare),
+            ],
             skipped.astype(object).where(skipped.notna(), None).to_numpy().tolist(),
             source.prefix_block_tokens,
         )
@@ -272,7 +274,7 @@ def _import(source: Source, target: Path, keep_facts: bool) -> _Facts:
         try:
             return _written(source, first, target, keep_facts, say)
         except RestartError:
-            return _written(source, first, target, keep_facts, say)
+            return _written(source.loosened(), first, target, keep_facts, say)
 
 
 def _written(source: Source, first: Path, target: Path, keep_facts: bool, say: Callable[..., None]) -> _Facts:

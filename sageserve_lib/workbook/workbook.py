@@ -25,7 +25,7 @@ from sageserve_lib.allocation import (
     theta_table,
 )
 from sageserve_lib.catalogue import Gpu, Scenario, load_catalogue, load_scenario
-from sageserve_lib.catalogue.fit import lacking, trace_defaults
+from sageserve_lib.catalogue.fit import idle, lacking, trace_defaults
 from sageserve_lib.common.status import StatusLine
 from sageserve_lib.errors import InputError
 from sageserve_lib.forecast import ForecastResult, forecast_week, from_source, interval_for, source_methods
@@ -242,22 +242,12 @@ class Workbook(Pages):
             notes.insert(
                 0, f"The trace is synthetic (workload {definition.name}, seed {self.seed}). {definition.description}"
             )
-        for what, used, all_of in (
-            ("regions", self.regions, self.scenario.regions),
-            ("models", self.models, self.scenario.models),
-        ):
-            if idle := [name for name in all_of if name not in used]:
-                notes.append(f"The trace has no requests for the {what} {', '.join(idle)}: they are left out.")
-        return notes
+        return notes + idle(self.regions, self.models, self.scenario)
 
-    @cached_property
+    @property
     def trace_oddities(self) -> list[str]:
         """What is legal about the trace and yet moves the numbers, with what to do about it."""
         return [*self.trace.oddities, *lacking(self.trace, self.scenario)]
-
-    def skipped(self) -> pd.DataFrame:
-        """The ``skipped`` table: bad rows of the trace that were left out, the first 1000."""
-        return self._table("skipped", lambda: self.trace.skipped)
 
     @cached_property
     def forecast_notes(self) -> list[str]:

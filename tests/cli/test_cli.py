@@ -107,7 +107,7 @@ def test_trace_that_cannot_be_opened(sageserve: Run, tmp_path: Path, path: str) 
 def test_no_file_at_all_is_told(sageserve: Run, tmp_path: Path, command: tuple[str, ...]) -> None:
     done = sageserve("trace", *command)
     assert done.status == 2
-    assert done.err == "error: no file was named; expected a request log: CSV, JSON lines or Parquet\n"
+    assert done.err == "error: no file was named; expected a request log: CSV, JSON or Parquet\n"
     assert names(tmp_path) == set()
 
 

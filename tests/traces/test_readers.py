@@ -10,12 +10,11 @@ import pytest
 from conftest import shared
 from hypothesis import given
 from hypothesis import strategies as st
-from sageserve_lib.traces.readers import formats
-from sageserve_lib.traces.readers.clocks import Numbers
-from sageserve_lib.traces.readers.columns import Columns
 
 from sageserve_lib.errors import InputError
-from sageserve_lib.traces import COLUMNS, OPTIONAL, TIERS, Reading, open_trace, readers, schema, summary, write_parquet
+from sageserve_lib.traces import COLUMNS, OPTIONAL, TIERS, Reading, meaning, open_trace, schema, summary, write_parquet
+from sageserve_lib.traces.clocks import ASSUMED_START
+from sageserve_lib.traces.formats import FORMATS, Format
 
 pytestmark = pytest.mark.usefixtures("generated")
 
@@ -72,9 +71,10 @@ def test_blank_lines_byte_order_mark_and_padding_are_no_problem(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("field", ["9", ""])
-def test_first_row_longer_than_the_header_does_not_shift_columns(tmp_path: Path, field: str) -> None:
-    (problem,) = problems_of(csv_file(tmp_path, f"{HEADER}\n0,a,b,IW-F,5,3,{field}\n1,a,b,IW-F,5,3,{field}\n"))
-    assert problem == "t.csv, row 1 (line 2): it has 7 fields; expected 6, as the header has"
+def test_rows_longer_than_the_header_do_not_shift_columns(tmp_path: Path, field: str) -> None:
+    problems = problems_of(csv_file(tmp_path, f"{HEADER}\n0,a,b,IW-F,5,3,{field}\n1,a,b,IW-F,5,3,{field}\n"))
+    expected = "it has 7 fields; expected 6, as the header has"
+    assert problems == (f"t.csv, row 1 (line 2): {expected}", f"t.csv, row 2 (line 3): {expected}")
 
 
 def test_a_short_row_is_told_with_what_is_wrong_before_it(tmp_path: Path) -> None:
@@ -115,15 +115,18 @@ def test_missing_columns_and_bad_defaults_are_told_together(tmp_path: Path) -> N
             HEADER.encode() + b"\n" + b"0,a,b,IW-F,5,3\n" * 9000 + b"1,a\x00,b,IW-F,5,3\n",
             "row 9,001 (line 9,002), column region: 'a\\x00'",
         ),
-        (HEADER.encode() + b"\n0,a,b,IW-F,5,3\n1,caf\xe9,b,IW-F,5,3\n", "line 3 is not UTF-8 text (byte 0xe9)"),
+        (
+            HEADER.encode() + b"\n0,a,b,IW-F,5,3\n1,caf\xe9,b,IW-F,5,3\n",
+            "row 2 (line 3): it is not UTF-8 text (byte 0xe9)",
+        ),
         (f"{HEADER}\n0,a,b,IW-F,5,3\n".encode("utf-16"), "UTF-16"),
         (b"\n \n\n", "is empty"),
         (b"\xef\xbb\xbf", "is empty"),
-        (f"{HEADER}\n".replace(",", "|").encode(), "no column 'arrival_s'"),
-        (b'{"timestamp": 0, "input_length": 6758}\n{"timestamp": 1, "input_length": 7}\n', "no column 'arrival_s'"),
+        (f"{HEADER}\n".replace(",", "^").encode(), "no column 'arrival_s'"),
+        (b'{"timestamp": 0, "input_length": 6758}\n{"timestamp": 1, "input_length": 7}\n', "no column 'output_tokens'"),
         (f'{HEADER}\n0,a,b,IW-F,5,"3\n'.encode(), "a quoted value does not end"),
         (b"\x1f\x8b\x08\x00compressed", "cannot be read: Truncated compressed stream"),
-        (b'{"timestamp": 0, "input_length": \n', "line 1 is not JSON"),
+        (b'{"timestamp": 0, "input_length": \n', "is not JSON: Expecting value"),
     ],
 )
 def test_what_is_no_csv_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
@@ -135,7 +138,7 @@ def test_what_is_no_csv_is_refused(tmp_path: Path, content: bytes, said: str) ->
     [
         ("1780000000,a,b,IW-F,5,3", "column arrival_s: '1780000000'; expected seconds since the trace's start (not"),
         ("1e300,a,b,IW-F,5,3", "at most 315,576,000"),
-        ("0,a,b,IW-F,1_000,3", "column prompt_tokens: '1_000'; expected a whole number"),
+        ("0,a,b,IW-F,1 000,3", "column prompt_tokens: '1 000'; expected a whole number"),
         ("0,a,b,IW-F,5,10000001", "expected a whole number from 1 to 10,000,000"),
         ("0,a,b,IW-F,,3", "column prompt_tokens: ''"),
         (",a,b,IW-F,5,3", "column arrival_s: ''; expected a finite number"),
@@ -219,15 +222,14 @@ def test_parquet_cut_short_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "values", "said"),
     [
-        ("region", pa.array([1, 2]), "its type is int64; expected text"),
-        ("region", pa.array([b"a", b"b"]), "its type is binary; expected text"),
+        ("region", pa.array([b"a", b"b"]), "its type is BLOB; expected text"),
         ("model", pa.array([["a"], ["b"]]), "expected text"),
-        ("tier", pa.array([True, False]), "its type is bool; expected text"),
-        ("arrival_s", pa.array([0, 1], pa.timestamp("us")), "its type is timestamp[us]; expected numbers"),
-        ("prompt_tokens", pa.array(["1", "2"]), "its type is string; expected numbers"),
+        ("tier", pa.array(["IW-F", "true"]), "row 2, column tier: 'true'; expected one of IW-F"),
+        ("arrival_s", pa.array([0, 1], pa.time32("s")), "its type is TIME; expected numbers, text or timestamps"),
+        ("prompt_tokens", pa.array(["1", "x"]), "row 2, column prompt_tokens: 'x'; expected a whole number"),
         ("prompt_tokens", pa.array([1, None]), "row 2, column prompt_tokens: nothing; expected a whole number"),
-        ("output_tokens", pa.array([1, 2**40]), "row 2, column output_tokens: 1099511627776"),
-        ("arrival_s", pa.array([0.0, float("nan")]), "row 2, column arrival_s: nan; expected a finite number"),
+        ("output_tokens", pa.array([1, 2**40]), "row 2, column output_tokens: '1099511627776'"),
+        ("arrival_s", pa.array([0.0, float("nan")]), "row 2, column arrival_s: 'nan'; expected a finite number"),
         ("model", pa.array(["a", None]), "row 2, column model: nothing; expected some text"),
         ("model", pa.array(["a", None]).dictionary_encode(), "row 2, column model: nothing; expected some text"),
     ],
@@ -241,10 +243,19 @@ def test_parquet_columns_of_wrong_types_or_values(tmp_path: Path, column: str, v
 
 
 def test_parquet_without_one_column_of_the_right_type(tmp_path: Path) -> None:
-    names = ("arrival_s", "prompt_tokens", "output_tokens")
-    pq.write_table(pa.table(dict.fromkeys(names, pa.array(["a"]))), tmp_path / "t.parquet")
+    names = ("prompt_tokens", "output_tokens", "model")
+    lists = pa.array([[1]])
+    pq.write_table(pa.table({"arrival_s": [0.0], **dict.fromkeys(names, lists)}), tmp_path / "t.parquet")
     problems = problems_of(tmp_path / "t.parquet")
-    assert len(problems) == 3 and all("its type is string" in text for text in problems)
+    assert len(problems) == 3 and all("its type is BIGINT[]" in text for text in problems)
+
+
+def test_numbers_since_1970_in_the_canonical_column_are_taken_where_the_map_says_so(tmp_path: Path) -> None:
+    file = csv_file(tmp_path, f"{HEADER}\n1780000000,a,b,IW-F,5,3\n")
+    assert "--map arrival_s=" in problems_of(file)[0]
+    assert open_trace(file, Reading(columns="arrival_s=arrival_s")).start == pd.Timestamp(
+        1780000000, unit="s", tz="UTC"
+    )
 
 
 def test_parquet_written_by_others_is_read(tmp_path: Path) -> None:
@@ -273,7 +284,7 @@ def test_start_is_assumed_and_said_where_it_is_not_told(tmp_path: Path) -> None:
     rows_of(3).to_csv(tmp_path / "t.csv", index=False)
     for name in ("t.parquet", "t.csv"):
         trace = open_trace(tmp_path / name)
-        assert trace.start == readers.ASSUMED_START == pd.Timestamp("2026-06-01T00:00Z")
+        assert trace.start == ASSUMED_START == pd.Timestamp("2026-06-01T00:00Z")
         assert any("Monday 2026-06-01" in note for note in trace.notes)
 
 
@@ -352,20 +363,21 @@ def test_azure_traces_keep_every_request_and_token(name: str) -> None:
         assert told in trace.notes
 
 
-def test_a_new_format_is_one_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Other(formats.Canonical):
-        name, title, columns = "other", "another format", ("ms", "in", "out")
-
-        def requests(self, columns: Columns, check: schema.Check) -> formats.Requests:
-            seconds, good = Numbers(per_s=1000).arrivals(columns, "ms", check)
-            (prompt, right, _), (output, _, _) = columns.tokens("in"), columns.tokens("out")
-            return formats.Requests(seconds, prompt, output, good & right)
-
-    monkeypatch.setattr(readers, "FORMATS", (*readers.FORMATS, Other))
-    trace = open_trace(csv_file(tmp_path, "ms,in,out\n0,5,6\n1500,7,8\n"))
-    assert trace.duration_s == 1.5 and trace.start == readers.ASSUMED_START
-    assert "row 1 (line 2), column in: '0'" in problems_of(csv_file(tmp_path, "ms,in,out\n0,0,6\n"))[0]
-    assert "or ms, in, out (another format)" in problems_of(csv_file(tmp_path, "ms,in\n0,0\n"))[0]
+def test_a_new_format_is_one_description(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = Format(
+        name="other",
+        title="another format",
+        needs=("ms", "in", "out"),
+        columns={"arrival_ms": "ms", "prompt_tokens": '"in" + coalesce(cached, 0)', "output_tokens": "out"},
+        left_out={"Requests that failed": "state = 'failed'"},
+        zero_is_one=False,
+    )
+    monkeypatch.setattr(meaning, "FORMATS", (*FORMATS, other))
+    trace = open_trace(csv_file(tmp_path, "ms,in,out,state\n0,5,6,\n1500,7,8,\n2000,7,8,failed\n"))
+    assert trace.duration_s == 1.5 and trace.start == ASSUMED_START
+    assert "Requests that failed are left out: 1." in trace.notes
+    assert "row 1 (line 2), column " in problems_of(csv_file(tmp_path, "ms,in,out\n0,0,6\n"))[0]
+    assert "ms, in, out (another format)" in problems_of(csv_file(tmp_path, "ms,in\n0,0\n"))[0]
 
 
 def test_written_row_groups_are_bounded_and_carry_only_the_schema(tmp_path: Path) -> None:

@@ -439,5 +439,5 @@ def test_requests_are_drawn_by_the_command(tmp_path: Path) -> None:
 
 def test_a_folder_of_clients_is_no_trace_but_may_become_one(tmp_path: Path) -> None:
     write_client(tmp_path, "0", [STEADY])
-    with pytest.raises(InputError, match="`sageserve trace draw` makes one of ServeGen's clients"):
+    with pytest.raises(InputError, match="`sageserve trace draw` makes a trace"):
         open_trace(tmp_path)

@@ -3,6 +3,7 @@
 import io
 import stat
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +132,19 @@ def check_unpacks(path: Path, codec: str | None) -> None:
                 pass
     except (OSError, ValueError, EOFError) as error:
         raise unreadable(path, error) from error
+
+
+def line_of(path: Path, codec: str | None, number: int) -> bytes:
+    """A line of a file, from 1; nothing where there is none."""
+    with byte_stream(path, codec) as stream:
+        return next(islice(io.BufferedReader(stream), number - 1, number), b"")
+
+
+def why_no_text(path: Path, codec: str | None, line: int) -> str:
+    """What is wrong with a line that is not UTF-8."""
+    text = line_of(path, codec, line)
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        return f"it is not UTF-8 text (byte 0x{text[error.start]:02x})"
+    return "it is not UTF-8 text"

@@ -10,9 +10,8 @@ import duckdb
 
 from sageserve_lib.errors import InputError
 from sageserve_lib.traces.database import literal, paths_in_sql
-from sageserve_lib.traces.files.bytes import WANTED, Head, byte_stream
+from sageserve_lib.traces.files.bytes import WANTED, Head, byte_stream, why_no_text
 from sageserve_lib.traces.files.rows import Part, Ref, Rejected, column_sql
-from sageserve_lib.traces.schema import shown
 
 _DELIMITERS = (",", "\t", ";", "|")
 _LONGEST_LINE_BYTES = 4 << 20
@@ -85,11 +84,26 @@ class CsvPart(Part):
     def rejected(self, connection: duckdb.DuckDBPyConnection) -> list[Rejected]:
         """Rows with more or fewer fields than the header, quotes that do not end, text that is not UTF-8."""
         last = "(SELECT max(scan_id) FROM reject_scans)"
+        # A row is listed once for each field that it lacks, or has too many.
+        fields = "TRY_CAST(regexp_extract(error_message, 'Found: (\\d+)', 1) AS INTEGER)"
         rows = connection.sql(
-            f"SELECT line, error_type, csv_line, error_message FROM reject_errors WHERE scan_id = {last} ORDER BY line"
+            f"SELECT line, any_value(error_type), CASE any_value(error_type) WHEN 'MISSING COLUMNS' THEN min({fields}) "
+            f"ELSE max({fields}) END FROM reject_errors WHERE scan_id = {last} GROUP BY line ORDER BY line"
         ).fetchall()
-        # A row that lacks several fields is listed once for each.
-        return [_rejected(len(self.columns), *row) for row in {row[0]: row for row in rows}.values()]
+        return [self._rejected(*row) for row in rows]
+
+    def _rejected(self, line: int, kind: str, fields: int | None) -> Rejected:
+        if fields is not None:
+            return _miscounted(line, fields, len(self.columns))
+        if kind == "UNQUOTED VALUE":
+            return Rejected(
+                line, "a quoted value does not end where it should", "quotes around whole values, doubled within"
+            )
+        if kind == "INVALID ENCODING":
+            return Rejected(line, why_no_text(self.files[0], self._codec, line), "UTF-8")
+        if kind == "LINE SIZE OVER MAXIMUM":
+            return Rejected(line, "it is longer than a row can be", f"at most {_LONGEST_LINE_BYTES:,} bytes")
+        return Rejected(line, "it cannot be taken apart", "a row of CSV")
 
     def places(
         self, rows: Collection[int], rejected: Sequence[Rejected]
@@ -145,20 +159,6 @@ class CsvPart(Part):
 
 def _miscounted(line: int, count: int, expected: int) -> Rejected:
     return Rejected(line, f"it has {count} field{'s' if count != 1 else ''}", f"{expected}, as the header has")
-
-
-def _rejected(columns: int, line: int, kind: str, text: str, message: str) -> Rejected:
-    if "Found: " in message:
-        return _miscounted(line, int(message.rpartition("Found: ")[2]), columns)
-    if kind == "UNQUOTED VALUE":
-        return Rejected(
-            line, "a quoted value does not end where a value ends", "quotes around whole values, doubled within them"
-        )
-    if kind == "INVALID ENCODING":
-        return Rejected(line, f"it is not UTF-8 text: {shown(text)}", "UTF-8")
-    if kind == "LINE SIZE OVER MAXIMUM":
-        return Rejected(line, "it is longer than a row can be", f"at most {_LONGEST_LINE_BYTES:,} bytes")
-    return Rejected(line, message.split("\n")[0], "a row of CSV")
 
 
 def _header(text: str, delimiter: str) -> tuple[list[str], int, bool]:

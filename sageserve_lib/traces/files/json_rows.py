@@ -10,7 +10,7 @@ import duckdb
 
 from sageserve_lib.errors import InputError
 from sageserve_lib.traces.database import literal, paths_in_sql, told
-from sageserve_lib.traces.files.bytes import WANTED, Head, byte_stream
+from sageserve_lib.traces.files.bytes import WANTED, Head, byte_stream, line_of, why_no_text
 from sageserve_lib.traces.files.rows import Part, Ref, column_sql
 
 _LARGEST_OBJECT_BYTES = 16 << 20
@@ -146,18 +146,15 @@ class JsonPart(Part):
 
     def why_not(self, line: int) -> str:
         """What is wrong with a line that is no JSON."""
-        with byte_stream(self.files[0], self._codec) as stream:
-            for number, text in enumerate(io.BufferedReader(stream), 1):
-                if number == line:
-                    try:
-                        json.loads(text)
-                    except UnicodeDecodeError as error:
-                        return f"it is not UTF-8 text (byte 0x{text[error.start]:02x})"
-                    except ValueError as error:
-                        return f"it is not JSON: {error}"
-                    except RecursionError:
-                        return "it is not JSON: it is nested too deeply"
-                    break
+        text = line_of(self.files[0], self._codec, line)
+        try:
+            json.loads(text)
+        except UnicodeDecodeError:
+            return why_no_text(self.files[0], self._codec, line)
+        except ValueError as error:
+            return f"it is not JSON: {error}"
+        except RecursionError:
+            return "it is not JSON: it is nested too deeply"
         return "it is not JSON"
 
 

@@ -54,6 +54,8 @@ def _exists(path: Path) -> bool:
 
 
 def _files(path: Path) -> list[Path]:
+    if "\0" in str(path):
+        raise InputError(f"{str(path)!r} cannot be read: no file has such a name; {WANTED}")
     try:
         if path.is_dir():
             found = _visible(path.rglob("*"), len(path.parts))
@@ -101,7 +103,10 @@ def open_rows(paths: Sequence[Path]) -> Rows:
     kinds = {part.kind: part for part in parts}
     if len(kinds) > 1:
         told = ", ".join(f"{part.files[0].name} is {kind}" for kind, part in kinds.items())
-        raise InputError(f"files of several kinds cannot be one trace: {told}; expected files of one kind")
+        raise InputError(
+            f"files of several kinds cannot be one trace: {told}; expected files of one kind (of a folder of ServeGen's "
+            "clients, `sageserve trace draw` makes a trace)"
+        )
     return Rows(connection, parts)
 
 

@@ -3,7 +3,7 @@
 from sageserve_lib.traces.formats.aiperf import AIPERF
 from sageserve_lib.traces.formats.azure import AZURE, AZURE_MULTIMODAL
 from sageserve_lib.traces.formats.bailian import BAILIAN
-from sageserve_lib.traces.formats.base import Chain, Format
+from sageserve_lib.traces.formats.base import TIER, Chain, Format
 from sageserve_lib.traces.formats.burstgpt import BURSTGPT
 from sageserve_lib.traces.formats.canonical import CANONICAL
 from sageserve_lib.traces.formats.litellm import LITELLM
@@ -27,4 +27,4 @@ FORMATS: tuple[Format, ...] = (
     AIPERF,
 )
 
-__all__ = ["CANONICAL", "FORMATS", "Chain", "Format"]
+__all__ = ["CANONICAL", "FORMATS", "TIER", "Chain", "Format"]

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+#: Stands for the tier of requests that name none, in what describes a format.
+TIER = "{tier}"
+
 
 @dataclass(frozen=True)
 class Chain:

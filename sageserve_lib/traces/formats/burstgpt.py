@@ -15,7 +15,7 @@ BURSTGPT = Format(
         "model": "Model",
     },
     optional={"app": "Log Type", "session": "Session ID"},
-    left_out={"Requests without response tokens, which failed": '"Response tokens" = 0'},
+    left_out={"Requests without response tokens, which failed,": '"Response tokens" = 0'},
     start=pd.Timestamp("2026-06-01T00:00:00+08:00"),
     whole_days=True,
 )

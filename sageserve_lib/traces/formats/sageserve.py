@@ -1,10 +1,10 @@
 """The trace format of the simulator published with SageServe.
 
 ``regions`` is an order of preference in digits, which its controller numbers; ``workload_type`` is prod for interactive
-requests, whose tier the file does not tell (IW-F unless renamed), and dev for NIW.
+requests, whose tier is the default one since the file does not tell IW-F from IW-N, and dev for NIW.
 """
 
-from sageserve_lib.traces.formats.base import Format
+from sageserve_lib.traces.formats.base import TIER, Format
 
 _REGIONS = ("westus", "centralus", "eastus")
 _MODELS = ("BLOOM-176B", "Llama-2-70B", "Llama-3.1-8B", "Llama-3.2-3B")
@@ -31,7 +31,7 @@ SAGESERVE = Format(
         "model": f"CASE {_PLAIN} "
         + " ".join(f"WHEN '{_letters(name)}' THEN '{name}'" for name in _MODELS)
         + " ELSE model_type END",
-        "tier": "CASE workload_type WHEN 'prod' THEN 'prod' WHEN 'dev' THEN 'NIW' END",
+        "tier": f"CASE workload_type WHEN 'prod' THEN '{TIER}' WHEN 'dev' THEN 'NIW' END",
     },
     optional={"app": "application_id"},
     expected={
@@ -39,6 +39,6 @@ SAGESERVE = Format(
         "tier": "prod (interactive) or dev (batch)",
     },
     notes=(
-        f"Its regions are taken as the artefact numbers them ({', '.join(f'{k} as {name}' for k, name in enumerate(_REGIONS))}), dev as NIW.",
+        f"Its regions are taken as the artefact numbers them ({', '.join(f'{k} as {name}' for k, name in enumerate(_REGIONS))}), prod as {TIER}, dev as NIW.",
     ),
 )
