@@ -1,6 +1,5 @@
 """The commands for public traces: ``sageserve trace fetch`` and ``sageserve trace sources``."""
 
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,16 +19,16 @@ def fetch_trace(
     to: Annotated[Path, typer.Option(help="Folder to write to.")] = paths.RAW,
 ) -> None:
     """Download a public trace, going on where an earlier download stopped, and check it."""
-    from sageserve_lib.traces.fetch import fetch, load_sources, source_of
+    from sageserve_lib.traces.fetch import fetch, source_of
 
-    source = source_of(name, load_sources())
+    source = source_of(name)
     try:
         with _progress(name, source) as progress:
-            done = fetch(name, to, progress=progress)
+            done = fetch(name, source, to, progress)
     except KeyboardInterrupt as error:
-        print("interrupted: what came is kept, and the same command goes on from there", file=sys.stderr)
-        raise typer.Exit(128 + (error.args[0] if error.args else signal.SIGINT)) from error
-    typer.echo(f"{done.path}: {done.size_bytes:,} bytes" + ("" if done.downloaded else ", there already"))
+        error.add_note("what came is kept, and the same command goes on from there")
+        raise
+    typer.echo(f"{done.path}: {done.path.stat().st_size:,} bytes" + ("" if done.downloaded else ", there already"))
     typer.echo(f"Licence: {source.licence} ({source.licence_url})\nPlease cite: {source.citation}")
     for note in done.notes:
         typer.echo(f"note: {note}")

