@@ -29,6 +29,8 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.command("stream", hidden=True)(simulator.stream)
 app.command("write", hidden=True)(traces.write)
 app.command("convert-csv", hidden=True)(traces.convert_csv)
+app.command("convert-bare", hidden=True)(traces.convert_bare)
+app.command("validate", hidden=True)(traces.validate)
 
 
 @app.callback(invoke_without_command=True)

@@ -114,7 +114,9 @@ class Arrivals:
         late = self._is_late(first_s, last_s) and not self._meaning.ordered
         said = f"The first request comes {first_s / 3600:,.2f} h after zero: its clock was started before the log"
         notes = [f"{said}, so times are counted from the first request."] if late else []
-        when = f"{self._start:%A %Y-%m-%d %H:%M} {self._start.tzname()}"
+        when = f"{self._start.tz_convert('UTC'):%A %Y-%m-%d %H:%M} UTC"
+        if self._start.utcoffset():
+            when += f" ({self._start:%A %H:%M} {self._start.tzname()})"
         return notes if self._told else [*notes, f"{name} does not say when it starts: times are counted from {when}."]
 
     def oddities(self, first_s: float, last_s: float) -> list[str]:

@@ -253,10 +253,14 @@ def _lacks(rows: Rows, missing: list[str], kind: Format | None) -> str:
     text = f"{name} has no column {' and no column '.join(lacking)}; it has {columns_told(rows.columns)}. "
     if kind is not None and kind is not CANONICAL:
         return text + f"It is in {kind.title}; name what it has instead with --map"
-    known = "; ".join(f"{', '.join(one.needs)} ({one.title})" for one in FORMATS[1:])
-    return (
-        text
-        + f"Expected {', '.join(COLUMNS)} (region, model and tier may be left out), or {known}; or name its columns with --map"
+    near = max(FORMATS[1:], key=lambda one: sum(bool(_find(rows, column)) for column in one.needs))
+    absent = [column for column in near.needs if not _find(rows, column)]
+    if len(absent) < len(near.needs):
+        text += f"To be in {near.title} it lacks {', '.join(map(repr, absent))}. "
+    known = ", ".join(one.name for one in FORMATS[1:])
+    return text + (
+        f"Expected {', '.join(COLUMNS)} (region, model and tier may be left out), their common names, or a format that is known "
+        f"({known}); or name its columns with --map"
     )
 
 

@@ -83,10 +83,12 @@ class Oddities:
         bare : bool
             Whether its times name no zone, and the user none either.
         """
+        totals = self._totals(columns)
+        clock = [] if totals else self._clock()
         return [
-            *self._totals(columns),
+            *totals,
             *_preferences(labels),
-            *self._clock(),
+            *clock,
             *self._pauses(start),
             *self._summer(zero, bare),
             *_labels(labels),

@@ -295,7 +295,11 @@ class Source:
         kind, n = self.meaning.format, self.rows
         notes = [f"{self.name} is in {kind.title}."] if kind is not None and kind is not CANONICAL else []
         notes += [f"Files without a row are left out: {', '.join(self._empty)}."] if self._empty else []
-        notes += self._map_notes() + self.meaning.notes + self.clock.notes(self.name, n, first_s, last_s)
+        notes += (
+            self._map_notes()
+            + self.meaning.notes
+            + self.clock.notes(self.name, n - self._left_out.total(), first_s, last_s)
+        )
         for name, count in self._zeros.items():
             if count:
                 notes.append(

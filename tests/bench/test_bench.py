@@ -34,6 +34,7 @@ def test_benchmarks_print_and_write_their_table(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(forecasts, "_ODD", 4)
     monkeypatch.setattr(traces, "GENERATED_REQUESTS", 20_000)
     monkeypatch.setattr(traces, "CSV_REQUESTS", 30_000)
+    monkeypatch.setattr(traces, "VALIDATED_REQUESTS", 20_000)
     monkeypatch.setattr(simulator, "SMALL_REQUESTS", 20_000)
     monkeypatch.setattr(simulator, "LARGE_REQUESTS", 40_000)
     monkeypatch.setattr(simulator, "DEFAULT_POLICIES", ("reactive", "lt-u"))

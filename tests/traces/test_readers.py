@@ -380,7 +380,7 @@ def test_a_new_format_is_one_description(tmp_path: Path, monkeypatch: pytest.Mon
     assert trace.duration_s == 1.5 and trace.start == ASSUMED_START
     assert "Requests that failed are left out: 1." in trace.notes
     assert "row 1 (line 2), column " in problems_of(csv_file(tmp_path, "ms,in,out\n0,0,6\n"))[0]
-    assert "ms, in, out (another format)" in problems_of(csv_file(tmp_path, "ms,in\n0,0\n"))[0]
+    assert "To be in another format it lacks 'out'." in problems_of(csv_file(tmp_path, "ms,in\n0,0\n"))[0]
 
 
 def test_written_row_groups_are_bounded_and_carry_only_the_schema(tmp_path: Path) -> None:
