@@ -1,7 +1,7 @@
 """What the columns of a log mean: by its format, by what the user says, by their common names; what is a question is asked."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from sageserve_lib.common.names import did_you_mean
@@ -355,8 +355,3 @@ def used_columns(meaning: Meaning) -> Iterator[str]:
     fields += [meaning.where] if meaning.where else []
     yield from (ref.path[0] for one in fields for ref in one.refs)
     yield from (chain.own, chain.parent) if chain else ()
-
-
-def with_prefix_blocks(one: Field) -> Field:
-    """Block ids as numbers."""
-    return replace(one, sql=f"TRY_CAST({one.sql} AS BIGINT[])", type="BIGINT[]")

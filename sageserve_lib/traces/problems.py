@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import pandas as pd
 
 from sageserve_lib.errors import InputError
-from sageserve_lib.traces.schema import shown
 
 _MOST_PROBLEMS = 20
 #: Rows shown of each kind.
@@ -83,8 +82,3 @@ def listed(kinds: Iterable[Kind]) -> pd.DataFrame:
     ]
     frame = pd.DataFrame(rows, columns=list(SKIPPED_COLUMNS)).astype({"row": "int64", "line": "Int64"})
     return frame.drop_duplicates(["file", "row"]).sort_values(["file", "row"], ignore_index=True).head(MOST_LISTED)
-
-
-def value_text(value: object) -> str:
-    """A value of a row for a message: as it is written, cut where it is long."""
-    return shown(value)
