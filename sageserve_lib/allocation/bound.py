@@ -4,13 +4,13 @@ All demand is known beforehand; instances come in any fraction; whatever waits i
 work moves freely between regions and, within its deadline, in time. For each model, over hours h and regions j, minimize
 
 .. math::
-    \sum_{hj} n_{hj} + \tau u_{hj} \quad\text{s.t.}\quad
+    \sum_{hj} \ell_h n_{hj} + \tau u_{hj} \quad\text{s.t.}\quad
     n_{hj} \ge f,\quad u_{hj} \ge n_{hj} - n_{h-1,j},\quad
-    \mu \sum_j n_{hj} \ge \sum_j w_{hj} + b_h,\quad
+    \mu \ell_h \sum_j n_{hj} \ge \sum_j w_{hj} + b_h,\quad
     \sum_{g \le h} b_g \le \sum_{g \le h} a_g,\quad
     \sum_{g \le h} b_g \ge \sum_{g \le h - D} a_g
 
-with floor f, the quickest start τ (a reclaim), saturated throughput μ, interactive tokens w, batch tokens arriving a and
+with floor f, the hours' lengths (the last one may be cut short), the quickest start τ (a reclaim), saturated throughput μ, interactive tokens w, batch tokens arriving a and
 done b, and the deadline D; all of it is done by the end. A linear program, so the bound is exact; μ is measured in the
 simulator. It promises no user anything: a policy that keeps to the SLA has to stay above it. One that leaves batch work for
 after the trace's end, where no hours are counted, can come under it if the trace is shorter than a day.
@@ -26,6 +26,7 @@ from sageserve_lib.allocation.demand import batch_tokens, tps
 from sageserve_lib.allocation.solvers import BuiltModel
 from sageserve_lib.catalogue import Scenario, load_catalogue
 from sageserve_lib.characterize import interval_seconds
+from sageserve_lib.common.bins import bins_of, lengths_h
 from sageserve_lib.errors import SageServeError
 from sageserve_lib.traces import INTERACTIVE_TIERS
 
@@ -35,6 +36,7 @@ _TIME_LIMIT_S = 60.0
 def clairvoyant_bound(
     demand: pd.DataFrame,
     hours: pd.DatetimeIndex,
+    end: pd.Timestamp,
     scenario: Scenario,
     saturated_tps: Mapping[str, float],
     solver: str,
@@ -47,6 +49,8 @@ def clairvoyant_bound(
         The ``demand`` table.
     hours : DatetimeIndex
         Starts of the trace's hours.
+    end : Timestamp
+        End of the accounting, which may cut the last hour short.
     scenario : Scenario
         Floors, start-up times, the batch deadline and the GPU.
     saturated_tps : mapping
@@ -64,12 +68,15 @@ def clairvoyant_bound(
     SageServeError
         If the solver finds no answer.
     """
-    interactive = tps(demand, INTERACTIVE_TIERS, interval_seconds(demand)).resample("h").mean().reindex(hours)
+    interactive = tps(demand, INTERACTIVE_TIERS, interval_seconds(demand))
+    inside = bins_of(pd.DatetimeIndex(interactive.index), hours)
+    interactive = interactive[inside >= 0].groupby(hours[inside[inside >= 0]]).mean().reindex(hours)
     batch_tps = batch_tokens(demand, hours) / 3600.0
+    hours_long = lengths_h(hours, end)
     gpu = load_catalogue().gpus[scenario.gpu]
     rows = []
     for model, own in interactive.fillna(0.0).T.groupby(level="model"):
-        m = build_bound(own.T.to_numpy(), batch_tps[model].to_numpy(), scenario, saturated_tps[model])
+        m = build_bound(own.T.to_numpy(), batch_tps[model].to_numpy(), scenario, saturated_tps[model], hours_long)
         run = BuiltModel(m).run(solver, _TIME_LIMIT_S, 0.0)
         if run.cost_usd is None:
             raise SageServeError(f"{solver} found no lower bound for {model}: {run.status}.")
@@ -78,13 +85,18 @@ def clairvoyant_bound(
 
 
 def build_bound(
-    interactive_tps: np.ndarray, batch_tps: np.ndarray, scenario: Scenario, saturated_tps: float
+    interactive_tps: np.ndarray,
+    batch_tps: np.ndarray,
+    scenario: Scenario,
+    saturated_tps: float,
+    lengths_h: np.ndarray | None = None,
 ) -> pyo.ConcreteModel:
-    """The linear program of one model; ``interactive_tps`` (hours, regions), ``batch_tps`` (hours,). Its objective is in
-    VM-hours.
+    """The linear program of one model; ``interactive_tps`` (hours, regions) while an hour lasts, ``batch_tps`` (hours,) as
+    if it were whole, ``lengths_h`` (hours,), all whole without it. Its objective is in VM-hours.
     """
     n_hours, n_regions = interactive_tps.shape
-    work = interactive_tps.sum(axis=1) / saturated_tps
+    length = np.ones(n_hours) if lengths_h is None else lengths_h
+    work = interactive_tps.sum(axis=1) / saturated_tps * length
     arrived = np.cumsum(batch_tps) / saturated_tps
     deadline_h = max(int(scenario.sla.niw_e2e_s // 3600), 1)
     start_h = min(scenario.acquisition.reclaim_s, scenario.acquisition.swap_s, scenario.acquisition.cold_s) / 3600.0
@@ -101,7 +113,7 @@ def build_bound(
     @m.Constraint(m.HOURS)
     def work_is_done(m, h):
         batch = m.batch_done[h] - (m.batch_done[h - 1] if h else 0.0)
-        return sum(m.instances[h, j] for j in m.REGIONS) >= work[h] + batch
+        return length[h] * sum(m.instances[h, j] for j in m.REGIONS) >= work[h] + batch
 
     @m.Constraint(m.HOURS)
     def batch_is_in_order(m, h):
@@ -114,6 +126,7 @@ def build_bound(
 
     @m.Objective(sense=pyo.minimize)
     def held_vm_hours(m):
-        return pyo.quicksum(m.instances.values()) + start_h * pyo.quicksum(m.started.values())
+        held = pyo.quicksum(length[h] * m.instances[h, j] for h in m.HOURS for j in m.REGIONS)
+        return held + start_h * pyo.quicksum(m.started.values())
 
     return m

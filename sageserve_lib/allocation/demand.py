@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sageserve_lib.characterize import interval_seconds
+from sageserve_lib.common.bins import bins_of
 from sageserve_lib.traces import INTERACTIVE_TIERS
 
 #: Batch load is averaged over this long for the buffer.
@@ -76,8 +77,8 @@ def planned_demand(
     buffer = batch_buffer_tps(demand, hours, niw_share)
     interval_s = interval_seconds(demand)
     interactive = tps(demand, INTERACTIVE_TIERS, interval_s)
-    hour_of = hours[(hours.searchsorted(interactive.index, side="right") - 1).clip(0)]
-    actual = interactive[interactive.index >= start].groupby(hour_of[interactive.index >= start]).max()
+    inside = bins_of(pd.DatetimeIndex(interactive.index), hours)
+    actual = interactive[inside >= 0].groupby(hours[inside[inside >= 0]]).max()
     actual = actual.reindex(hours).fillna(0.0) + buffer
     if peaks.empty:
         made = pd.DataFrame(index=hours, columns=buffer.columns, dtype="float64")
@@ -96,8 +97,13 @@ def batch_tokens(demand: pd.DataFrame, hours: pd.DatetimeIndex) -> pd.DataFrame:
     """Batch tokens that arrive in each of ``hours``: index hour, columns model."""
     rows = demand[demand["tier"] == "NIW"]
     tokens = rows["prompt_tokens"] + rows["output_tokens"]
-    wide = tokens.groupby([rows["time"].dt.floor("h"), rows["model"].astype(str)]).sum().unstack(fill_value=0)
-    return wide.reindex(index=hours, columns=sorted(demand["model"].astype(str).unique()), fill_value=0).fillna(0.0)
+    inside = bins_of(pd.DatetimeIndex(rows["time"]), hours)
+    wide = tokens[inside >= 0].groupby([hours[inside[inside >= 0]], rows["model"].astype(str)[inside >= 0]]).sum()
+    return (
+        wide.unstack(fill_value=0)
+        .reindex(index=hours, columns=sorted(demand["model"].astype(str).unique()), fill_value=0)
+        .fillna(0.0)
+    )
 
 
 def forecast_ahead(outlook: pd.DataFrame, first_hour_tps: pd.DataFrame, start: pd.Timestamp) -> pd.DataFrame:
@@ -117,7 +123,8 @@ def forecast_ahead(outlook: pd.DataFrame, first_hour_tps: pd.DataFrame, start: p
 def actual_ahead(demand: pd.DataFrame, hours: pd.DatetimeIndex, start: pd.Timestamp) -> pd.DataFrame:
     """The same of what comes: for each of ``hours`` itself and those after it, as far as the trace goes."""
     interactive = tps(demand, INTERACTIVE_TIERS, interval_seconds(demand))
-    largest = interactive.resample("h").max().reindex(hours, fill_value=0.0)
+    inside = bins_of(pd.DatetimeIndex(interactive.index), hours)
+    largest = interactive[inside >= 0].groupby(hours[inside[inside >= 0]]).max().reindex(hours, fill_value=0.0)
     places = [(origin, k) for origin in range(len(hours)) for k in range(origin, min(origin + _AHEAD, len(hours)))]
     index = pd.MultiIndex.from_tuples([(hours[o], hours[k]) for o, k in places], names=["origin", "time"])
     return _in_seconds(largest.iloc[[k for _, k in places]].set_axis(index, axis=0), start)

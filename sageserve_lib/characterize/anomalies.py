@@ -8,6 +8,7 @@ import pandas as pd
 from sageserve_lib.characterize.bursts import _runs
 from sageserve_lib.characterize.profile import Profile
 from sageserve_lib.characterize.series import DAY_H, hourly_rates, interactive, interval_seconds, wide_rates
+from sageserve_lib.common.bins import bin_starts
 
 #: A level shift is at least so much, either way; a silence less likely by chance than this over the whole trace.
 SHIFT_RATIO = 1.4
@@ -233,7 +234,7 @@ def _moment(rate: pd.Series, hour: pd.Timestamp, usual: pd.Series, length: pd.Ti
     """The interval near ``hour`` that splits the ``length`` before and after it best."""
     part = rate[hour - length : hour + length]
     times = pd.DatetimeIndex(part.index)
-    flat = np.sqrt(part.to_numpy() / np.exp(usual.reindex(times.floor("h")).to_numpy()))
+    flat = np.sqrt(part.to_numpy() / np.exp(usual.reindex(bin_starts(times, 3600, usual.index[0])).to_numpy()))
     candidates = np.flatnonzero(np.abs(times - hour) <= length / 2)
     cost = [sum(np.nansum(np.abs(side - np.nanmedian(side))) for side in (flat[:k], flat[k:])) for k in candidates]
     return times[candidates[int(np.argmin(cost))]]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from sageserve_lib.common.bins import bin_starts
 from sageserve_lib.traces import INTERACTIVE_TIERS
 
 DAY_H, WEEK_H = 24, 168
@@ -56,14 +57,14 @@ def hourly_rates(demand: pd.DataFrame, by: Sequence[str], of: str = "requests") 
     if wide.empty:
         return wide
     per_hour = round(3600 / interval_seconds(demand))
-    hours = wide.groupby(pd.DatetimeIndex(wide.index).floor("h"))
+    hours = wide.groupby(bin_starts(pd.DatetimeIndex(wide.index), 3600))
     return hours.mean()[(hours.size() >= per_hour).to_numpy()]
 
 
 def thinned(rates: pd.DataFrame, most: int = 250) -> pd.DataFrame:
     """Hourly rates as means over as few whole hours as give at most ``most`` rows, or days at the longest."""
     for step_h in (1, 2, 3, 6, 12, 24):
-        thin = rates.resample(f"{step_h}h").mean()
+        thin = rates.resample(f"{step_h}h", origin="start").mean()
         if len(thin) <= most:
             break
     return thin

@@ -7,6 +7,7 @@ import pandas as pd
 
 from sageserve_lib import tables
 from sageserve_lib.characterize.series import day_kind, hourly_rates, interactive, interval_seconds
+from sageserve_lib.common.bins import bin_starts
 from sageserve_lib.traces import Trace
 
 _COUNTED = ("requests", "prompt_tokens", "output_tokens")
@@ -16,16 +17,15 @@ _STEPS_H = (1, 2, 3, 6, 12, 24, 48, 168)
 def demand_table(trace: Trace, interval_s: int = 900) -> pd.DataFrame:
     """The ``demand`` table: one row per interval and (region, model, tier) that occurs, zero where nothing came.
 
-    Intervals are aligned to the clock, not to the trace's start. The trace is streamed.
+    Intervals count from the trace's start; the last one may be cut short by its end. The trace is streamed.
     """
-    first = trace.start.tz_convert("UTC").floor(f"{interval_s}s")
-    offset_s = (trace.start - first).total_seconds()
-    n = int((offset_s + trace.duration_s) // interval_s) + 1
+    first = trace.start.tz_convert("UTC")
+    n = int(trace.duration_s // interval_s) + 1
     sizes = (len(trace.regions), len(trace.models), len(trace.tiers))
     cells = int(np.prod(sizes))
     totals = np.zeros((3, n * cells), dtype=np.int64)
     for chunk in trace.chunks():
-        interval = ((chunk["arrival_s"].to_numpy() + offset_s) // interval_s).astype(np.int64)
+        interval = (chunk["arrival_s"].to_numpy() // interval_s).astype(np.int64)
         codes = [
             pd.Categorical(chunk[name], categories=getattr(trace, f"{name}s")).codes
             for name in ("region", "model", "tier")
@@ -60,7 +60,7 @@ def over_time(demand: pd.DataFrame, by: str, most_points: int = 180) -> pd.DataF
     for step_h in _STEPS_H:
         if wide.nunique() <= most_points:
             break
-        wide = times.dt.floor(f"{step_h}h")
+        wide = pd.Series(bin_starts(times, 3600 * step_h), index=times.index)
     length_s = wide.value_counts() * interval_s
     demand = demand.assign(time=demand["time"].map(dict(zip(times, wide, strict=True))))
     frame = demand.groupby(["time", by], observed=True)[list(_COUNTED)].sum().reset_index()

@@ -41,7 +41,8 @@ def hourly(series: pd.Series) -> pd.Series:
     """Means of whole hours."""
     if series.empty:
         return series
-    means, counts = series.resample("h").mean(), series.resample("h").count()
+    hours = series.resample("h", origin="start")
+    means, counts = hours.mean(), hours.count()
     return means[counts == counts.max()]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sageserve_lib.characterize import interval_seconds
+from sageserve_lib.common.bins import bin_starts
 from sageserve_lib.traces import INTERACTIVE_TIERS
 
 DAY_S, WEEK_S, HOUR_S = 86_400, 604_800, 3_600
@@ -85,7 +85,7 @@ def interactive_tps(
         return pd.DataFrame(index=pd.DatetimeIndex([], tz="UTC", name="time"), columns=columns, dtype=float)
     times = pd.to_datetime(demand["time"], utc=True)
     rows = pd.DataFrame({
-        "time": times.dt.floor(f"{interval_s}s") if interval_s != interval_seconds(demand, DEFAULT_INTERVAL_S) else times,
+        "time": bin_starts(times, interval_s),
         "model": demand["model"].astype(str),
         "region": demand["region"].astype(str),
         "tokens": demand[_TOKEN_COLUMNS[tokens]].sum(axis=1).where(demand["tier"].isin(INTERACTIVE_TIERS), 0),

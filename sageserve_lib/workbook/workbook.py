@@ -382,7 +382,7 @@ class Workbook(Pages):
     def _bound(self) -> pd.DataFrame:
         saturated = saturated_tps(self.token_sample, self.models, self.scenario, self.seed)
         hours = pd.date_range(self.start, self.end, freq="h", inclusive="left")
-        by_model = clairvoyant_bound(self.demand(), hours, self.scenario, saturated, self.solver)
+        by_model = clairvoyant_bound(self.demand(), hours, self.end, self.scenario, saturated, self.solver)
         return pd.DataFrame([{"seed": self.seed, **by_model[["gpu_hours", "cost_usd"]].sum()}])
 
     def _policies(self) -> pd.DataFrame:

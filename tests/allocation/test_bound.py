@@ -26,7 +26,9 @@ def vm_hours(rows: list[tuple[float, str, str, float]], n_hours: int, solver: st
     """The bound in VM-hours; an instance does 1000 tokens/s, 3.6 M an hour."""
     scenario = scenario_of(scaling={"min_instances": 1}, acquisition={"reclaim_s": 360.0}, **changes)
     hours = pd.date_range(START, periods=n_hours, freq="h")
-    [row] = clairvoyant_bound(demand_of(rows), hours, scenario, {MODEL: 1000.0}, solver).itertuples()
+    [row] = clairvoyant_bound(
+        demand_of(rows), hours, hours[-1] + pd.Timedelta(hours=1), scenario, {MODEL: 1000.0}, solver
+    ).itertuples()
     assert row.cost_usd == pytest.approx(row.gpu_hours / 8 * 98.32)
     return row.gpu_hours / 8
 
@@ -60,7 +62,9 @@ def test_bound_keeps_the_batch_deadline_and_the_floor() -> None:
     assert vm_hours(rows, 3, sla={"niw_e2e_s": 86_400.0}) == pytest.approx(3.0)
     assert vm_hours(rows, 3, sla={"niw_e2e_s": 3600.0}) == pytest.approx(4.0)
     hours = pd.date_range(START, periods=3, freq="h")
-    floor = clairvoyant_bound(demand_of(rows), hours, PAPER, {MODEL: 1e9}, "highs")["gpu_hours"].sum()
+    floor = clairvoyant_bound(demand_of(rows), hours, hours[-1] + pd.Timedelta(hours=1), PAPER, {MODEL: 1e9}, "highs")[
+        "gpu_hours"
+    ].sum()
     assert floor == pytest.approx(8 * 3 * PAPER.scaling.min_instances)
 
 
