@@ -77,6 +77,7 @@ FRONT_FIGURES = (
 
 TABLE_NOTES = {
     "demand": "requests and tokens per interval, region, model and tier",
+    "skipped": "bad rows of the trace that were left out, the first 1000",
     "backtest": "error of each forecasting method, by rolling origin",
     "forecast": "forecast and actual tokens per second",
     "peaks": "distribution of the next hour's largest token rate, and what came",

@@ -275,11 +275,11 @@ def _type_problem(rows: Rows, name: str, one: Field) -> str | None:
     return None if fits else f"{rows.files[0].name}, column {one.shown}: its type is {one.type}; expected {wanted}"
 
 
-def _sample(rows: Rows, one: Field, what: str, limit: str = "") -> list[tuple[Any, ...]]:
+def _sample(rows: Rows, one: Field, what: str, limit: str = "", least: str = "") -> list[tuple[Any, ...]]:
     places = {ref: k for k, ref in enumerate(one.refs)}
     value = one.rendered(places)
     inner = f"(SELECT {value} AS f FROM {rows.relation(one.refs)} WHERE ({value}) IS NOT NULL {limit})"
-    return rows.connection.sql(f"SELECT {what} FROM {inner}").fetchall()
+    return rows.connection.sql(f"SELECT {what} FROM {inner} {least}").fetchall()
 
 
 def _may_be_times(rows: Rows, ref: Ref) -> bool:
@@ -293,7 +293,7 @@ def _may_be_times(rows: Rows, ref: Ref) -> bool:
 def _holds_tiers(rows: Rows, ref: Ref, reading: Reading) -> bool:
     """Whether all labels of a column that may hold tiers are ones, once renamed."""
     changes = reading.renamed().get("tier", {})
-    labels = [str(row[0]).strip() for row in _sample(rows, plain(ref), f"DISTINCT f LIMIT {_MOST_LABELS}")]
+    labels = [str(row[0]).strip() for row in _sample(rows, plain(ref), "DISTINCT f", least=f"LIMIT {_MOST_LABELS}")]
     return bool(labels) and all(changes.get(label, changes.get("*", label)) in TIERS for label in labels if label)
 
 

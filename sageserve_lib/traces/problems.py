@@ -76,7 +76,14 @@ def refuse(name: str, kinds: Iterable[Kind], others: Sequence[str] = ()) -> None
 def listed(kinds: Iterable[Kind]) -> pd.DataFrame:
     """Rows that were left out, in order, as a frame of ``SKIPPED_COLUMNS``; of several problems of a row the first."""
     rows = [
-        (one.file, one.row, one.line, one.column, one.value, f"{kind.kind}; expected {one.expected}")
+        (
+            one.file,
+            one.row,
+            one.line,
+            one.column,
+            one.value,
+            f"{kind.kind}; expected {one.expected.partition(' (--')[0]}",
+        )
         for kind in kinds
         for one in kind.first
     ]

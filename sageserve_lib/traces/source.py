@@ -287,7 +287,8 @@ class Source:
         there, *counts = self._rows.connection.sql(self._query.times_read_by(AMBIGUOUS)).fetchall()[0]
         column = self._query.time_shown
         ways = [form for form, count in zip(AMBIGUOUS, counts, strict=True) if there and count == there]
-        said = " or ".join(f"--map \"arrival_s=strptime({quoted(column)}, '{form}')\"" for form in ways[:2])
+        name = column if column.isidentifier() else quoted(column)
+        said = " or ".join(f"--map \"arrival_s=strptime({name}, '{form}')\"" for form in ways[:2])
         return f"; {said} says what it means" if said else ""
 
     def notes(self, first_s: float, last_s: float) -> list[str]:
@@ -322,9 +323,6 @@ class Source:
             notes.append(
                 f"Labels of {name} are renamed: {', '.join(f'{old} to {new}' for old, new in changes.items())}."
             )
-        if self.skips:
-            bad = self.bad_rows + self.rejected
-            notes.append(f"Bad rows are left out (option --skip-bad): {bad:,} of {n + self.rejected:,}.")
         return notes + self._unused()
 
     @property
@@ -337,6 +335,12 @@ class Source:
         named = [f"{theirs} as {name}" for name, theirs in self.reading.column_map().items() if theirs != name]
         said = f"Columns of {self.name} are read as option --map says: {', '.join(named)}."
         return [said] if named else []
+
+    def oddities(self, first_s: float, last_s: float) -> list[str]:
+        """What moves the numbers, once all is read."""
+        bad, rows = self.bad_rows + self.rejected, self.rows + self.rejected
+        skipped = [f"Bad rows are left out (option --skip-bad): {bad:,} of {rows:,}."] if self.skips else []
+        return skipped + self.clock.oddities(first_s, last_s)
 
     def _unused(self) -> list[str]:
         used = set(used_columns(self.meaning))

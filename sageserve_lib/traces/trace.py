@@ -245,7 +245,7 @@ class _Seen:
             {name: labels[name] for name in TEXT if name in labels},
             notes,
             [
-                *source.clock.oddities(float(self.first_s), float(self.last_s)),
+                *source.oddities(float(self.first_s), float(self.last_s)),
                 *self._odd.sentences(start, source.clock.zero, source.columns, labels, bare),
             ],
             skipped.astype(object).where(skipped.notna(), None).to_numpy().tolist(),

@@ -52,7 +52,7 @@ class Workbook(Pages):
     Parameters
     ----------
     trace : str
-        CSV or Parquet file; empty for the synthetic workload.
+        A log: file, folder or pattern, or several separated by ``|``; empty for the synthetic workload.
     scenario : str
         Name of a scenario or a YAML file.
     scenario_changes : iterable of str

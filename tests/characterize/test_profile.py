@@ -18,7 +18,7 @@ def in_chunks(trace: Trace, rows: int) -> Trace:
     """The same trace, read so many rows at a time."""
     whole = trace.frame()
     parts = [whole.iloc[first : first + rows].reset_index(drop=True) for first in range(0, len(whole), rows)]
-    return Trace(**{**vars(trace), "_chunks": lambda _: iter(parts)})
+    return Trace(**{**vars(trace), "_chunks": lambda rows, extra: iter(parts)})
 
 
 requests = st.tuples(

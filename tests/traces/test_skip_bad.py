@@ -18,7 +18,9 @@ def check_left_out(trace, rows: list[int]) -> None:
     """The rows of ``rows`` are listed and counted, and no others."""
     assert list(trace.skipped.columns) == LISTED
     assert sorted(set(trace.skipped["row"])) == rows
-    assert any(re.search(rf"\b{len(rows):,}\b", note) and re.search("bad|left out|skip", note) for note in trace.notes)
+    assert any(
+        re.search(rf"\b{len(rows):,}\b", note) and re.search("bad|left out|skip", note) for note in trace.oddities
+    )
 
 
 BAD_VALUES = {
