@@ -10,6 +10,7 @@ import pandas as pd
 
 from sageserve_lib import paths
 from sageserve_lib.catalogue import Acquisition, PlannedGpu, Planning, Scaling, Scenario, instance_times, load_catalogue
+from sageserve_lib.characterize.sample import FEW_REQUESTS
 from sageserve_lib.common.files import write_whole
 from sageserve_lib.policies import Actions, Observation, Policy
 from sageserve_lib.simulation import Simulation
@@ -176,7 +177,9 @@ def theta_table(sample: pd.DataFrame, models: tuple[str, ...], scenario: Scenari
                 continue
             tokens = sample.loc[sample["model"] == model, ["prompt_tokens", "output_tokens"]]
             found = _cached(model, tokens, _probe_scenario(scenario, gpu), seed)
-            rows.append((model, gpu, found.theta_tps, found.low_tps, found.high_tps, found.limited_by, "probed"))
+            few = f" (from {len(tokens):,} requests)" if len(tokens) < FEW_REQUESTS else ""
+            own = (found.theta_tps, found.low_tps, found.high_tps, found.limited_by)
+            rows.append((model, gpu, *own, f"probed{few}"))
     return pd.DataFrame(rows, columns=list(THETA_COLUMNS))
 
 

@@ -59,6 +59,17 @@ def load_scenario(name_or_file: str | Path, changes: Iterable[str] = ()) -> Scen
     problems += _plan_problems(scenario, catalogue, file)
     if scenario.niw_instances_when_siloed >= scenario.instances_per_endpoint:
         problems.append(f"{file}: niw_instances_when_siloed must be less than instances_per_endpoint.")
+    floor = scenario.scaling.min_instances
+    if floor * len(scenario.models) > scenario.vms_per_region:
+        problems.append(
+            f"{file}: scaling.min_instances is {floor} for {len(scenario.models)} models, which needs "
+            f"{floor * len(scenario.models)} VMs in each region, vms_per_region is {scenario.vms_per_region}."
+        )
+    if floor > scenario.instances_per_endpoint:
+        problems.append(
+            f"{file}: scaling.min_instances {floor} is more than instances_per_endpoint {scenario.instances_per_endpoint}: "
+            "the fleet would start below its floor."
+        )
     needed = scenario.instances_per_endpoint * len(scenario.models)
     if needed > scenario.vms_per_region:
         problems.append(

@@ -17,6 +17,7 @@ from sageserve_lib.characterize.oddities import oddities
 from sageserve_lib.characterize.profile import Profile, profile
 from sageserve_lib.characterize.published import as_text, published_beside_ours
 from sageserve_lib.characterize.regularity import day_shape, growth, periodicity, phases, strength, weekday_weekend
+from sageserve_lib.characterize.sample import token_sample
 from sageserve_lib.characterize.series import day_kind, hourly_rates, interactive, interval_seconds, thinned, wide_rates
 from sageserve_lib.characterize.sizes import density, mixtures, modes, quantiles, tails
 from sageserve_lib.characterize.volume import by_weekday_and_hour, demand_table, over_time, tier_mix, volume
@@ -64,6 +65,7 @@ __all__ = [
     "tails",
     "thinned",
     "tier_mix",
+    "token_sample",
     "volume",
     "weekday_weekend",
     "wide_rates",

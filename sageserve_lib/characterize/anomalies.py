@@ -131,7 +131,8 @@ def level_shifts(
     -------
     DataFrame
         ``by``, time, before_per_s, after_per_s (mean requests/s of the day on either side, silences left out), ratio
-        (after over before, the difference between weekdays and weekend taken out); largest change first.
+        (after over before, the difference between weekdays and weekend taken out; infinite where nothing came before);
+        largest change first.
 
     Notes
     -----
@@ -169,7 +170,12 @@ def level_shifts(
             sides = rates[key][at - length : at].iloc[:-1], rates[key][at : at + length].iloc[:-1]
             before, after = (_level(side, interval_s) for side in sides)
             week = usual[at : at + length].mean() - usual[at - length : at].iloc[:-1].mean()
-            ratio = after / before / np.exp(week)
+            # A model that is new comes from nothing, one that is given up goes to nothing.
+            ratio = (after / before if before > 0 else np.inf) / np.exp(week)
+            if ratio == 0 or not np.isfinite(ratio):
+                rows.append((*key, at, before, after, np.inf if before == 0 else 0.0))
+                x = np.where(pd.DatetimeIndex(hourly.index) >= at, x - change, x)
+                continue
             if abs(np.log(ratio)) < _CHANCE_WIDTHS * np.sqrt(
                 np.sum(1 / np.maximum([side.sum() * interval_s for side in sides], 1))
             ):
@@ -178,7 +184,8 @@ def level_shifts(
             # What is known of a shift is taken out before the next is looked for: it bends the shape of the week.
             x = np.where(pd.DatetimeIndex(hourly.index) >= at, x - change, x)
     frame = pd.DataFrame(rows, columns=columns)
-    size = np.abs(np.log(frame["ratio"].astype(float))).sort_values(ascending=False, kind="stable")
+    with np.errstate(divide="ignore"):
+        size = np.abs(np.log(frame["ratio"].astype(float))).sort_values(ascending=False, kind="stable")
     return frame.loc[size.index[size >= np.log(least_ratio)]].reset_index(drop=True)
 
 

@@ -50,11 +50,17 @@ def _shifts(shifts: pd.DataFrame) -> list[tuple[str, str, object, str]]:
         near = (part["time"].diff() > pd.Timedelta(hours=3)) | ((part["ratio"] > 1) != (part["ratio"].shift() > 1))
         for _, group in part.groupby(near.cumsum()):
             after, before = group["after_per_s"].sum(), group["before_per_s"].sum()
-            low, high = group["ratio"].min(), group["ratio"].max()
-            times = f"{low:.2f}" if high - low < 0.05 else f"{low:.2f} to {high:.2f}"
             regions = ", ".join(map(str, sorted(group["region"])))
-            text = f"from {before:.2g} to {after:.2g} interactive requests/s and stays there: {times} times as many"
-            rows.append(("level shift", f"{model} in {regions}", group["time"].median().floor("min"), text))
+            if before == 0:
+                what, text = "new model", f"first asked for here, {after:.2g} interactive requests/s from then on"
+            elif after == 0:
+                what, text = "end of a model", f"no longer asked for here, after {before:.2g} interactive requests/s"
+            else:
+                low, high = group["ratio"].min(), group["ratio"].max()
+                times = f"{low:.2f}" if high - low < 0.05 else f"{low:.2f} to {high:.2f}"
+                what = "level shift"
+                text = f"from {before:.2g} to {after:.2g} interactive requests/s and stays there: {times} times as many"
+            rows.append((what, f"{model} in {regions}", group["time"].median().floor("min"), text))
     return rows[:_MOST_OF_A_KIND]
 
 

@@ -43,8 +43,6 @@ from sageserve_lib.traces import Reading, Trace, open_trace
 from sageserve_lib.workbook.notes import Pages
 from sageserve_lib.workload import DEFAULT_WORKLOAD, WorkloadSpec, cached_trace, history_demand, load_workload
 
-_SAMPLE_ROWS = 20_000
-
 
 class Workbook(Pages):
     """One trace, one scenario, one run.
@@ -271,9 +269,7 @@ class Workbook(Pages):
     @cached_property
     def token_sample(self) -> pd.DataFrame:
         """Model, prompt_tokens and output_tokens of requests spread evenly over the trace, about 20 000."""
-        step = max(self.trace.requests // _SAMPLE_ROWS, 1)
-        parts = [chunk.iloc[::step] for chunk in self.trace.chunks()]
-        return pd.concat(parts)[["model", "prompt_tokens", "output_tokens"]]
+        return characterize.token_sample(self.trace)
 
     @cached_property
     def theta_table(self) -> pd.DataFrame:

@@ -1,0 +1,70 @@
+"""Real-life inputs beyond reading them: the right answers of shared/cases, by library calls."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import shared
+
+from sageserve_lib import characterize
+from sageserve_lib.allocation import saturated_tps, theta_table
+from sageserve_lib.catalogue import load_scenario
+from sageserve_lib.characterize.sample import FEW_REQUESTS
+from sageserve_lib.errors import InputError
+from sageserve_lib.traces import open_trace, write_parquet
+
+pytestmark = pytest.mark.usefixtures("generated")
+
+
+def test_case_01_a_model_with_three_requests_has_a_theta_that_says_so() -> None:
+    trace = open_trace(shared("cases/01-rare-model-in-a-large-trace/rare.csv.gz"))
+    sample = characterize.token_sample(trace)
+    assert sample["model"].value_counts().to_dict() == {"Llama-3.1-8B": 20_200, "Llama-2-70B": 3}
+    scenario = load_scenario("paper", ["theta_tps={Llama-3.1-8B: 60000}"])
+    table = theta_table(sample, trace.models, scenario, 7).set_index("model")
+    assert table.at["Llama-2-70B", "source"] == "probed (from 3 requests)"
+    assert table.at["Llama-2-70B", "theta_tps"] > 100
+    assert saturated_tps(sample, ("Llama-2-70B",), scenario, 7)["Llama-2-70B"] > 100
+
+
+@pytest.mark.parametrize("rare", [1, 99, 100, 250])
+def test_no_model_is_missing_in_a_sample_wherever_its_requests_lie(tmp_path, rare: int) -> None:
+    n = 60_000
+    model = np.full(n, "common", dtype=object)
+    model[np.random.default_rng(2).choice(np.arange(1, n, 2), rare, replace=False)] = "rare"
+    frame = pd.DataFrame({"arrival_s": np.arange(n) / 2, "region": "r", "model": model, "tier": "IW-F",
+                          "prompt_tokens": np.arange(n) % 900 + 1, "output_tokens": 5})  # fmt: skip
+    write_parquet([frame], tmp_path / "t.parquet", pd.Timestamp("2026-06-01T00:00Z"))
+    counts = characterize.token_sample(open_trace(tmp_path / "t.parquet"))["model"].value_counts()
+    assert min(rare, FEW_REQUESTS) <= counts["rare"] <= max(rare, FEW_REQUESTS)
+    assert counts["common"] > 19_000
+
+
+def test_case_34_a_model_first_seen_midway_is_named_with_its_time() -> None:
+    trace = open_trace(shared("cases/34-a-model-first-seen-midway/new-model.csv"))
+    demand = characterize.demand_table(trace)
+    odd = characterize.oddities(characterize.profile(trace), demand)
+    new = odd[odd["what"] == "new model"]
+    first = trace.frame().groupby("model", observed=True)["arrival_s"].min()
+    when = trace.start + pd.Timedelta(seconds=first.max())
+    assert len(new) == 1 and first.idxmax() in new["where"].item()
+    assert abs(new["when"].item() - when) < pd.Timedelta(hours=12)
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("ends", [False, True])
+def test_series_that_begin_or_end_midway_have_finite_or_named_shifts(seed: int, ends: bool) -> None:
+    rng, hours = np.random.default_rng(seed), 192
+    rate = np.where((np.arange(hours) >= hours // 2) != ends, rng.uniform(2, 15), 0.0)
+    demand = pd.DataFrame({"time": pd.date_range("2026-06-01", periods=hours, freq="h", tz="UTC"), "region": "r", "model": "m",
+                           "tier": "IW-F", "requests": rng.poisson(rate), "prompt_tokens": 5, "output_tokens": 5})  # fmt: skip
+    shifts = characterize.level_shifts(demand)
+    assert not shifts["ratio"].isna().any()
+    assert ((shifts["ratio"] == np.inf) <= (shifts["before_per_s"] == 0)).all()
+
+
+def test_case_23_floors_that_no_region_can_hold_are_refused_before_any_work() -> None:
+    with pytest.raises(InputError) as refused:
+        load_scenario(shared("cases/23-floors-that-no-region-can-hold/floor.yaml"))
+    said = "\n".join(refused.value.problems)
+    assert "scaling.min_instances is 8 for 2 models, which needs 16 VMs in each region, vms_per_region is 12" in said
+    assert "scaling.min_instances 8 is more than instances_per_endpoint 4" in said
