@@ -5,6 +5,9 @@ from dataclasses import replace
 from sageserve_lib.policies.base import Endpoint, Observation, Rule, View, register
 from sageserve_lib.policies.lt_u import LtU
 
+#: Less than any request gives, and more than none.
+_LEAST_TPS = 1e-9
+
 
 @register
 class LtUa(LtU):
@@ -25,7 +28,8 @@ class LtUa(LtU):
             rule,
             override_from_s=until_s - self.override_s,
             override_until_s=until_s,
-            override_out_tps=scaling.override_out_ratio * view.forecast_tps,
+            # Where nothing is forecast and nothing comes there is nothing to override.
+            override_out_tps=max(scaling.override_out_ratio * view.forecast_tps, _LEAST_TPS),
             override_in_tps=scaling.override_in_ratio * view.forecast_tps,
             override_floor=scaling.min_instances,
         )
