@@ -159,12 +159,11 @@ def _find(rows: Rows, name: str) -> Ref | None:
 
 
 def _taken_apart(rows: Rows, kind: Format) -> Rows:
-    parts = [part.unnested(rows.connection, kind.rows) for part in rows.parts if isinstance(part, JsonPart)]
-    inner = Rows(rows.connection, parts)
     for name, why in kind.lacking.items():
-        if not inner.find((name,)):
+        if not rows.find((name,)):
             raise InputError(f"{rows.files[0].name} is in {kind.title}, but {why}")
-    return inner
+    parts = [part.unnested(rows.connection, kind.rows) for part in rows.parts if isinstance(part, JsonPart)]
+    return Rows(rows.connection, parts)
 
 
 def _of_format(rows: Rows, kind: Format, tier: str) -> tuple[dict[str, Field], str]:
