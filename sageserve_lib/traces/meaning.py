@@ -170,7 +170,7 @@ def _of_format(rows: Rows, kind: Format, tier: str) -> tuple[dict[str, Field], s
     """Fields by canonical name, and the name that the times go by."""
     texts = {name: text.replace(TIER, tier) for name, text in kind.columns.items()}
     found = {name: understood(rows, text, kind.name, missing_is_null=True) for name, text in texts.items()}
-    found = {name: one for name, one in found.items() if one.refs and any(rows.find(ref.path) for ref in one.refs)}
+    found = {name: _shown(rows, one) for name, one in found.items() if any(rows.find(ref.path) for ref in one.refs)}
     found |= {
         name: plain(ref)
         for name, text in kind.optional.items()
@@ -180,6 +180,12 @@ def _of_format(rows: Rows, kind: Format, tier: str) -> tuple[dict[str, Field], s
     if unit:
         found["arrival"] = found.pop(unit)
     return found, unit
+
+
+def _shown(rows: Rows, one: Field) -> Field:
+    """What messages call it: not the format's expression, but the file's columns that are in it."""
+    there = dict.fromkeys(ref.name for ref in one.refs if rows.find(ref.path))
+    return replace(one, shown=" or ".join(there))
 
 
 def _of_map(rows: Rows, named: Mapping[str, str], problems: list[str]) -> tuple[dict[str, Field], str]:
