@@ -284,11 +284,18 @@ def _sample(rows: Rows, one: Field, what: str, limit: str = "") -> list[tuple[An
 
 
 def _may_be_times(rows: Rows, ref: Ref) -> bool:
-    """Whether a column's first value is a number or looks like a date: ``date`` and ``start`` may hold anything."""
-    if ref.type != "VARCHAR":
-        return is_number(ref.type) or ref.type.startswith(("TIMESTAMP", "DATE"))
-    values = _sample(rows, plain(ref), "f", "LIMIT 1")
-    return bool(values) and any(sign.isdigit() for sign in str(values[0][0]))
+    """Whether a column's first value is a number or looks like a date: ``date`` and ``start`` may hold anything.
+
+    Numbers whose name may mean how long a request took are times only where they are counted since 1970.
+    """
+    if ref.type.startswith(("TIMESTAMP", "DATE")):
+        return True
+    if ref.type != "VARCHAR" and not is_number(ref.type):
+        return False
+    value, number = next(iter(_sample(rows, plain(ref), "f, TRY_CAST(f AS DOUBLE)", "LIMIT 1")), (None, None))
+    if number is not None and common.may_be_duration(ref.name):
+        return epoch_unit(float(number)) is not None
+    return is_number(ref.type) or any(sign.isdigit() for sign in str(value))
 
 
 def _holds_tiers(rows: Rows, ref: Ref, reading: Reading) -> bool:
