@@ -13,7 +13,7 @@ import duckdb
 
 from sageserve_lib.common.names import did_you_mean
 from sageserve_lib.errors import InputError
-from sageserve_lib.traces.database import told
+from sageserve_lib.traces.database import quoted, told
 from sageserve_lib.traces.files import Ref, Rows
 
 #: Kinds of nodes that stay within a row.
@@ -53,6 +53,15 @@ class Field:
 def plain(ref: Ref) -> Field:
     """A column or nested field as it is."""
     return Field(ref.name, "{0}", (ref,), ref.type)
+
+
+def in_sql(one: Field) -> str:
+    """How an option's expression names a column or nested field.
+
+    >>> print(in_sql(plain(Ref(("usage", "input tokens")))))
+    "usage"."input tokens"
+    """
+    return ".".join(quoted(name) for name in one.refs[0].path) if one.is_column else one.shown
 
 
 def understood(rows: Rows, text: str, option: str, missing_is_null: bool = False) -> Field:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sageserve_lib.traces.clocks import LATEST_NS, text_is_bare, text_ns, within
-from sageserve_lib.traces.database import literal, quoted
-from sageserve_lib.traces.expressions import Field, plain
+from sageserve_lib.traces.database import literal
+from sageserve_lib.traces.expressions import Field, in_sql, plain
 from sageserve_lib.traces.files import Part, Ref, Rows
 from sageserve_lib.traces.meaning import Meaning, is_number
 from sageserve_lib.traces.names import count_columns
@@ -68,6 +68,11 @@ class Query:
     def time_shown(self) -> str:
         """What messages call the column of times."""
         return self._time.shown
+
+    @property
+    def time_in_sql(self) -> str:
+        """What an option calls the column of times."""
+        return in_sql(self._time)
 
     @property
     def _time(self) -> Field:
@@ -232,7 +237,7 @@ class Query:
                     f"a time at most {LONGEST_TRACE_S:,} seconds from the first request's",
                 ),
             ]
-        late = f"seconds since the trace's start (not since 1970, unless --map arrival_s={quoted(column)} says so), at most {LONGEST_TRACE_S:,}"
+        late = f"seconds since the trace's start (not since 1970, unless --map arrival_s={self.time_in_sql} says so), at most {LONGEST_TRACE_S:,}"
         return [
             Rule(column, value, "t IS NULL", "it is no finite number", "a finite number of seconds"),
             Rule(column, value, "t < 0", "it is negative", "seconds since the trace's start, 0 or more"),
@@ -243,4 +248,4 @@ class Query:
 def _without_zeros(one: Field) -> str:
     if not one.is_column:
         return " (--skip-bad leaves bad rows out)"
-    return f" (--where '{quoted(one.shown)} > 0' leaves such rows out, --skip-bad all that are bad)"
+    return f" (--where '{in_sql(one)} > 0' leaves such rows out, --skip-bad all that are bad)"
