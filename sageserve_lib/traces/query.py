@@ -93,7 +93,9 @@ class Query:
             if name in self._meaning.fields
         }
         if "prefix_blocks" in self._meaning.fields:
-            columns["prefix_blocks"] = f"TRY_CAST({self._sql(self._meaning.fields['prefix_blocks'])} AS BIGINT[])"
+            blocks = f"TRY_CAST({self._sql(self._meaning.fields['prefix_blocks'])} AS BIGINT[])"
+            # A list in which an id is no number says nothing.
+            columns["prefix_blocks"] = f"CASE WHEN list_count({blocks}) = len({blocks}) THEN {blocks} END"
         columns |= {f"turn{k}": self._sql(one) for k, one in enumerate(self._chain)}
         columns["left_out"] = self._left_out()
         listed = ", ".join(f"{sql} AS {name}" for name, sql in columns.items())
