@@ -135,6 +135,9 @@ class Query:
         # Comparing is dear, and a header is no time.
         headers = {part.repeated_header(list(self._places)) for part in self._rows.parts}
         cases = [f"WHEN t IS NULL AND {header} THEN 1" for header in sorted(headers - {""})]
+        if self._rows.kind == "JSON":
+            # What is no row is a problem, whatever a condition makes of nothing.
+            cases.append("WHEN whole IS DISTINCT FROM 'OBJECT' THEN 0")
         if self._meaning.where:
             cases.append(f"WHEN NOT coalesce(TRY_CAST({self._sql(self._meaning.where)} AS BOOLEAN), false) THEN 2")
         cases += [f"WHEN {self._sql(one)} THEN {k}" for k, (_, one) in enumerate(self._meaning.left_out, 3)]
