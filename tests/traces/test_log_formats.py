@@ -22,6 +22,7 @@ from logs_made import MAP, lines, read, refusal, told, write, zstd
 
 from sageserve_lib import paths
 from sageserve_lib.traces import Trace
+from sageserve_lib.traces.database import connect
 
 pytestmark = pytest.mark.usefixtures("generated")
 
@@ -682,6 +683,13 @@ def test_how_long_a_request_took_is_not_taken_as_when_it_came(tmp_path: Path) ->
         rows = [{"request_time": t, "prompt_tokens": 5, "completion_tokens": 3} for t in times]
         trace = read(write(tmp_path, lines(rows), "t.jsonl"))
         assert trace.start == pd.Timestamp("2026-06-01T08:00:00Z") and trace.duration_s == 7
+
+
+# ---- standard output is the user's ----
+
+
+def test_nothing_is_drawn_while_a_long_log_is_read() -> None:
+    assert connect([]).sql("SELECT current_setting('enable_progress_bar')").fetchall() == [(False,)]
 
 
 # ---- the same requests in any form are the same ----
