@@ -90,8 +90,10 @@ class Arrivals:
     def settle(self, first_s: float, last_s: float) -> tuple[float, pd.Timestamp]:
         """When all is read: seconds to add to every arrival, and the moment of zero then; from the least and largest."""
         if self._since_1970:
-            ns = 1 if self._query.in_nanoseconds else 10**9
-            moment_ns = round((self._origin or 0) * ns) + round(first_s * 1e9)
+            if self._query.in_nanoseconds:
+                moment_ns = int(self._origin or 0) + round(first_s * 1e9)
+            else:  # seconds since 1970 tell microseconds at best
+                moment_ns = round(((self._origin or 0) + first_s) * 1e6) * 1000
             return -first_s, pd.Timestamp(moment_ns, unit="ns", tz="UTC")
         kind = self._meaning.format
         if kind is not None and kind.whole_days:

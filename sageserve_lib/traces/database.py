@@ -31,6 +31,8 @@ def connect(files: Sequence[Path]) -> duckdb.DuckDBPyConnection:
         }
     )
     connection.execute("SET TimeZone = 'UTC'")
+    # Where Python is asked by hand, as in notebooks, what takes long would be drawn on standard output.
+    connection.execute("SET enable_progress_bar = false")
     # A cast that is pushed into the reader of CSV drops the rows where it fails, even TRY_CAST (DuckDB 2.0.1).
     connection.execute("SET disabled_optimizers = 'type_pushdown,scalar_fn_pushdown'")
     # Expressions that DuckDB writes anew have this arrow.

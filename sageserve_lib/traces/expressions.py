@@ -13,7 +13,7 @@ import duckdb
 
 from sageserve_lib.common.names import did_you_mean
 from sageserve_lib.errors import InputError
-from sageserve_lib.traces.database import told
+from sageserve_lib.traces.database import quoted, told
 from sageserve_lib.traces.files import Ref, Rows
 
 #: Kinds of nodes that stay within a row.
@@ -53,6 +53,15 @@ class Field:
 def plain(ref: Ref) -> Field:
     """A column or nested field as it is."""
     return Field(ref.name, "{0}", (ref,), ref.type)
+
+
+def in_sql(one: Field) -> str:
+    """How an option's expression names a column or nested field.
+
+    >>> print(in_sql(plain(Ref(("usage", "input tokens")))))
+    "usage"."input tokens"
+    """
+    return ".".join(quoted(name) for name in one.refs[0].path) if one.is_column else one.shown
 
 
 def understood(rows: Rows, text: str, option: str, missing_is_null: bool = False) -> Field:
@@ -137,6 +146,7 @@ def _expression(rows: Rows, text: str, option: str, missing_is_null: bool) -> Fi
         raise InputError([f"{option}: {text!r} {problem}" for problem in dict.fromkeys(problems)])
     refs: dict[Ref, int] = {}
     lambdas = set(_lambda_names(tree))
+    texts = {id(node["child"]) for node in _nodes(tree) if node["class"] == "CAST" and _is_to_text(node)}
     for node in list(_nodes(tree)):
         if node.get("class") != "COLUMN_REF" or node["column_names"][0] in lambdas:
             continue
@@ -145,6 +155,9 @@ def _expression(rows: Rows, text: str, option: str, missing_is_null: bool) -> Fi
         if ref is None and not missing_is_null:
             raise InputError(_no_column(rows, ".".join(names), option))
         ref = ref or Ref(names)
+        if id(node) in texts:
+            # What the file has, such as 007, not a number or truth made of it and written anew.
+            ref = replace(ref, cast="VARCHAR")
         node["column_names"] = [f"sageserve_{refs.setdefault(ref, len(refs))}"]
     answer["statements"][0]["node"]["select_list"] = [tree]
     try:
@@ -237,6 +250,10 @@ def _function_problems(connection: duckdb.DuckDBPyConnection, name: str) -> Iter
         yield f"calls {name}(), which gives something else each time"
     elif kinds == {"macro"} and not _MACROS.fullmatch(name.lower()):
         yield f"calls {name}(), which looks beyond the row"
+
+
+def _is_to_text(cast: dict[str, Any]) -> bool:
+    return str(cast["type_expr"].get("type_name")).lower() in ("varchar", "text", "string")
 
 
 def _lambda_names(tree: dict[str, Any]) -> Iterator[str]:

@@ -159,19 +159,18 @@ def _find(rows: Rows, name: str) -> Ref | None:
 
 
 def _taken_apart(rows: Rows, kind: Format) -> Rows:
-    parts = [part.unnested(rows.connection, kind.rows) for part in rows.parts if isinstance(part, JsonPart)]
-    inner = Rows(rows.connection, parts)
     for name, why in kind.lacking.items():
-        if not inner.find((name,)):
+        if not rows.find((name,)):
             raise InputError(f"{rows.files[0].name} is in {kind.title}, but {why}")
-    return inner
+    parts = [part.unnested(rows.connection, kind.rows) for part in rows.parts if isinstance(part, JsonPart)]
+    return Rows(rows.connection, parts)
 
 
 def _of_format(rows: Rows, kind: Format, tier: str) -> tuple[dict[str, Field], str]:
     """Fields by canonical name, and the name that the times go by."""
     texts = {name: text.replace(TIER, tier) for name, text in kind.columns.items()}
     found = {name: understood(rows, text, kind.name, missing_is_null=True) for name, text in texts.items()}
-    found = {name: one for name, one in found.items() if one.refs and any(rows.find(ref.path) for ref in one.refs)}
+    found = {name: _shown(rows, one) for name, one in found.items() if any(rows.find(ref.path) for ref in one.refs)}
     found |= {
         name: plain(ref)
         for name, text in kind.optional.items()
@@ -181,6 +180,12 @@ def _of_format(rows: Rows, kind: Format, tier: str) -> tuple[dict[str, Field], s
     if unit:
         found["arrival"] = found.pop(unit)
     return found, unit
+
+
+def _shown(rows: Rows, one: Field) -> Field:
+    """What messages call it: not the format's expression, but the file's columns that are in it."""
+    there = dict.fromkeys(ref.name for ref in one.refs if rows.find(ref.path))
+    return replace(one, shown=" or ".join(there))
 
 
 def _of_map(rows: Rows, named: Mapping[str, str], problems: list[str]) -> tuple[dict[str, Field], str]:
@@ -283,11 +288,18 @@ def _sample(rows: Rows, one: Field, what: str, limit: str = "", least: str = "")
 
 
 def _may_be_times(rows: Rows, ref: Ref) -> bool:
-    """Whether a column's first value is a number or looks like a date: ``date`` and ``start`` may hold anything."""
-    if ref.type != "VARCHAR":
-        return is_number(ref.type) or ref.type.startswith(("TIMESTAMP", "DATE"))
-    values = _sample(rows, plain(ref), "f", "LIMIT 1")
-    return bool(values) and any(sign.isdigit() for sign in str(values[0][0]))
+    """Whether a column's first value is a number or looks like a date: ``date`` and ``start`` may hold anything.
+
+    Numbers whose name may mean how long a request took are times only where they are counted since 1970.
+    """
+    if ref.type.startswith(("TIMESTAMP", "DATE")):
+        return True
+    if ref.type != "VARCHAR" and not is_number(ref.type):
+        return False
+    value, number = next(iter(_sample(rows, plain(ref), "f, TRY_CAST(f AS DOUBLE)", "LIMIT 1")), (None, None))
+    if number is not None and common.may_be_duration(ref.name):
+        return epoch_unit(float(number)) is not None
+    return is_number(ref.type) or any(sign.isdigit() for sign in str(value))
 
 
 def _holds_tiers(rows: Rows, ref: Ref, reading: Reading) -> bool:

@@ -14,6 +14,8 @@ _TIMES = (
     "startTime", "started_at", "start", "request_time", "request_timestamp", "request_created_at", "received_at", "request_start_time",
     "event_time", "event_timestamp", "date_time", "datetime", "date", "logged_at", "@timestamp", "time_generated", "requested_at",
 )  # fmt: skip
+#: Of them those that in some logs (nginx) are how long a request took.
+_DURATIONS = ("request_time",)
 _UNITS = {"": "", "_s": "s", "_sec": "s", "_secs": "s", "_seconds": "s", "_ms": "ms", "_millis": "ms", "_us": "us", "_micros": "us", "_ns": "ns", "_nanos": "ns", "_unix_nano": "ns"}  # fmt: skip
 _PROMPT = (
     "prompt_tokens", "input_tokens", "input_length", "prompt_length", "input_len", "prompt_len", "prompt_size", "context_tokens",
@@ -113,6 +115,15 @@ def times(rows: Rows) -> list[tuple[Ref, str]]:
         for ref in _refs(rows)
         if len(ref.path) == 1 and letters(ref.path[0]) in wanted
     ]
+
+
+def may_be_duration(name: str) -> bool:
+    """Whether a common name of arrival times means a duration in some logs.
+
+    >>> may_be_duration("request_time_ms"), may_be_duration("start_time")
+    (True, False)
+    """
+    return letters(name) in {letters(one + ending) for one in _DURATIONS for ending in _UNITS}
 
 
 def _refs(rows: Rows) -> Iterator[Ref]:

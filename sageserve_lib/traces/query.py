@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sageserve_lib.traces.clocks import LATEST_NS, text_is_bare, text_ns, within
-from sageserve_lib.traces.database import literal, quoted
-from sageserve_lib.traces.expressions import Field, plain
+from sageserve_lib.traces.database import literal
+from sageserve_lib.traces.expressions import Field, in_sql, plain
 from sageserve_lib.traces.files import Part, Ref, Rows
 from sageserve_lib.traces.meaning import Meaning, is_number
 from sageserve_lib.traces.names import count_columns
@@ -70,6 +70,11 @@ class Query:
         return self._time.shown
 
     @property
+    def time_in_sql(self) -> str:
+        """What an option calls the column of times."""
+        return in_sql(self._time)
+
+    @property
     def _time(self) -> Field:
         return self._meaning.fields["arrival"]
 
@@ -88,7 +93,9 @@ class Query:
             if name in self._meaning.fields
         }
         if "prefix_blocks" in self._meaning.fields:
-            columns["prefix_blocks"] = f"TRY_CAST({self._sql(self._meaning.fields['prefix_blocks'])} AS BIGINT[])"
+            blocks = f"TRY_CAST({self._sql(self._meaning.fields['prefix_blocks'])} AS BIGINT[])"
+            # A list in which an id is no number says nothing.
+            columns["prefix_blocks"] = f"CASE WHEN list_count({blocks}) = len({blocks}) THEN {blocks} END"
         columns |= {f"turn{k}": self._sql(one) for k, one in enumerate(self._chain)}
         columns["left_out"] = self._left_out()
         listed = ", ".join(f"{sql} AS {name}" for name, sql in columns.items())
@@ -128,6 +135,9 @@ class Query:
         # Comparing is dear, and a header is no time.
         headers = {part.repeated_header(list(self._places)) for part in self._rows.parts}
         cases = [f"WHEN t IS NULL AND {header} THEN 1" for header in sorted(headers - {""})]
+        if self._rows.kind == "JSON":
+            # What is no row is a problem, whatever a condition makes of nothing.
+            cases.append("WHEN whole IS DISTINCT FROM 'OBJECT' THEN 0")
         if self._meaning.where:
             cases.append(f"WHEN NOT coalesce(TRY_CAST({self._sql(self._meaning.where)} AS BOOLEAN), false) THEN 2")
         cases += [f"WHEN {self._sql(one)} THEN {k}" for k, (_, one) in enumerate(self._meaning.left_out, 3)]
@@ -232,7 +242,7 @@ class Query:
                     f"a time at most {LONGEST_TRACE_S:,} seconds from the first request's",
                 ),
             ]
-        late = f"seconds since the trace's start (not since 1970, unless --map arrival_s={quoted(column)} says so), at most {LONGEST_TRACE_S:,}"
+        late = f"seconds since the trace's start (not since 1970, unless --map arrival_s={self.time_in_sql} says so), at most {LONGEST_TRACE_S:,}"
         return [
             Rule(column, value, "t IS NULL", "it is no finite number", "a finite number of seconds"),
             Rule(column, value, "t < 0", "it is negative", "seconds since the trace's start, 0 or more"),
@@ -243,4 +253,4 @@ class Query:
 def _without_zeros(one: Field) -> str:
     if not one.is_column:
         return " (--skip-bad leaves bad rows out)"
-    return f" (--where '{quoted(one.shown)} > 0' leaves such rows out, --skip-bad all that are bad)"
+    return f" (--where '{in_sql(one)} > 0' leaves such rows out, --skip-bad all that are bad)"

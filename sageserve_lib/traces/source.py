@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from sageserve_lib.errors import InputError
 from sageserve_lib.traces.arrivals import Arrivals
 from sageserve_lib.traces.clocks import AMBIGUOUS, ASSUMED_START, moment
-from sageserve_lib.traces.database import quoted, told
+from sageserve_lib.traces.database import told
 from sageserve_lib.traces.files import Rows, open_rows
 from sageserve_lib.traces.files.csv_rows import CsvPart
 from sageserve_lib.traces.files.parquet_rows import ParquetPart
@@ -285,10 +285,9 @@ class Source:
         if not self.meaning.is_text_time or not self.meaning.fields["arrival"].is_column:
             return ""
         there, *counts = self._rows.connection.sql(self._query.times_read_by(AMBIGUOUS)).fetchall()[0]
-        column = self._query.time_shown
+        column = self._query.time_in_sql
         ways = [form for form, count in zip(AMBIGUOUS, counts, strict=True) if there and count == there]
-        name = column if column.isidentifier() else quoted(column)
-        said = " or ".join(f"--map \"arrival_s=strptime({name}, '{form}')\"" for form in ways[:2])
+        said = " or ".join(f"--map \"arrival_s=strptime({column}, '{form}')\"" for form in ways[:2])
         return f"; {said} says what it means" if said else ""
 
     def notes(self, first_s: float, last_s: float) -> list[str]:

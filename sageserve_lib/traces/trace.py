@@ -30,7 +30,7 @@ from sageserve_lib.traces.schema import TEXT, TIERS
 from sageserve_lib.traces.source import RestartError, Source
 
 #: Part of an imported trace's key: raise it when the same log gives other requests or notes.
-_READERS_VERSION = 2
+_READERS_VERSION = 3
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,27 @@ GOOD = f"{HEADER}\n{ROW}\n1,westus,Llama-2-70B,NIW,6,4\n"
 PADDED = "0," + " " * 1800 + ROW.removeprefix("0,") + "\n"
 MOONCAKE = '{"timestamp": 0, "input_length": 5, "output_length": 3}\n'
 
+BAILIAN = (
+    '{"chat_id": 7, "parent_chat_id": -1, "timestamp": 0.5, "input_length": 5, "output_length": 3, "hash_ids": [1]}\n'
+)
+IMAGES = "TIMESTAMP,NumImages,ContextTokens,GeneratedTokens\n2024-10-15T12:00:00.269Z,1,905,97\n"
+SPEND = "request_id,call_type,prompt_tokens,completion_tokens,startTime,model,status\na,acompletion,5,3,2026-06-01 08:00:00,m,success\n"
+SPEND_JSON = '{"call_type": "acompletion", "prompt_tokens": 5, "completion_tokens": 3, "startTime": "2026-06-01T08:00:00Z", "model": "m"}'
+ATTRIBUTES = (
+    '[{"key": "gen_ai.usage.input_tokens", "value": {"intValue": "5"}}, '
+    '{"key": "gen_ai.usage.output_tokens", "value": {"intValue": "3"}}, '
+    '{"key": "gen_ai.request.model", "value": {"stringValue": "m"}}]'
+)
+SPAN = f'{{"startTimeUnixNano": "1780300800250000000", "attributes": {ATTRIBUTES}}}'
+OTLP = f'{{"resourceSpans": [{{"scopeSpans": [{{"spans": [{SPAN}]}}]}}]}}\n'
+BENCH = (
+    '{"model_id": "m", "input_lens": [5, 6], "output_lens": [3, 4], "errors": ["", ""], "start_times": [90.5, 91.5]}\n'
+)
+AIPERF = (
+    '{"metadata": {"request_start_ns": 1780300800250000000}, "metrics": {"input_sequence_length": {"value": 5}, '
+    '"output_sequence_length": {"value": 3}}}\n'
+)
+
 pytestmark = pytest.mark.usefixtures("generated")
 
 
@@ -173,6 +194,37 @@ BAD_TRACES: dict[str, tuple[Content, tuple[str, ...]]] = {
     "Parquet with missing tokens": (lambda: parquet(output_tokens=[1, None]), ("row 2", "output_tokens", "nothing")),
     "Parquet without tokens": (lambda: parquet(output_tokens=None), ("t.csv", "'output_tokens'")),
     "Parquet that starts in 9999": (lambda: with_start("9999-12-31T00:00:00+00:00"), ("trace_start", "1970 to 2199")),
+    "Bailian without a time": (BAILIAN + BAILIAN.replace('"timestamp": 0.5, ', ""), ("row 2 (line 2)", "timestamp", "nothing")),
+    "Bailian with a time in words": (BAILIAN.replace("0.5", '"noon"'), ("row 1 (line 1)", "timestamp", "'noon'", "seconds")),
+    "Bailian with tokens in words": (BAILIAN.replace(" 5,", ' "5k",'), ("row 1 (line 1)", "input_length", "'5k'")),
+    "Bailian with a broken line": (BAILIAN + BAILIAN[:40], ("row 2 (line 2)", "not JSON")),
+    "Azure images with half a token": (IMAGES.replace("905", "905.5"), ("row 1 (line 2)", "ContextTokens", "'905.5'")),
+    "Azure images without a time": (IMAGES.replace("2024-10-15T12:00:00.269Z", ""), ("row 1 (line 2)", "TIMESTAMP", "''")),
+    "Azure images with a field less": (f"{IMAGES}2024-10-15T12:00:01Z,1,5\n", ("row 2 (line 3)", "3 fields", "expected 4")),
+    "spend log with tokens in words": (SPEND.replace(",5,", ",5k,"), ("row 1 (line 2)", "prompt_tokens", "'5k'")),
+    "spend log with a word beside a zero": (SPEND.replace(",5,3,", ",5k,0,"), ("row 1 (line 2)", "prompt_tokens", "'5k'")),
+    "spend log without a time": (SPEND.replace("2026-06-01 08:00:00", ""), ("row 1 (line 2)", "startTime", "''", "a time such as")),
+    "spend log without a model": (SPEND.replace(",m,", ",,"), ("row 1 (line 2)", "model", "some text")),
+    "spend log of failures alone": (SPEND.replace("success", "failure"), ("t.csv", "no request", "Requests that failed: 1")),
+    "spend log cut short": (SPEND + "b,acompl", ("row 2 (line 3)", "2 fields", "expected 7")),
+    "spend log in JSON with tokens in words": ("[" + SPEND_JSON.replace(" 5,", ' "5k",') + "]", ("row 1", "prompt_tokens", "'5k'")),
+    "spend log in JSON with a time in words": ("[" + SPEND_JSON.replace("2026-06-01T08:00:00Z", "noon") + "]", ("row 1", "startTime", "'noon'")),
+    "spend log in JSON cut short": (f"[{SPEND_JSON},\n{SPEND_JSON[:50]}", ("t.csv", "line 2", "not JSON")),
+    "spans with a broken line": (OTLP + OTLP[:50], ("row 2 (line 2)", "not JSON")),
+    "spans with a line that is no object": (f"{OTLP}7\n", ("row 2 (line 2)", "no JSON object")),
+    "spans with attributes that are no list": (OTLP + OTLP.replace(ATTRIBUTES, '{"a": 1}'), ("row 2", "gen_ai.usage.input_tokens", "attributes are no list")),
+    "a span without a start": (OTLP.replace('"startTimeUnixNano": "1780300800250000000", ', ""), ("t.csv", "arrival_s")),
+    "a span without a start among others": (OTLP + OTLP.replace('"startTimeUnixNano": "1780300800250000000", ', ""), ("row 2", "startTimeUnixNano", "nothing")),
+    "a span with tokens in words": (OTLP.replace('"intValue": "5"', '"stringValue": "5k"'), ("row 1", "gen_ai.usage.input_tokens", "'5k'")),
+    "spans of nothing": ('{"resourceSpans": []}\n', ("t.csv", "OpenTelemetry")),
+    "benchmark with fewer prompts": (BENCH.replace("[5, 6]", "[5]"), ("row 2", "input_lens", "nothing")),
+    "benchmark with fewer times": (BENCH.replace("[90.5, 91.5]", "[90.5]"), ("row 2", "start_times", "nothing")),
+    "benchmark without times": (BENCH.replace(', "start_times": [90.5, 91.5]', ""), ("t.csv", "vLLM", "start_times", "--save-detailed")),
+    "benchmark with words in a list": (BENCH.replace("[5, 6]", '[5, "6k"]'), ("row 2", "input_lens", "'6k'")),
+    "benchmark cut short": (BENCH[:-30], ("t.csv", "line 1", "not JSON")),
+    "AIPerf with tokens in words": (AIPERF.replace('"value": 5', '"value": "5k"'), ("row 1 (line 1)", "metrics.input_sequence_length.value", "'5k'")),
+    "AIPerf without a time": (AIPERF + AIPERF.replace("1780300800250000000", "null"), ("row 2 (line 2)", "metadata.request_start_ns", "nothing")),
+    "AIPerf with a broken line": (AIPERF + AIPERF[:50] + "\n" + AIPERF, ("row 2 (line 2)", "not JSON")),
     "Parquet that starts without a zone": (lambda: with_start("2026-06-01"), ("trace_start", "with an offset")),
 }  # fmt: skip
 
@@ -188,6 +240,22 @@ GOOD_TRACES: dict[str, Content] = {
     "gzip by any name": lambda: gzip.compress(GOOD.encode()),
     "gzip of two members": lambda: gzip.compress(GOOD[:60].encode()) + gzip.compress(GOOD[60:].encode()),
     "Zstandard": lambda: zstd(GOOD.encode()),
+    "Bailian whose turn before is not there": BAILIAN.replace("-1", "3"),
+    "Bailian with blocks that are none": BAILIAN.replace("[1]", "null"),
+    "Bailian without output": BAILIAN.replace("3,", "0,"),
+    "Azure images with whole seconds": IMAGES.replace(".269", ""),
+    "spend log of an embedding": SPEND.replace(",3,", ",0,"),
+    "spend log of one success": SPEND + SPEND.splitlines()[1].replace("success", "failure"),
+    "spend log in JSON whose rows differ": f'[{SPEND_JSON}, {{"cache_hit": "True", "team_id": null, {SPEND_JSON[1:]}]',
+    "spend log in JSON lines": f"{SPEND_JSON}\n{SPEND_JSON}",
+    "spans among metrics": OTLP + '{"resourceMetrics": [{"resource": {}}]}\n',
+    "spans with numbers for numbers": OTLP.replace('"1780300800250000000"', "1780300800250000000").replace('"5"', "5"),
+    "spans of two services, pretty-printed": lambda: json.dumps([json.loads(OTLP)] * 2, indent=1),
+    "spans with entries that are no attributes": OTLP.replace('"attributes": [', '"attributes": [null, 7, {}, '),
+    "benchmark with a failure": BENCH.replace("[3, 4]", "[3, 0]"),
+    "benchmark without errors": BENCH.replace('"errors": ["", ""], ', ""),
+    "AIPerf with a cancelled request": AIPERF + AIPERF.replace("250000000}", '250000000, "was_cancelled": true}'),
+    "AIPerf with an error that is none": AIPERF.replace("}}}\n", '}}, "error": null}\n'),
     "label with HTML": row("eastus", "<script>alert(1)</script><img src=x onerror=alert(1)>"),
     "label with quotes": row("eastus", '"a ""b"" \'c\'"'),
     "label with slashes": row("eastus", "../../etc/passwd"),

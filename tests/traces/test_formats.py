@@ -79,6 +79,13 @@ def test_sageserve_rows_give_preferences_models_and_tiers(tmp_path: Path) -> Non
     assert any("0 as westus, 1 as centralus, 2 as eastus" in note and "prod as IW-N" in note for note in trace.notes)
 
 
+def test_sageserve_preferences_that_begin_with_a_zero_keep_it(tmp_path: Path) -> None:
+    row = "0,-1,0,2,E,10,3,012,llama2-70b,prod,a,0,1,5,6\n"
+    frame = open_trace(file_of(tmp_path, SAGE + row * 2)).frame()
+    assert frame["region"].tolist() == ["westus"] * 2
+    assert frame["region_preference"].tolist() == ["westus>centralus>eastus"] * 2
+
+
 def test_mooncake_lines_are_milliseconds(tmp_path: Path) -> None:
     text = mooncake(
         {"timestamp": 0, "input_length": 9, "output_length": 3},

@@ -59,15 +59,26 @@ class JsonPart(Part):
 
     def unnested(self, connection: duckdb.DuckDBPyConnection, rows: str) -> "JsonPart":
         """With ``rows`` in place of the objects: SQL with one column ``j``, made from a table ``objects`` with ``j``."""
-        bad = f"SELECT count(*) FROM {self._objects()} WHERE json_type(j) IS DISTINCT FROM 'OBJECT'"
-        if connection.sql(bad).fetchall()[0][0]:
-            raise self.explained(duckdb.Error("a line is no object"))
+        for file in self.files:
+            one = self.with_files([file])
+            assert isinstance(one, JsonPart)
+            one._refuse_others(connection)
         twin = self.with_files(self.files)
         assert isinstance(twin, JsonPart)
         twin._unnested = rows
         twin._structure = twin._read_structure(connection)
         twin.columns = tuple(twin._structure)
         return twin
+
+    def _refuse_others(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Refuse the (one) file where what is no object would be lost by taking objects apart."""
+        numbered = f"SELECT row_number() OVER () AS r, json_type(j) AS whole FROM {self._objects()}"
+        bad = f"SELECT r, whole FROM ({numbered}) WHERE whole IS DISTINCT FROM 'OBJECT' ORDER BY r LIMIT 1"
+        for row, whole in connection.sql(bad).fetchall():
+            _, line = self.places([row], [])[0][row]
+            where = f"row {row:,}" + (f" (line {line:,})" if line is not None else "")
+            why = self.why_not(line) if line is not None and whole is None else "it is no JSON object"
+            raise InputError(f"{self.files[0].name}, {where}: {why}; expected one object a row")
 
     def relation(self, refs: Sequence[Ref]) -> str:
         """Text by field; ``whole`` says what the row is, OBJECT where it is right."""

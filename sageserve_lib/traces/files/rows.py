@@ -147,7 +147,7 @@ class Rows:
         strictness : float
             Share of the values that have to be; above 1 text stays text. ``cast`` is NULL where no row has any.
         """
-        if ref.type != "VARCHAR":
+        if ref.type != "VARCHAR" or ref.cast:
             return ref
         there, numbers, truths, whole = self._counted(ref, f"LIMIT {_SAMPLED_ROWS}")
         if not there:

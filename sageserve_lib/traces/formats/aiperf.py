@@ -14,7 +14,7 @@ AIPERF = Format(
     optional={"session": "metadata.x_correlation_id"},
     left_out={
         "Requests of the warm-up": "metadata.benchmark_phase = 'warmup'",
-        "Requests that failed or were cancelled": "error IS NOT NULL OR coalesce(TRY_CAST(metadata.was_cancelled AS BOOLEAN), false) "
+        "Requests that failed, were cancelled or tell no output": "error IS NOT NULL OR coalesce(TRY_CAST(metadata.was_cancelled AS BOOLEAN), false) "
         "OR metrics.output_sequence_length.value IS NULL",
     },
 )

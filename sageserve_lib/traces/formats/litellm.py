@@ -7,7 +7,12 @@ chat has no output. Texts, keys and addresses in a row are not read.
 from sageserve_lib.traces.formats.base import Format
 
 _STATUS = "coalesce(nullif(status, ''), TRY(json_extract_string(CAST(metadata AS VARCHAR), '/status')))"
-_SIZE = "(coalesce(TRY_CAST(prompt_tokens AS DOUBLE), 0) + coalesce(TRY_CAST(completion_tokens AS DOUBLE), 0))"
+
+
+def _is_zero(column: str) -> str:
+    """SQL: whether a count is zero or blank; a word is neither, but wrong."""
+    return f"coalesce(TRY_CAST(nullif(trim(CAST({column} AS VARCHAR)), '') AS DOUBLE) = 0, trim(coalesce(CAST({column} AS VARCHAR), '')) = '')"
+
 
 LITELLM = Format(
     name="litellm",
@@ -23,7 +28,7 @@ LITELLM = Format(
     optional={"session": "session_id"},
     timestamps=True,
     left_out={
-        "Requests that failed": f"{_STATUS} = 'failure' OR {_SIZE} = 0",
+        "Requests that failed": f"{_STATUS} = 'failure' OR ({_is_zero('prompt_tokens')} AND {_is_zero('completion_tokens')})",
     },
     notes=(
         "Requests that LiteLLM answered from its own response cache (cache_hit) are taken as requests; "
