@@ -1,7 +1,7 @@
 """What the columns of a log mean: by its format, by what the user says, by their common names; what is a question is asked."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sageserve_lib.common.names import did_you_mean
