@@ -5,12 +5,13 @@ import pandas as pd
 import pytest
 from conftest import shared
 
-from sageserve_lib import characterize
+from sageserve_lib import characterize, paths
 from sageserve_lib.allocation import saturated_tps, theta_table
 from sageserve_lib.catalogue import load_scenario
 from sageserve_lib.characterize.sample import FEW_REQUESTS
 from sageserve_lib.errors import InputError
 from sageserve_lib.traces import open_trace, write_parquet
+from sageserve_lib.workbook import Workbook
 
 pytestmark = pytest.mark.usefixtures("generated")
 
@@ -68,3 +69,19 @@ def test_case_23_floors_that_no_region_can_hold_are_refused_before_any_work() ->
     said = "\n".join(refused.value.problems)
     assert "scaling.min_instances is 8 for 2 models, which needs 16 VMs in each region, vms_per_region is 12" in said
     assert "scaling.min_instances 8 is more than instances_per_endpoint 4" in said
+
+
+def test_case_35_an_endpoint_with_nightly_batch_alone_gives_lt_ua_nothing_to_override() -> None:
+    # As many instances and as much time as the case has, in a fleet and a night that take seconds.
+    n = 400
+    rng = np.random.default_rng(5)
+    rows = [(t, "chat", "IW-F", 900, 120) for t in rng.uniform(0, 6 * 3600, 4 * n)]
+    rows += [(t, "nightly", "NIW", 4000, 200) for t in rng.uniform(3 * 3600, 4 * 3600, n)]
+    frame = pd.DataFrame(sorted(rows), columns=["arrival_s", "model", "tier", "prompt_tokens", "output_tokens"])
+    frame = frame.assign(region="eastus").replace({"model": {"chat": "Llama-3.1-8B", "nightly": "Llama-2-70B"}})
+    folder = paths.GENERATED
+    write_parquet([frame], folder / "night.parquet", pd.Timestamp("2026-06-01T00:00Z"))
+    changes = ["instances_per_endpoint=3", "niw_instances_when_siloed=1", "vms_per_region=40"]
+    wb = Workbook(str(folder / "night.parquet"), policies=["lt-u", "lt-ua"], scenario_changes=changes)
+    held = wb.policies().set_index("policy")["gpu_hours"]
+    assert held["lt-ua"] <= 1.1 * held["lt-u"]
