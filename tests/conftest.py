@@ -29,5 +29,6 @@ def shared(name: str):
 def generated(tmp_path_factory, monkeypatch):
     """A folder of its own for generated data."""
     folder = tmp_path_factory.mktemp("generated")
-    monkeypatch.setattr(paths, "GENERATED", folder)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(paths.generated()))  # nobody compiles the simulator anew
+    monkeypatch.setenv(paths.CACHE_VARIABLE, str(folder))
     return folder
