@@ -57,7 +57,7 @@ def generated() -> Path:
     named = os.environ.get(CACHE_VARIABLE)
     if not named:
         return _usual()
-    folder = Path(named).expanduser().absolute()
+    folder = Path(os.path.expanduser(named)).absolute()
     if not writable(folder):
         msg = f"{CACHE_VARIABLE} is {named}, which cannot be written; name a folder that can, or leave it unset."
         raise InputError(msg)
@@ -71,10 +71,11 @@ def writable(folder: Path) -> bool:
 
 
 def _usual() -> Path:
-    folder = platformdirs.user_cache_path("sageserve", appauthor=False)
-    # Without a home the path is relative or, as with HOME=/nonexistent, one that only root could make, and should not.
-    if folder.is_absolute() and folder.parent.parent.is_dir() and writable(folder):
-        return folder
+    with suppress(RuntimeError):  # no home is known
+        folder = platformdirs.user_cache_path("sageserve", appauthor=False)
+        # Without one the path may be relative or, as with HOME=/nonexistent, one that only root could make.
+        if folder.is_absolute() and os.path.isdir(folder.parent.parent) and writable(folder):
+            return folder
     if not hasattr(os, "getuid"):  # Windows, whose folder for temporary files is the user's own
         return Path(tempfile.gettempdir(), "sageserve")
     return _own_folder(Path(tempfile.gettempdir(), f"sageserve-{os.getuid()}"))

@@ -65,6 +65,18 @@ def test_without_a_home_it_is_a_folder_for_this_user_alone(place: Path, monkeypa
 
 
 @posix
+def test_a_user_whom_the_system_does_not_know_has_one_too(
+    place: Path, homeless: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert paths.generated() == homeless
+
+
+@posix
 def test_a_home_that_cannot_be_written_is_none(place: Path, homeless: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(place / "home"))
     monkeypatch.setattr(os, "access", lambda there, mode: place / "home" != there)

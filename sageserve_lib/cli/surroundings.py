@@ -1,0 +1,53 @@
+"""What commands and the libraries under them take for granted: a checkout, a home, output that takes every character."""
+
+import os
+import sys
+from pathlib import Path
+
+from sageserve_lib import paths
+from sageserve_lib.errors import InputError
+
+
+def settle(command: str) -> None:
+    """See to it that a command finds what it takes for granted, here and in processes that this one starts.
+
+    Raises
+    ------
+    InputError
+        If the project was installed without its checkout, or nothing can be written for this user.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # labels and file names may hold what a terminal's encoding lacks
+            stream.reconfigure(errors="backslashreplace")
+    if command != "version" and not (paths.CATALOGUE.is_file() and paths.NOTEBOOKS.is_dir()):
+        msg = (
+            f"{paths.ROOT} has no data and notebooks: SageServe needs its checkout. Run `pip install -e .` in one, or "
+            "`make report`, which sets up an environment there."
+        )
+        raise InputError(msg)
+    if os.environ.get(paths.CACHE_VARIABLE):
+        os.environ[paths.CACHE_VARIABLE] = str(paths.generated())  # others work in other folders
+    if sys.platform != "win32" and not _is_home(Path(os.path.expanduser("~"))):
+        # Matplotlib, Jupyter and others keep settings and caches at home, and some of them fail without one.
+        generated = paths.generated()
+        home = generated / "home"
+        home.mkdir(parents=True, exist_ok=True)
+        os.environ.update({paths.CACHE_VARIABLE: str(generated), "HOME": str(home)})
+
+
+def check_writable(folder: Path, option: str) -> None:
+    """Refuse a folder without permission to write there, before any work.
+
+    Raises
+    ------
+    InputError
+        Naming the option that chooses another.
+    """
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if os.path.exists(place))
+    if there.is_dir() and not paths.writable(there):
+        msg = f"{folder} cannot be written: permission denied. Choose another folder with {option}."
+        raise InputError(msg)
+
+
+def _is_home(home: Path) -> bool:
+    return home.is_absolute() and os.path.isdir(home) and paths.writable(home)
