@@ -76,7 +76,7 @@ def test_what_can_only_mean_one_thing_is_read(kind: str, value: object, read: ob
     ],
 )
 def test_anything_else_is_refused(kind: str, value: object) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         converted(value, kind)
 
 
