@@ -39,7 +39,7 @@ class Group(TyperGroup):
         with _interruptible():
             try:
                 with disk_errors_told():
-                    settle(next(iter(arguments), ""))
+                    settle(arguments)
                     return super().invoke(ctx)
             except InputError as error:
                 for problem in error.problems:

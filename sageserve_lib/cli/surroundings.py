@@ -2,24 +2,29 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from sageserve_lib import paths
 from sageserve_lib.errors import InputError
 
 
-def settle(command: str) -> None:
+def settle(arguments: Sequence[str]) -> None:
     """See to it that a command finds what it takes for granted, here and in processes that this one starts.
 
     Raises
     ------
     InputError
-        If the project was installed without its checkout, or nothing can be written for this user.
+        If an argument is no text, the project was installed without its checkout, or this user can write nothing.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # labels and file names may hold what a terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")
-    if command != "version" and not (paths.CATALOGUE.is_file() and paths.NOTEBOOKS.is_dir()):
+    for argument in arguments:
+        if argument != argument.encode(errors="ignore").decode():  # bytes that are none of the system's characters
+            msg = f"{argument!r} has bytes that are no text here. Set LC_ALL=C.UTF-8, or give the file another name."
+            raise InputError(msg)
+    if arguments[:1] != ["version"] and not (paths.CATALOGUE.is_file() and paths.NOTEBOOKS.is_dir()):
         msg = (
             f"{paths.ROOT} has no data and notebooks: SageServe needs its checkout. Run `pip install -e .` in one, or "
             "`make report`, which sets up an environment there."
