@@ -64,6 +64,22 @@ def generated() -> Path:
     return folder
 
 
+def check_checkout() -> None:
+    """Refuse to work from a copy of the library alone, as a plain `pip install .` makes it.
+
+    Raises
+    ------
+    InputError
+        Saying what to do.
+    """
+    if not (CATALOGUE.is_file() and NOTEBOOKS.is_dir()):
+        msg = (
+            f"{ROOT} has no data and notebooks: SageServe needs its checkout. Run `pip install -e .` in one, or "
+            "`make report`, which sets up an environment there."
+        )
+        raise InputError(msg)
+
+
 def writable(folder: Path) -> bool:
     """Whether files can be written to a folder, or it can be made."""
     there = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), folder)

@@ -24,12 +24,8 @@ def settle(arguments: Sequence[str]) -> None:
         if argument != argument.encode(errors="ignore").decode():  # bytes that are none of the system's characters
             msg = f"{argument!r} has bytes that are no text here. Set LC_ALL=C.UTF-8, or give the file another name."
             raise InputError(msg)
-    if arguments[:1] != ["version"] and not (paths.CATALOGUE.is_file() and paths.NOTEBOOKS.is_dir()):
-        msg = (
-            f"{paths.ROOT} has no data and notebooks: SageServe needs its checkout. Run `pip install -e .` in one, or "
-            "`make report`, which sets up an environment there."
-        )
-        raise InputError(msg)
+    if arguments[:1] != ["version"]:
+        paths.check_checkout()
     if os.environ.get(paths.CACHE_VARIABLE):
         os.environ[paths.CACHE_VARIABLE] = str(paths.generated())  # others work in other folders
     if sys.platform != "win32" and not _is_home(Path(os.path.expanduser("~"))):

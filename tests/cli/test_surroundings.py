@@ -136,5 +136,11 @@ def test_a_plain_install_says_that_it_needs_its_checkout_and_writes_nothing(plac
         assert done.stderr.count("\n") == 1
         assert f"error: {site} has no data and notebooks: SageServe needs its checkout." in done.stderr
         assert "`pip install -e .`" in done.stderr
+    work = "from sageserve_lib.workbook import Workbook; Workbook()"
+    told = subprocess.run(
+        [sys.executable, "-P", "-B", "-c", work],
+        cwd=place, env=os.environ | {"PYTHONPATH": str(site)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "SageServe needs its checkout" in told.stderr
     assert command("version", cwd=place, code=site, PYTHONDONTWRITEBYTECODE="1").returncode == 0
     assert sorted(site.rglob("*")) == before
