@@ -32,7 +32,7 @@ help:
 	echo "make bench   speed of simulator, solvers and forecasts"
 	echo "make scorecard   the published claims, tested: data/scorecard.csv and the README's table, in an hour"
 	echo "make lock    pin the newest versions within the bounds of pyproject.toml (needs uv)"
-	echo "make clean   remove the environment and caches; reports and data stay"
+	echo "make clean   remove the environment and caches; reports, data and generated files stay"
 
 $(STAMP): pyproject.toml environment.yml requirements.lock tools/setup.sh
 	bash tools/setup.sh
@@ -79,6 +79,6 @@ lock: # Needs uv
 	  --upgrade pyproject.toml --output-file requirements.lock
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis data/generated  # the last by earlier versions
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
-	echo "Removed the environment and caches."
+	echo "Removed the environment and caches. Generated files are in another folder: README.md, Generated files."

@@ -11,7 +11,7 @@ from hypothesis import settings
 
 from sageserve_lib import paths
 
-SHARED = paths.ROOT.parent / "shared"
+pytest_plugins = ["skips"]
 
 settings.register_profile("sageserve", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("sageserve")
@@ -19,9 +19,11 @@ settings.load_profile("sageserve")
 
 def shared(name: str):
     """A file of the shared material; skips the test, visibly, where it is not there."""
+    from skips import NOT_SHARED, SHARED  # a plugin, which pytest imports first
+
     file = SHARED / name
     if not file.exists():
-        pytest.skip(f"{file} is not there")
+        pytest.skip(f"{file} {NOT_SHARED}")
     return file
 
 
@@ -29,5 +31,6 @@ def shared(name: str):
 def generated(tmp_path_factory, monkeypatch):
     """A folder of its own for generated data."""
     folder = tmp_path_factory.mktemp("generated")
-    monkeypatch.setattr(paths, "GENERATED", folder)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(paths.generated()))  # nobody compiles the simulator anew
+    monkeypatch.setenv(paths.CACHE_VARIABLE, str(folder))
     return folder

@@ -11,7 +11,8 @@ import pandas as pd
 from sageserve_lib import paths
 from sageserve_lib.catalogue import Acquisition, PlannedGpu, Planning, Scaling, Scenario, instance_times, load_catalogue
 from sageserve_lib.characterize.sample import FEW_REQUESTS
-from sageserve_lib.common.files import write_whole
+from sageserve_lib.common.files import sha256_of, write_whole
+from sageserve_lib.common.sources import code_of
 from sageserve_lib.policies import Actions, Observation, Policy
 from sageserve_lib.simulation import Simulation
 
@@ -28,6 +29,8 @@ _NEAR, _NEAR_BISECTIONS = 1.25, 7
 #: Columns of the table of θ.
 THETA_COLUMNS = ("model", "gpu", "theta_tps", "low_tps", "high_tps", "limited_by", "source")
 _REGION = "probe"
+#: What a θ depends on of the library.
+_PROBING_CODE = ("allocation/capacity.py", "catalogue", "characterize", "policies", "simulation", "traces/schema.py")
 
 
 class _Fixed(Policy):
@@ -244,11 +247,12 @@ def _cached(model: str, tokens: pd.DataFrame, probing: Scenario, seed: int) -> P
     performance = instance_times(probing, model).model_dump_json()
     own = {name: table for name, table in probing.time_tables.items() if name == model}
     probing = probing.model_copy(update={"time_tables": own, "models": (model,)})
+    code = code_of(*_PROBING_CODE, packages=("numba", "numpy")), sha256_of(paths.CATALOGUE)
     key = hashlib.sha256(
-        f"{model}|{performance}|{probing.model_dump_json()}|{seed}|{PROBED_SAMPLES}|".encode()
+        f"{model}|{performance}|{probing.model_dump_json()}|{seed}|{code}|".encode()
         + tokens.to_numpy("int64").tobytes()
     ).hexdigest()[:24]
-    file = paths.GENERATED / f"theta-{key}.json"
+    file = paths.generated() / f"theta-{key}.json"
     if file.exists():
         return Probed(**json.loads(file.read_text(encoding="utf-8")))
     found = probe_theta_tps(model, tokens, probing, seed)

@@ -70,6 +70,8 @@ class Asked:
         InputError
             If a parameter is also given as an option, with another value.
         """
+        if "policies" in given:
+            given["policies"] = ",".join(given["policies"])
         own = {field.name for field in fields(self)}
         problems = [
             f"parameter {name!r} is {value!r}, but its option says {getattr(self, name)!r}; leave one of them out"
@@ -78,8 +80,6 @@ class Asked:
         ]
         if problems:
             raise InputError(problems)
-        if changes := given.get("workload_changes"):
-            given["workload_changes"] = [str(change) for change in changes]
         return (
             replace(self, **{name: value for name, value in given.items() if name in own}),
             {name: value for name, value in given.items() if name not in own},

@@ -19,6 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from sageserve_lib.cli.disk import disk_errors_told
+from sageserve_lib.cli.surroundings import settle
 from sageserve_lib.errors import InputError, SageServeError
 
 EXIT_FAILED = 1
@@ -38,6 +39,7 @@ class Group(TyperGroup):
         with _interruptible():
             try:
                 with disk_errors_told():
+                    settle(arguments)
                     return super().invoke(ctx)
             except InputError as error:
                 for problem in error.problems:
@@ -78,7 +80,8 @@ def _ended(error: SageServeError) -> tuple[str, int]:
 
 def tell(facts: dict[str, Any]) -> None:
     """Print one JSON object on standard output."""
-    typer.echo(json.dumps(facts, ensure_ascii=False, default=str))
+    plain = (sys.stdout.encoding or "").lower().replace("-", "") not in {"utf8", "utf8sig"}
+    typer.echo(json.dumps(facts, ensure_ascii=plain, default=str))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sageserve_lib import paths
+from sageserve_lib.cli.surroundings import check_writable
 
 if TYPE_CHECKING:
     from sageserve_lib.traces.fetch import Progress, Source
@@ -22,6 +23,7 @@ def fetch_trace(
     from sageserve_lib.traces.fetch import fetch, source_of
 
     source = source_of(name)
+    check_writable(to, "--to")
     try:
         with _progress(name, source) as progress:
             done = fetch(name, source, to, progress)

@@ -35,6 +35,7 @@ from sageserve_lib.cli.options import (
     joined,
     spec_of,
 )
+from sageserve_lib.cli.surroundings import check_writable
 from sageserve_lib.errors import InputError
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def _report(asked: Asked, param: list[str], run: str, reports: Path, progress: "
     from sageserve_lib.studies.sweep.weeks import weeks_folder
     from sageserve_lib.traces import open_trace
 
+    check_writable(reports, "--reports")
     problems = problems_of(check_name, run) if run else []
     try:
         asked, extra = asked.with_parameters(typed_parameters(default_notebooks(), param))

@@ -11,6 +11,7 @@ import typer
 from sageserve_lib import paths
 from sageserve_lib.cli.base import EXIT_FAILED, say
 from sageserve_lib.cli.disk import disk_errors_told
+from sageserve_lib.cli.surroundings import check_writable
 from sageserve_lib.errors import InputError
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def run_shown(grid: "Grid", folder: Path, processes: int, scheduler: str = "") -
     if processes == 0 or processes < -1:
         msg = f"--processes {processes}: expected a number from 1, or -1 for all cores"
         raise InputError(msg)
+    check_writable(folder, "--to")
     check_folder(grid, folder)
     terminal = sys.stderr.isatty()
     with Progress(console=Console(stderr=True), transient=True, disable=not terminal) as bar:

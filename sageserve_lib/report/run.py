@@ -250,8 +250,8 @@ def git_revision(root: Path = paths.ROOT) -> dict[str, Any]:
 
     def git(*args: str) -> str:
         command = ["git", "-C", str(root), *args]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, env=env, timeout=30)
-        return done.stdout.strip()
+        done = subprocess.run(command, capture_output=True, check=True, env=env, timeout=30)
+        return os.fsdecode(done.stdout).strip()
 
     try:
         if Path(git("rev-parse", "--show-toplevel")).resolve() == root.resolve():

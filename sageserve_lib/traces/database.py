@@ -74,11 +74,11 @@ def _folder() -> Path:
 
 
 def _plain(file: Path) -> str:
-    """A file's name that DuckDB does not take for a pattern: a link's, where its own has brackets or stars."""
+    """A name by which DuckDB finds a file: a link's, where its own has brackets or stars, or is not in UTF-8."""
     path = str(file.absolute())
-    if not glob.has_magic(path):
+    if not glob.has_magic(path) and os.fsencode(path) == path.encode(errors="replace"):
         return path
-    link = _folder() / hashlib.sha256(path.encode()).hexdigest()
+    link = _folder() / hashlib.sha256(os.fsencode(path)).hexdigest()
     if not link.is_symlink():
         link.symlink_to(path)
     return str(link)

@@ -1,7 +1,7 @@
 """Request traces: opening any log as one.
 
 Canonical Parquet is used in place. Anything else is imported once: written in the canonical form to
-``data/generated``, under a name that says what it was made from, and every later pass reads that.
+the folder for generated files, under a name that says what it was made from, and every later pass reads that.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from sageserve_lib import paths
 from sageserve_lib.common.files import partial_file, sha256_of
+from sageserve_lib.common.sources import code_of
 from sageserve_lib.traces import canonical
 from sageserve_lib.traces.canonical import ROWS, write_parquet
 from sageserve_lib.traces.files import paths_of
@@ -29,8 +30,8 @@ from sageserve_lib.traces.reading import Reading
 from sageserve_lib.traces.schema import TEXT, TIERS
 from sageserve_lib.traces.source import RestartError, Source
 
-#: Part of an imported trace's key: raise it when the same log gives other requests or notes.
-_READERS_VERSION = 3
+#: Other versions of these may read the same log otherwise.
+_READING_PACKAGES = ("duckdb", "numpy", "pandas", "pyarrow")
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,9 @@ def open_trace(
     if source.is_canonical:
         facts = _checked(source)
     else:
-        key = json.dumps([[file.name for file in files], sums, astuple(reading), filled, _READERS_VERSION])
-        file, filled = paths.GENERATED / f"trace-{hashlib.sha256(key.encode()).hexdigest()[:16]}.parquet", {}
+        code = code_of("traces", "common", packages=_READING_PACKAGES)
+        key = json.dumps([[file.name for file in files], sums, astuple(reading), filled, code])
+        file, filled = paths.generated() / f"trace-{hashlib.sha256(key.encode()).hexdigest()[:16]}.parquet", {}
         if not file.exists():
             _import(source, file, keep_facts=True)
         facts = _Facts(**json.loads(canonical.metadata_of(file)["trace_facts"]))

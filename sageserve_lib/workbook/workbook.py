@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from sageserve_lib import characterize, costs, scorecard, tables
+from sageserve_lib import characterize, costs, paths, scorecard, tables
 from sageserve_lib.allocation import (
     AllocationPlanner,
     actual_ahead,
@@ -95,6 +95,7 @@ class Workbook(Pages):
         scenario_changes: Iterable[str] = (),
         forecasts: dict[str, ForecastResult] | None = None,
     ) -> None:
+        paths.check_checkout()
         super().__init__(Path(run_dir) if run_dir else None)
         self.scenario_source = scenario, tuple(scenario_changes)
         self.workload_source = workload, tuple(workload_changes)

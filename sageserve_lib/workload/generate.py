@@ -144,8 +144,8 @@ def generate(spec: WorkloadSpec, path: Path, chunk_min: int = 60) -> None:
 
 
 def cached_trace(spec: WorkloadSpec) -> Path:
-    """The generated trace in ``data/generated``, made on first use."""
-    path = paths.GENERATED / f"synthetic-{spec.key}.parquet"
+    """The generated trace in the folder for generated files, made on first use."""
+    path = paths.generated() / f"synthetic-{spec.key}.parquet"
     if not path.exists():
         generate(spec, path)
     return path

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sageserve_lib.common.sources import code_of
 from sageserve_lib.errors import InputError
 from sageserve_lib.workload.definition import Workload
 from sageserve_lib.workload.load import load_workload
 
-#: Part of a cached trace's key: raise it when the same spec gives other requests.
-GENERATOR_VERSION = 3
 #: About ten years, as for any trace; and what a disk has room for.
 _MOST_DAYS = 3650
 _MOST_REQUESTS = 2_000_000_000
@@ -69,7 +68,14 @@ class WorkloadSpec:
         """Names a cached trace: a hash of what its requests depend on."""
         # Regions and models are numbered in their order, so that is kept.
         definition = _without_words(self.workload.model_dump(mode="json"))
-        fields = [GENERATOR_VERSION, self.scale, self.days, self.seed, self.start, definition]
+        fields = [
+            code_of("workload", "traces/canonical.py", packages=("numpy", "pandas", "pyarrow")),
+            self.scale,
+            self.days,
+            self.seed,
+            self.start,
+            definition,
+        ]
         return hashlib.sha256(json.dumps(fields).encode()).hexdigest()[:16]
 
     def rng(self, purpose: int, place: int) -> np.random.Generator:

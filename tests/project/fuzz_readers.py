@@ -66,7 +66,7 @@ def main() -> None:
         place = Path(name)
         for folder in ("empty", "generated", "seeds", "input"):
             (place / folder).mkdir()
-        paths.GENERATED = place / "generated"
+        os.environ[paths.CACHE_VARIABLE] = str(place / "generated")
         write_seeds(place / "seeds")
         os.chdir(place / "empty")
         file = place / "input" / "file"
@@ -81,7 +81,7 @@ def main() -> None:
             except InputError:
                 pass
             finally:
-                for left in paths.GENERATED.iterdir():
+                for left in paths.generated().iterdir():
                     left.unlink()
             assert getrusage(RUSAGE_SELF).ru_maxrss - most_kib < _MOST_KIB
             assert os.listdir(place / "empty") == []

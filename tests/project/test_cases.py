@@ -79,7 +79,7 @@ def test_case_35_an_endpoint_with_nightly_batch_alone_gives_lt_ua_nothing_to_ove
     rows += [(t, "nightly", "NIW", 4000, 200) for t in rng.uniform(3 * 3600, 4 * 3600, n)]
     frame = pd.DataFrame(sorted(rows), columns=["arrival_s", "model", "tier", "prompt_tokens", "output_tokens"])
     frame = frame.assign(region="eastus").replace({"model": {"chat": "Llama-3.1-8B", "nightly": "Llama-2-70B"}})
-    folder = paths.GENERATED
+    folder = paths.generated()
     write_parquet([frame], folder / "night.parquet", pd.Timestamp("2026-06-01T00:00Z"))
     changes = ["instances_per_endpoint=3", "niw_instances_when_siloed=1", "vms_per_region=40"]
     wb = Workbook(str(folder / "night.parquet"), policies=["lt-u", "lt-ua"], scenario_changes=changes)

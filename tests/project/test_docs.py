@@ -24,7 +24,7 @@ from sageserve_lib.workload import workload_names
 ROOT = paths.ROOT
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), ROOT / "reports" / "README.md"]
 #: Places of files that are not committed.
-MADE = ("data/generated", "data/raw", "reports/", "tables/", "figures/", "notebooks/*")
+MADE = ("data/raw", "reports/", "tables/", "figures/", "notebooks/*")
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HIDDEN = re.compile(r"<!-- python\n(.*?)-->", re.DOTALL)

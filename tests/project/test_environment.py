@@ -255,9 +255,30 @@ def test_targets_that_take_long_or_a_network_say_what_they_do(tree: Path, target
         assert word in done.stdout
 
 
-def test_ci_runs_what_the_makefile_calls_all_tests(tree: Path) -> None:
-    fake_tool(tree / "bin" / "make", 'pwd > ran; echo "$@" >> ran')
+@pytest.mark.parametrize(
+    ("uid", "there", "apt", "asked"),
+    [
+        ("0", ["apt-get"], 0, ["update -qq", "install -y -qq chromium"]),
+        ("0", ["apt-get"], 1, ["update -qq"]),  # without a network the run goes on, and tells of what it skipped
+        ("0", ["apt-get", "chromium"], 0, []),
+        ("0", ["apt-get", "google-chrome"], 0, []),
+        ("1000", ["apt-get"], 0, []),
+        ("0", [], 0, []),
+    ],
+)
+def test_ci_installs_a_browser_where_it_may_and_runs_all_tests(
+    tree: Path, bare: str, uid: str, there: list[str], apt: int, asked: list[str]
+) -> None:
+    fake_tool(tree / "bin" / "make", 'pwd > ran; echo "$@" "$CI" >> ran')
+    fake_tool(tree / "bin" / "id", f"echo {uid}")
+    for name in there:
+        fake_tool(tree / "bin" / name, f'echo "$@" >> asked; exit {apt}')
     (tree / ".ci").mkdir()
     shutil.copy(paths.ROOT / ".ci" / "run", tree / ".ci" / "run")
-    assert run(tree / "bin", ["../.ci/run"], path_with(tree)).returncode == 0
-    assert (tree / "ran").read_text() == f"{tree}\ntest-all\n"
+    done = run(tree / "bin", ["../.ci/run"], bare)
+    assert done.returncode == 0, done.stderr
+    assert ("could not be installed" in done.stderr) == bool(apt)
+    assert (tree / "ran").read_text() == f"{tree}\ntest-all true\n"
+    told = (tree / "asked").read_text().splitlines() if asked else []
+    assert told == asked
+    assert asked or not (tree / "asked").exists()

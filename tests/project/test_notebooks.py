@@ -90,6 +90,25 @@ def test_papermill_alone_is_refused_a_parameter_that_is_not_there(tmp_path: Path
     assert f"Did you mean {'sweep' if name == 'sweep-results' else 'seed'!r}?" in str(failed.value)
 
 
+@pytest.mark.parametrize("name", sorted(file.stem for file in paths.NOTEBOOKS.glob("*.ipynb")))
+def test_every_notebook_reads_its_parameters_first(name: str) -> None:
+    cells = [cell for cell in nbformat.read(paths.NOTEBOOKS / f"{name}.ipynb", 4).cells if cell.cell_type == "code"]
+    below = next(k for k, cell in enumerate(cells) if "parameters" in cell.metadata.get("tags", [])) + 1
+    lines = [line for line in cells[below].source.splitlines() if not line.startswith(("import ", "from "))]
+    assert next(filter(None, lines)) == "read_parameters()"
+
+
+def test_papermills_own_types_are_read_or_refused_by_name(tmp_path: Path) -> None:
+    notebook, out = paths.NOTEBOOKS / "4-policy-simulation.ipynb", tmp_path / "out.ipynb"
+    # As `papermill -p policies "['siloed','lt-x']" -p run_dir 7 -p seed None` gives them, and refused before any work.
+    given = {"policies": "['siloed','lt-x']", "run_dir": 7, "seed": None}
+    with pytest.raises(papermill.PapermillExecutionError, match="Unknown policies lt-x; there are") as failed:
+        papermill.execute_notebook(notebook, out, parameters=given, progress_bar=False, cwd=str(tmp_path))
+    assert failed.value.ename == "InputError"
+    with pytest.raises(papermill.PapermillExecutionError, match=r"parameter 'run_dir' is 1\.1; expected a text"):
+        papermill.execute_notebook(notebook, out, parameters={"run_dir": 1.1}, progress_bar=False, cwd=str(tmp_path))
+
+
 def report(tmp_path: Path, *options: str) -> Path:
     command = [sys.executable, "-m", "sageserve_lib.cli", "report", "--run", "r", "--reports", str(tmp_path), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "TERM": "dumb"})

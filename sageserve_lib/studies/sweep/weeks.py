@@ -48,7 +48,7 @@ def weeks_grid(
 def weeks_folder(grid: Grid) -> Path:
     """Where the results of further weeks are kept, whatever policies are compared in them."""
     told = [study.model_dump(mode="json", exclude={"policies"}) for study in grid.studies.values()]
-    return paths.GENERATED / "weeks" / hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+    return paths.generated() / "weeks" / hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def compared(policies: Iterable[str], best: str | None = None) -> tuple[str, ...]:
