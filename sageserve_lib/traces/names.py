@@ -51,9 +51,9 @@ _TIER = (
     "qos_class",
     "request_class",
 )
+#: Not the names of single users: there may be nearly as many as requests, and a report would have a row for each.
 _APP = (
-    "app", "application", "app_name", "application_id", "tenant", "tenant_id", "team_id", "user", "user_id", "end_user", "customer", "customer_id",
-    "project_id", "client", "service_name",
+    "app", "application", "app_name", "application_id", "tenant", "tenant_id", "team", "team_id", "project_id", "service_name",
 )  # fmt: skip
 _SESSION = (
     "session", "session_id", "sessionId", "conversation_id", "conversation", "chat_id", "thread_id", "dialog_id", "gen_ai.conversation.id",
