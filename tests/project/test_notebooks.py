@@ -138,7 +138,11 @@ def assert_contract(folder: Path, requests: int) -> None:
 
 @pytest.mark.parametrize(
     ("name", "requests"),
-    [("azure_2023_conv.csv", 19_366), ("azure_2023_code.csv", 8_819), ("mooncake_conversation.jsonl", 12_031)],
+    [
+        ("azure_2023_conv.csv", 19_366),
+        pytest.param("azure_2023_code.csv", 8_819, marks=pytest.mark.slow),
+        pytest.param("mooncake_conversation.jsonl", 12_031, marks=pytest.mark.slow),
+    ],
 )
 def test_report_on_a_real_hour(name: str, requests: int, tmp_path: Path) -> None:
     folder = report(tmp_path, "--trace", str(shared(f"traces/{name}")))
@@ -150,6 +154,7 @@ def test_report_on_a_real_hour(name: str, requests: int, tmp_path: Path) -> None
     assert "The trace has no model column: every request is taken as Llama-2-70B (option --default-model)." in notes
 
 
+@pytest.mark.slow
 def test_report_on_the_synthetic_workload(tmp_path: Path) -> None:
     folder = report(
         tmp_path, "--scale", "0.004", "--days", "1", "--history-days", "3", "--seeds", "1", "--week-shapes", ""

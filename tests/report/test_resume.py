@@ -128,6 +128,7 @@ def killed_and_finished(folder: Path, notebooks: list[Path], kills: int, seed: i
     return went_on
 
 
+@pytest.mark.slow
 def test_run_killed_at_any_moment_is_finished_by_the_next(tmp_path: Path) -> None:
     killed_and_finished(tmp_path, SMALL, kills=3, seed=1)
 
