@@ -440,3 +440,10 @@ def test_summary_counts_every_combination(tmp_path: Path) -> None:
     found = summary(open_trace(csv_file(tmp_path, f"{HEADER}\n{rows}")))
     assert found.to_numpy().tolist() == [["a", "m", "IW-F", 1, 1, 1], ["b", "m", "NIW", 301, 3_000_000_005, 1203]]
     assert list(found.columns) == ["region", "model", "tier", "requests", "prompt_tokens", "output_tokens"]
+
+
+def test_a_line_that_no_buffer_holds_is_refused_wherever_it_lies(tmp_path: Path) -> None:
+    good = "0,a,b,IW-F,5,3\n"
+    for before in (1, 3_000_000):
+        file = csv_file(tmp_path, f"{HEADER}\n{good * before}0,{'x' * 40_000_000},b,IW-F,5,3\n{good}")
+        assert "longer than" in problems_of(file)[0]

@@ -8,7 +8,7 @@ import duckdb
 
 from sageserve_lib.errors import InputError
 from sageserve_lib.traces.database import connect
-from sageserve_lib.traces.files.bytes import WANTED, check_unpacks, head_of
+from sageserve_lib.traces.files.bytes import WANTED, check_lines, check_unpacks, head_of
 from sageserve_lib.traces.files.csv_rows import CsvPart
 from sageserve_lib.traces.files.json_rows import JsonPart
 from sageserve_lib.traces.files.parquet_rows import ParquetPart
@@ -115,4 +115,7 @@ def _part(connection: duckdb.DuckDBPyConnection, path: Path) -> Part:
     if head.is_parquet:
         return ParquetPart(connection, path)
     check_unpacks(path, head.codec)
-    return JsonPart(connection, path, head) if head.is_json else CsvPart(path, head)
+    if head.is_json:
+        return JsonPart(connection, path, head)
+    check_lines(path, head.codec)
+    return CsvPart(path, head)
