@@ -54,7 +54,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     # Beyond the contract: what the cost comparison's stacked bars are made of.
     "held": (
         "policy", "region", "model", "group",
-        "reclaim_h", "swap_h", "cold_h", "serving_h", "draining_h", "spot_h", "busy_h",
+        "reclaim_h", "swap_h", "cold_h", "serving_h", "draining_h", "spot_h", "busy_h", "after_h",
     ),
     # Beyond the contract: cost by cause, GPU type, region and model; savings with the service beside them; how sure they
     # are, and what they rest on.

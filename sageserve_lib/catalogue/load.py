@@ -57,8 +57,6 @@ def load_scenario(name_or_file: str | Path, changes: Iterable[str] = ()) -> Scen
         elif scenario.gpu in catalogue.gpus and model not in scenario.time_tables:
             problems += _times_problems(catalogue, model, scenario.gpu, file)
     problems += _plan_problems(scenario, catalogue, file)
-    if scenario.niw_instances_when_siloed >= scenario.instances_per_endpoint:
-        problems.append(f"{file}: niw_instances_when_siloed must be less than instances_per_endpoint.")
     floor = scenario.scaling.min_instances
     if floor * len(scenario.models) > scenario.vms_per_region:
         problems.append(

@@ -13,6 +13,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 #: Beyond what any fleet has, and within what memory and time allow.
 Instances = Annotated[int, Field(gt=0, le=100_000)]
+InstancesOrNone = Annotated[int, Field(ge=0, le=100_000)]
 
 
 #: Of something that is done again and again: less would never end.
@@ -44,7 +45,9 @@ class Scaling(Data):
     cooldown_after_in_s: NonNegativeFloat | None = Field(default=None, description="after giving one back, if other")
     scale_out_above: PositiveFloat = 0.7
     scale_in_below: NonNegativeFloat = 0.3
-    min_instances: Instances = 2
+    min_instances: InstancesOrNone = Field(
+        default=2, description="0: an endpoint nobody asks may have none; the next request waits until one is started"
+    )
     override_out_ratio: PositiveFloat = Field(
         default=5.0, description="lt-ua takes instances past its target when demand is this many times the forecast"
     )
@@ -196,7 +199,9 @@ class Scenario(Data):
     regions: Annotated[tuple[str, ...], Field(min_length=1)]
     models: Annotated[tuple[str, ...], Field(min_length=1)]
     instances_per_endpoint: Instances = 20
-    niw_instances_when_siloed: Instances = 4
+    niw_instances_when_siloed: Instances | None = Field(
+        default=None, description="of an endpoint's instances; a fifth, at least one, when left out"
+    )
     vms_per_region: Instances = 100
     scheduler: Literal["FCFS", "EDF", "PF", "DPA"] = "FCFS"
     dpa: Dpa = Dpa()

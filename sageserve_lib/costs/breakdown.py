@@ -13,6 +13,7 @@ CAUSES = {
     "swap": "wasted: loading another model",
     "cold": "wasted: booting a VM",
     "drain": "draining",
+    "after": "busy after the last arrival",
 }
 _ENDPOINT = ["policy", "region", "model"]
 
@@ -21,7 +22,8 @@ def gpu_hours_by_cause(held: pd.DataFrame, name: str, gpu: Gpu) -> pd.DataFrame:
     """The ``gpu_hours`` table: GPU-hours held and what they cost, by cause.
 
     An instance that drains still finishes requests, and is given back with the last of them; so waste is what is spent
-    on getting instances: by reclaiming (``reclaim``), by swapping models (``swap``) and by cold starts (``cold``).
+    on getting instances: by reclaiming (``reclaim``), by swapping models (``swap``) and by cold starts (``cold``). After
+    the period's end only instances with work count (``after``).
 
     Parameters
     ----------
@@ -41,6 +43,7 @@ def gpu_hours_by_cause(held: pd.DataFrame, name: str, gpu: Gpu) -> pd.DataFrame:
             "swap": vm_hours["swap_h"],
             "cold": vm_hours["cold_h"],
             "drain": vm_hours["draining_h"],
+            "after": vm_hours["after_h"],
         }
     )
     long = causes.rename_axis(columns="cause").stack().rename("vm_hours").reset_index()
@@ -53,7 +56,7 @@ def gpu_hours_by_cause(held: pd.DataFrame, name: str, gpu: Gpu) -> pd.DataFrame:
 def dollars(held: pd.DataFrame, name: str, gpu: Gpu, months: float) -> pd.DataFrame:
     """The ``dollars`` table: cost, spot credit and net cost by policy, GPU type, region and model, with the price's source.
 
-    cost_usd = VM-hours held · on-demand price; spot_credit_usd = VM-hours lent · spot price; net_cost_usd is the first
+    cost_usd = VM-hours held · on-demand price; spot_credit_usd = VM-hours lent of the fleet at the start · spot price; net_cost_usd is the first
     less the second; monthly_cost_usd = cost_usd / ``months``, and the net one likewise.
 
     Parameters
@@ -64,7 +67,7 @@ def dollars(held: pd.DataFrame, name: str, gpu: Gpu, months: float) -> pd.DataFr
         Length of the simulated period in months of 730.5 hours.
     """
     vm_hours = held.groupby(_ENDPOINT, sort=False, observed=True).sum(numeric_only=True).reset_index()
-    causes = ["reclaim_h", "swap_h", "cold_h", "serving_h", "draining_h"]
+    causes = ["reclaim_h", "swap_h", "cold_h", "serving_h", "draining_h", "after_h"]
     table = vm_hours[_ENDPOINT].assign(
         gpu=name,
         sku=gpu.sku,

@@ -107,6 +107,8 @@ def pareto(means: pd.DataFrame, bounds: Iterable[str] = BOUNDS) -> pd.DataFrame:
 def above_bound(policies: pd.DataFrame, bound: pd.DataFrame, measure: str = "gpu_hours") -> pd.Series:
     """How far each policy is above the clairvoyant lower bound, in percent; the mean over the seeds that have a bound.
 
+    The bound is of all work that can be done, so a policy that leaves some unfinished is not compared with it.
+
     Parameters
     ----------
     policies : DataFrame
@@ -119,7 +121,7 @@ def above_bound(policies: pd.DataFrame, bound: pd.DataFrame, measure: str = "gpu
     Returns
     -------
     Series
-        100·(policy / bound - 1) by policy, NaN where no seed of a policy has a bound.
+        100·(policy / bound - 1) by policy, NaN where no seed of a policy has a bound and all work done.
 
     Examples
     --------
@@ -129,4 +131,6 @@ def above_bound(policies: pd.DataFrame, bound: pd.DataFrame, measure: str = "gpu
     """
     least = bound.groupby("seed")[measure].min()
     ratio = 100.0 * (policies[measure] / policies["seed"].map(least) - 1.0)
+    if "unfinished" in policies:
+        ratio = ratio.where(policies["unfinished"] == 0)
     return ratio.groupby(policies["policy"], sort=False).mean().rename("above_bound_pct")

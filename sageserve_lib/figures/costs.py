@@ -16,6 +16,7 @@ CAUSE_COLOURS = {
     "swap": "#E66101",
     "cold": "#A50F15",
     "drain": "#999999",
+    "after": "#56B4E9",
 }
 
 

@@ -43,7 +43,7 @@ class Chiron(Policy):
 
     def interactive_share(self, instances: int) -> int:
         """How many of an endpoint's interactive and mixed instances are interactive."""
-        return max(round(self.back_pressure * instances), 1)
+        return min(max(round(self.back_pressure * instances), 1), instances)
 
     def decide(self, observation: Observation) -> Actions:
         """Instances of every pool."""

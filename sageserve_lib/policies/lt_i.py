@@ -2,18 +2,23 @@
 
 from typing import ClassVar
 
-from sageserve_lib.policies.base import Actions, Observation, PlanKind, Policy, register
+from sageserve_lib.policies.base import Actions, Observation, PlanKind, Policy, Rule, register
+
+#: Nothing between one plan and the next.
+PLANNED = Rule()
 
 
 @register
 class LtI(Policy):
-    """Long-term, immediate: [SageServe]'s LT-I."""
+    """Long-term, immediate: [SageServe]'s LT-I. An endpoint without a plan is scaled by its utilization, as in reactive."""
 
     name = "lt-i"
     summary = "the plan's counts, applied at once each hour"
     plan: ClassVar[PlanKind] = "forecast"
 
     def decide(self, observation: Observation) -> Actions:
-        """Set every endpoint to its planned count; keep what there is where no plan exists."""
+        """Set every endpoint to its planned count; thresholds where no plan exists."""
         views = observation.endpoints.items()
-        return Actions(counts={e: v.planned_instances for e, v in views if v.planned_instances is not None})
+        counts = {e: v.planned_instances for e, v in views if v.planned_instances is not None}
+        rules = {e: PLANNED if e in counts else self.threshold_rule() for e, _ in views}
+        return Actions(counts, rules)

@@ -5,7 +5,7 @@ from sageserve_lib.policies.base import Actions, Endpoint, Observation, Policy, 
 
 @register
 class LtU(Policy):
-    """Long-term with utilization: [SageServe]'s LT-U."""
+    """Long-term with utilization: [SageServe]'s LT-U. An endpoint without a plan has no target: as in reactive."""
 
     name = "lt-u"
     summary = "the plan's counts as target, approached as utilization crosses its thresholds"
@@ -13,8 +13,8 @@ class LtU(Policy):
 
     def rule(self, observation: Observation, endpoint: Endpoint, view: View) -> Rule:
         """Thresholds that stop at the target from either side."""
-        target = view.held if view.planned_instances is None else view.planned_instances
-        return self.threshold_rule(floor=target, cap=target)
+        target = view.planned_instances
+        return self.threshold_rule() if target is None else self.threshold_rule(floor=target, cap=target)
 
     def decide(self, observation: Observation) -> Actions:
         """A new target for every endpoint."""

@@ -84,7 +84,7 @@ class ValleyFill(Policy):
         self, needed: Mapping[Endpoint, float], batch: float
     ) -> tuple[dict[Endpoint, int], dict[Endpoint, int]]:
         """Instances of a model's endpoints, and how many of each take batch requests."""
-        floor = max(self.scenario.scaling.min_instances, 1)
+        floor = self.scenario.scaling.min_instances
         held = {e: max(math.ceil(n), floor) for e, n in needed.items()}
         taking = dict.fromkeys(needed, 0)
         for endpoint in sorted(needed, key=lambda e: needed[e] - held[e]):  # most room first

@@ -11,7 +11,7 @@ from sageserve_lib.scorecard.measured import Measured
 LT = ("lt-i", "lt-u", "lt-ua")
 BIG_MODELS = ("BLOOM-176B", "Llama-2-70B")
 ACQUIRING = ("reclaim_h", "swap_h", "cold_h")
-HELD = (*ACQUIRING, "serving_h", "draining_h")
+HELD = (*ACQUIRING, "serving_h", "draining_h", "after_h")
 #: A day's tail is at or below another's within the resolution of the coarse histogram, 3 % either way.
 _SAME_TAIL = 1.06
 _MANY_MORE_PCT = 20.0

@@ -34,6 +34,7 @@ from sageserve_lib.simulation.fleet import (
     book,
     donate,
     hand_over,
+    home,
     release,
     route,
     serve,
@@ -113,7 +114,7 @@ def niw_promote(s, time_s):
                 break
             p = route(s, request.preference, m, NIW)
             if p < 0:
-                break
+                p = home(s, request.preference, m, NIW)
             niw_pop(s, m)
             request.promoted = 1
             assign(s, p, slot, time_s)
@@ -138,6 +139,25 @@ def apply_rule(s, p, time_s, u):
         or (overriding and pool.interactive_tps <= rule.override_in_tps and held > rule.override_floor)
     ) and release(s, p, time_s):
         pool.rests_until_s = time_s + rule.cooldown_after_in_s
+
+
+@njit(cache=True)
+def start_where_work_waits(s, time_s):
+    """One instance for every pool at which requests wait that has none, under any policy; and for batch work that waits
+    where no instance of its model is, unless a rule says how many instances are to do it."""
+    for p in range(s.n_pools):
+        if pools(s)[p].waiting_head >= 0 and pools(s)[p].n_members + pools(s)[p].n_acquiring == 0:
+            acquire(s, p, time_s)
+    for m in range(s.n_models):
+        if not s.niw_queued or models(s)[m].niw_head < 0:
+            continue
+        held = 0
+        for p in range(s.n_pools):
+            if (p // s.n_groups) % s.n_models == m and feed_below(s)[p % s.n_groups, 0] > -math.inf:
+                held += pools(s)[p].n_members + pools(s)[p].n_acquiring
+        p = home(s, requests(s)[models(s)[m].niw_head].preference, m, NIW)
+        if held == 0 and rules(s)[p].batch_instances < 0:
+            acquire(s, p, time_s)
 
 
 @njit(cache=True)
@@ -170,6 +190,7 @@ def tick(s, time_s):
                 for k in range(pools(s)[p].n_members):
                     if instances(s)[members(s)[p, k]].activity == IDLE:
                         niw_take(s, members(s)[p, k], time_s)
+    start_where_work_waits(s, time_s)
 
 
 @njit(cache=True)
@@ -189,7 +210,9 @@ def arrive(s, at, time_s):
             groups(s)[group].attainable += 1
     queued = tier == NIW and s.niw_queued
     p = -1 if queued else route(s, arrival.preference, model, tier)
-    if prompt_tokens + arrival.output_tokens > perf.kv_capacity_tokens or (p < 0 and not queued):
+    if p < 0 and not queued:
+        p = home(s, arrival.preference, model, tier)
+    if prompt_tokens + arrival.output_tokens > perf.kv_capacity_tokens:
         groups(s)[group].dropped += 1
         if s.record:
             records(s)[s.first_index + at - s.first_recorded].pool = DROPPED
@@ -315,7 +338,7 @@ def look(record, views):
         view.utilization = utilization(s, p)
         view.observed_tps = pool.observed_tps
         view.interactive_tps = pool.interactive_tps
-        view.pending_tokens = 0
+        view.pending_tokens = pool.waiting_tokens
         for k in range(pool.n_members):
             view.pending_tokens += pending_tokens(s)[members(s)[p, k]]
         view.interactive_instances = pool.n_interactive

@@ -23,13 +23,15 @@ from sageserve_lib.simulation.arrays import (
     records,
     region_vms,
     requests,
+    rules,
 )
-from sageserve_lib.simulation.instance import enqueue, observe, schedule
+from sageserve_lib.simulation.instance import book_busy, enqueue, observe, schedule
 from sageserve_lib.simulation.state import (
     ACQUIRING,
     COLD,
     DRAINING,
     EMPTY,
+    HELD_AFTER,
     HELD_BUSY,
     HELD_DRAINING,
     HELD_SERVING,
@@ -46,20 +48,22 @@ from sageserve_lib.simulation.state import (
 
 @njit(cache=True)
 def book(s, i, time_s):
-    """Book the VM-seconds of the state VM ``i`` is about to leave."""
+    """Book the VM-seconds of the state VM ``i`` is about to leave.
+
+    A VM lent out earns only if it is of the fleet at the start: others go back to whom they were rented from.
+    """
     instance = instances(s)[i]
     seconds = min(time_s, s.horizon_s) - min(instance.since_s, s.horizon_s)
     if instance.state == SERVING:
         held_s(s)[instance.pool, HELD_SERVING] += seconds
         if instance.activity != IDLE:
-            busy_s = min(time_s, s.horizon_s) - min(instance.busy_since_s, s.horizon_s)
-            held_s(s)[instance.pool, HELD_BUSY] += busy_s
-            instance.busy_since_s = time_s
+            book_busy(s, i, time_s)
     elif instance.state == ACQUIRING:
         held_s(s)[instance.pool, instance.cause] += seconds
     elif instance.state == DRAINING:
         held_s(s)[instance.pool, HELD_DRAINING] += seconds
-    elif instance.state == SPOT:
+        held_s(s)[instance.pool, HELD_AFTER] += max(time_s - max(instance.since_s, s.horizon_s), 0.0)
+    elif instance.state == SPOT and instance.starting:
         held_s(s)[instance.pool, HELD_SPOT] += seconds
     instance.since_s = time_s
 
@@ -93,6 +97,11 @@ def serve(s, i, time_s):
     endpoints(s)[e].acquiring -= 1
     endpoints(s)[e].serving += 1
     write_log(s, e, time_s)
+    while pools(s)[p].waiting_head >= 0:
+        slot = pools(s)[p].waiting_head
+        pools(s)[p].waiting_head = requests(s)[slot].next
+        hand_over(s, i, slot, time_s)
+    pools(s)[p].waiting_tokens = 0
 
 
 @njit(cache=True)
@@ -153,10 +162,18 @@ def donate(s, i, time_s):
 
 @njit(cache=True)
 def release(s, p, time_s):
-    """Drain the pool's instance with the fewest pending tokens. False if none may be spared."""
-    n = pools(s)[p].n_members
-    if n <= fewest_serving(s)[p % s.n_groups]:
+    """Drain the pool's instance with the fewest pending tokens. False if none may be spared.
+
+    Where a pool may have none, the last goes only when nothing is or was there to do for as long as load is averaged.
+    """
+    n, fewest = pools(s)[p].n_members, fewest_serving(s)[p % s.n_groups]
+    if n <= fewest or n == 0:
         return False
+    if fewest < 0 and n == 1:
+        batch_waits = models(s)[(p // s.n_groups) % s.n_models].niw_head >= 0 and rules(s)[p].batch_instances < 0
+        busy = instances(s)[members(s)[p, 0]].activity != IDLE
+        if busy or batch_waits or pools(s)[p].window_all_tokens > 0.0:
+            return False
     at = 0
     for k in range(1, n):
         if pending_tokens(s)[members(s)[p, k]] < pending_tokens(s)[members(s)[p, at]]:
@@ -247,6 +264,13 @@ def route(s, preference, model, tier):
 
 
 @njit(cache=True)
+def home(s, preference, model, tier):
+    """The pool where a request waits when no instance of its model serves anywhere: of the first region in its order."""
+    e = preferences(s)[preference, 0] * s.n_models + model
+    return e * s.n_groups + groups_of_tier(s)[tier, 0]
+
+
+@njit(cache=True)
 def hand_over(s, i, slot, time_s):
     """An instance takes a request."""
     p, request = instances(s)[i].pool, requests(s)[slot]
@@ -258,7 +282,20 @@ def hand_over(s, i, slot, time_s):
 
 @njit(cache=True)
 def assign(s, p, slot, time_s):
-    """Join the shortest queue: the pool's instance with the fewest pending tokens takes the request."""
+    """Join the shortest queue: the pool's instance with the fewest pending tokens takes the request.
+
+    A request to a pool without an instance waits there until one is ready.
+    """
+    pool = pools(s)[p]
+    if pool.n_members == 0:
+        requests(s)[slot].next = -1
+        if pool.waiting_head < 0:
+            pool.waiting_head = slot
+        else:
+            requests(s)[pool.waiting_tail].next = slot
+        pool.waiting_tail = slot
+        pool.waiting_tokens += requests(s)[slot].prompt_tokens
+        return
     best = members(s)[p, 0]
     least = pending_tokens(s)[best]
     for k in range(1, pools(s)[p].n_members):

@@ -34,6 +34,7 @@ from sageserve_lib.simulation.schedulers import next_tier
 from sageserve_lib.simulation.state import (
     DECODING,
     DPA,
+    HELD_AFTER,
     HELD_BUSY,
     IDLE,
     IWF,
@@ -354,10 +355,19 @@ def end_iteration(s, i, time_s):
     instance.kv_tokens -= freed_tokens
     if instance.state == SERVING:
         pools(s)[instance.pool].kv_tokens -= freed_tokens
-        # Busy time is booked as it ends, so a drain half way can split it.
-        held_s(s)[instance.pool, HELD_BUSY] += min(time_s, s.horizon_s) - min(instance.busy_since_s, s.horizon_s)
+        book_busy(s, i, time_s)  # as it ends, so that a drain half way can split it
     instance.busy_since_s = time_s
     return finished
+
+
+@njit(cache=True)
+def book_busy(s, i, time_s):
+    """Book the seconds in which a serving instance had work: within the period, and after its end."""
+    instance = instances(s)[i]
+    begin_s = instance.busy_since_s
+    held_s(s)[instance.pool, HELD_BUSY] += min(time_s, s.horizon_s) - min(begin_s, s.horizon_s)
+    held_s(s)[instance.pool, HELD_AFTER] += max(time_s - max(begin_s, s.horizon_s), 0.0)
+    instance.busy_since_s = time_s
 
 
 @njit(cache=True)

@@ -34,7 +34,8 @@ class SimulationResult:
     totals : dict
         The policy's row of the ``policies`` table, without what depends on a baseline or a seed.
     held : DataFrame
-        VM-hours per region, model, group: reclaim_h, swap_h, cold_h, serving_h, draining_h, spot_h, busy_h.
+        VM-hours per region, model, group: reclaim_h, swap_h, cold_h, serving_h, draining_h, spot_h, busy_h, after_h (with
+        work after the end of the period).
     latency, distributions, utilization, instances, timings : DataFrame
         Rows of the tables of these names.
     waits : Waits
@@ -130,7 +131,7 @@ def _instances(sim: Finished, log: np.ndarray) -> pd.DataFrame:
 
 
 def _held(sim: Finished) -> pd.DataFrame:
-    columns = ["reclaim_h", "swap_h", "cold_h", "serving_h", "draining_h", "spot_h", "busy_h"]
+    columns = ["reclaim_h", "swap_h", "cold_h", "serving_h", "draining_h", "spot_h", "busy_h", "after_h"]
     hours = pd.DataFrame(sim.state.held_s / 3600.0, columns=columns)
     hours.insert(0, "policy", sim.policy.name)
     for place, name in enumerate(("region", "model", "group"), start=1):
@@ -146,7 +147,7 @@ def _quantiles(sim: Finished, tiers: Sequence[int], kind: int) -> list[float]:
 def _totals(sim: Finished, held: pd.DataFrame, gpu: Gpu) -> dict[str, float]:
     hours = held.sum(numeric_only=True)
     wasted_h = hours["reclaim_h"] + hours["swap_h"] + hours["cold_h"]
-    held_h = wasted_h + hours["serving_h"] + hours["draining_h"]
+    held_h = wasted_h + hours["serving_h"] + hours["draining_h"] + hours["after_h"]
     cost_usd = held_h * gpu.on_demand_usd_per_h
     credit_usd = hours["spot_h"] * gpu.spot_usd_per_h
     tiers = {name: sim.state.groups[name].reshape(-1, st.N_TIERS).sum(axis=0) for name in _COUNTS}

@@ -125,7 +125,7 @@ def initial_state(
     instances["region"] = np.repeat(np.arange(n_regions), scenario.vms_per_region)
     instances["admitted"] = instances["partial"] = instances["pool"] = instances["model"] = -1
     pools = np.zeros(n_pools, dtype=st.POOL)
-    pools["rests_until_s"] = -math.inf
+    pools["rests_until_s"], pools["waiting_head"] = -math.inf, -1
     members = np.full((n_pools, n_vms), -1)
     counts = np.zeros(n_regions * n_models, dtype=st.ENDPOINT)
     used = [r * scenario.vms_per_region for r in range(n_regions)]
@@ -136,6 +136,7 @@ def initial_state(
         vms = np.arange(used[region], used[region] + n)
         used[region] += n
         instances["pool"][vms], instances["model"][vms], instances["state"][vms] = p, model, st.SERVING
+        instances["starting"][vms] = 1
         members[p, :n], pools["n_members"][p] = vms, n
         counts["serving"][e] += n
     next_event_s = np.full(max(2, 1 << (n_vms - 1).bit_length()), math.inf)
@@ -153,7 +154,8 @@ def initial_state(
             )
         groups_of_tier[k, : len(found)] = found
         if tier != "NIW" or not policy.queues_batch:
-            fewest_serving[found[0]] = 1  # somebody must be there to take what comes
+            # Somebody must be there to take what comes, or be started when it does.
+            fewest_serving[found[0]] = 1 if scenario.scaling.min_instances > 0 else -1
     state = st.State(
         requests=st.linked_slots(0, _INITIAL_SLOTS),
         instances=instances,

@@ -22,8 +22,8 @@ EMPTY, SERVING, ACQUIRING, DRAINING, SPOT = 0, 1, 2, 3, 4
 
 # How an acquiring instance was got; also the columns of ``held_s``, after which serving and draining follow.
 RECLAIM, SWAP, COLD = 0, 1, 2
-HELD_SERVING, HELD_DRAINING, HELD_SPOT, HELD_BUSY = 3, 4, 5, 6
-N_HELD = 7
+HELD_SERVING, HELD_DRAINING, HELD_SPOT, HELD_BUSY, HELD_AFTER = 3, 4, 5, 6, 7
+N_HELD = 8
 
 # What an instance is doing.
 IDLE, PREFILLING, DECODING = 0, 1, 2
@@ -83,6 +83,7 @@ INSTANCE = np.dtype(
         ("state", "i1"),
         ("cause", "i1"),
         ("activity", "i1"),
+        ("starting", "i1"),  # of the fleet at the start
     ],
     align=True,
 )
@@ -121,6 +122,9 @@ POOL = np.dtype(
         ("n_batch", "i8"),  # serving instances with a batch request in progress
         ("scale_outs", "i8"),
         ("scale_ins", "i8"),
+        ("waiting_tokens", "i8"),  # of requests that wait here for the first instance
+        ("waiting_head", "i4"),  # linked through REQUEST.next
+        ("waiting_tail", "i4"),
     ],
     align=True,
 )
@@ -207,7 +211,7 @@ SETTINGS = (
     ("n_pools", "i8"),
     ("n_vms", "i8"),
     ("n_leaves", "i8"),
-    ("horizon_s", "f8"),  # accounting of GPU-hours and utilization stops here
+    ("horizon_s", "f8"),  # end of the period: after it only instances with work count
     ("tick_s", "f8"),
     ("window_ticks", "i8"),
     ("signal", "i8"),
@@ -272,7 +276,7 @@ class State:
     decode_base_s: np.ndarray  # (M, max_requests + 1) f8: a decode iteration by batch size, context apart
     groups_of_tier: np.ndarray  # (3, n_groups) i8: tier groups in order of preference, then -1
     feed_below: np.ndarray  # (n_groups, 2) f8: utilization below which one, two batch requests are fed; -inf: none
-    fewest_serving: np.ndarray  # (n_groups,) i8: instances of a pool that are never released
+    fewest_serving: np.ndarray  # (n_groups,) i8: instances of a pool that are never released; -1: the last, when idle
     pools: np.ndarray  # (P,) POOL
     members: np.ndarray  # (P, V) i8: serving instances of a pool
     window_tokens: np.ndarray  # (P, window_ticks, 2) f8: observed tokens per tick, all and interactive

@@ -103,10 +103,7 @@ class Workbook(Pages):
         source_methods(self.scenario.planning.forecast.source)  # a name that is not there is refused before any work
         self.seed = seed
         self.per_request = per_request
-        self.policy_names = tuple(policies) or DEFAULT_POLICIES
-        unknown = [name for name in self.policy_names if name not in REGISTRY]
-        if unknown:
-            raise InputError(f"Unknown policies {', '.join(unknown)}; there are {', '.join(sorted(REGISTRY))}.")
+        self.policy_names, self._left_out = _that_fit(tuple(policies), self.scenario)
         self.spec = None
         if trace:
             self.trace: Trace = open_trace(trace, Reading(**(reading or {})), trace_defaults(self.scenario))
@@ -241,7 +238,7 @@ class Workbook(Pages):
             notes.insert(
                 0, f"The trace is synthetic (workload {definition.name}, seed {self.seed}). {definition.description}"
             )
-        return notes + idle(self.regions, self.models, self.scenario)
+        return notes + self._left_out + idle(self.regions, self.models, self.scenario)
 
     @property
     def trace_oddities(self) -> list[str]:
@@ -378,8 +375,7 @@ class Workbook(Pages):
 
     def _bound(self) -> pd.DataFrame:
         saturated = saturated_tps(self.token_sample, self.models, self.scenario, self.seed)
-        hours = pd.date_range(self.start, self.end, freq="h", inclusive="left")
-        by_model = clairvoyant_bound(self.demand(), hours, self.end, self.scenario, saturated, self.solver)
+        by_model = clairvoyant_bound(self.demand(), self.start, self.end, self.scenario, saturated)
         return pd.DataFrame([{"seed": self.seed, **by_model[["gpu_hours", "cost_usd"]].sum()}])
 
     def _policies(self) -> pd.DataFrame:
@@ -391,3 +387,27 @@ class Workbook(Pages):
         self._add_timings(pd.concat([result.timings for result in results], ignore_index=True))
         rows = [{"policy": result.policy, "seed": self.seed, **result.totals} for result in results]
         return costs.policies_table(pd.DataFrame(rows))
+
+
+def _that_fit(policies: tuple[str, ...], scenario: Scenario) -> tuple[tuple[str, ...], list[str]]:
+    """Policies to simulate: those asked for; else those of the default report that the fleet can have, and why not others.
+
+    Raises
+    ------
+    InputError
+        If one that is asked for is not there, or the fleet cannot have it.
+    """
+    unknown = [name for name in policies if name not in REGISTRY]
+    if unknown:
+        raise InputError(f"Unknown policies {', '.join(unknown)}; there are {', '.join(sorted(REGISTRY))}.")
+    fit, left_out = [], []
+    for name in policies or DEFAULT_POLICIES:
+        try:
+            REGISTRY[name](scenario)
+        except InputError as error:
+            if policies:
+                raise
+            left_out.append(f"{name} is not simulated: {error}")
+        else:
+            fit.append(name)
+    return tuple(fit), left_out

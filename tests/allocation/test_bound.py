@@ -6,7 +6,6 @@ import pytest
 from small_fleets import PAPER, THETA, random_trace, scenario_of
 
 from sageserve_lib.allocation import AllocationPlanner, actual_ahead, clairvoyant_bound, forecast_ahead, saturated_tps
-from sageserve_lib.allocation.solvers import SOLVERS, choose_solver
 from sageserve_lib.policies import Actions, Policy, Rule
 from sageserve_lib.simulation import simulate
 from sageserve_lib.workbook import Workbook
@@ -22,55 +21,48 @@ def demand_of(rows: list[tuple[float, str, str, float]]) -> pd.DataFrame:
     return frame.assign(time=time, model=MODEL, requests=1, output_tokens=0).drop(columns="hour")
 
 
-def vm_hours(rows: list[tuple[float, str, str, float]], n_hours: int, solver: str = "highs", **changes) -> float:
+def vm_hours(rows: list[tuple[float, str, str, float]], hours: float, floor: int = 1) -> float:
     """The bound in VM-hours; an instance does 1000 tokens/s, 3.6 M an hour."""
-    scenario = scenario_of(scaling={"min_instances": 1}, acquisition={"reclaim_s": 360.0}, **changes)
-    hours = pd.date_range(START, periods=n_hours, freq="h")
-    [row] = clairvoyant_bound(
-        demand_of(rows), hours, hours[-1] + pd.Timedelta(hours=1), scenario, {MODEL: 1000.0}, solver
-    ).itertuples()
+    scenario = scenario_of(scaling={"min_instances": floor})
+    end = START + pd.Timedelta(hours=hours)
+    [row] = clairvoyant_bound(demand_of(rows), START, end, scenario, {MODEL: 1000.0}).itertuples()
     assert row.cost_usd == pytest.approx(row.gpu_hours / 8 * 98.32)
     return row.gpu_hours / 8
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
-def test_bound_counts_work_starts_and_what_batch_work_may_wait(solver: str) -> None:
-    if choose_solver(solver)[0] != solver:
-        pytest.skip(f"{solver} is not here")
-    whole = 3.6e6
-    rising = [(0.0, "east", "IW-F", whole), (1.0, "east", "IW-F", 3 * whole)]
-    # 1 + 3 instance-hours, and two starts of a tenth of an hour.
-    assert vm_hours(rising, 2, solver) == pytest.approx(4.2)
-    # Interactive work stays in its hour; batch work of the first hour fills the second, quieter one.
-    falling = [(0.0, "east", "IW-F", 2 * whole), (1.0, "east", "IW-F", whole)]
-    batch = [(0.0, "east", "NIW", whole)]
-    assert vm_hours(falling + batch, 2, solver) == pytest.approx(4.0)
-    # It cannot be done before it came: then an instance has to be started for it.
-    late = [(1.0, "east", "NIW", 2 * whole)]
-    assert vm_hours(falling + late, 2, solver) == pytest.approx(5.0 + 0.1)
+WHOLE = 3.6e6
 
 
-def test_bound_keeps_the_batch_deadline_and_the_floor() -> None:
-    whole = 3.6e6
-    rows = [
-        (0.0, "east", "NIW", whole),
-        (0.0, "east", "IW-F", whole),
-        (1.0, "east", "IW-F", whole),
-        (2.0, "east", "IW-F", 0),
-    ]
-    # Done in the third hour it fills the floor's instance; due an hour after it came it needs one of its own.
-    assert vm_hours(rows, 3, sla={"niw_e2e_s": 86_400.0}) == pytest.approx(3.0)
-    assert vm_hours(rows, 3, sla={"niw_e2e_s": 3600.0}) == pytest.approx(4.0)
-    hours = pd.date_range(START, periods=3, freq="h")
-    floor = clairvoyant_bound(demand_of(rows), hours, hours[-1] + pd.Timedelta(hours=1), PAPER, {MODEL: 1e9}, "highs")[
-        "gpu_hours"
-    ].sum()
+def test_bound_is_the_floor_and_what_work_the_floor_cannot_do() -> None:
+    rising = [(0.0, "east", "IW-F", WHOLE), (1.0, "east", "IW-F", 3 * WHOLE)]
+    assert vm_hours(rising, 2) == pytest.approx(2 + 2)
+    # What the first hour leaves fills the second, quieter one, whatever the tier; nothing is done before it came.
+    falling = [(0.0, "east", "IW-F", 2 * WHOLE), (1.0, "east", "NIW", 0.5 * WHOLE)]
+    assert vm_hours(falling, 2) == pytest.approx(2 + 0.5)
+    assert vm_hours([(0.0, "east", "IW-F", 0.0), (1.0, "east", "NIW", 2 * WHOLE)], 2) == pytest.approx(2 + 1)
+    # Every region has its floor, and work may be done in any of them.
+    two = [(0.0, "east", "IW-F", 3 * WHOLE), (1.0, "west", "IW-F", 0.0)]
+    assert vm_hours(two, 2) == pytest.approx(4)
+    assert vm_hours(two, 2, floor=0) == pytest.approx(3)
+
+
+def test_bound_counts_part_of_an_hour_as_part_of_one_and_hours_nobody_asked_in() -> None:
+    rows = [(0.0, "east", "NIW", 2 * WHOLE), (1.0, "east", "IW-F", 0.0)]
+    assert vm_hours(rows, 1.25) == pytest.approx(1.25 + 0.75)
+    assert vm_hours(rows, 7.0) == pytest.approx(7.0)
+    assert vm_hours([*rows, (20.0, "east", "NIW", WHOLE)], 20.25) == pytest.approx(20.25 + 0.75)
+
+
+def test_a_model_that_can_serve_nothing_has_its_floor_alone() -> None:
+    end = START + pd.Timedelta(hours=3)
+    rows = [(0.0, "east", "NIW", 9 * WHOLE), (1.0, "east", "IW-F", 0.0)]
+    floor = clairvoyant_bound(demand_of(rows), START, end, PAPER, {})["gpu_hours"].sum()
     assert floor == pytest.approx(8 * 3 * PAPER.scaling.min_instances)
 
 
-def test_no_policy_holds_less_than_the_bound() -> None:
-    # A day: of half of one, a policy may leave enough batch work for later to come under what does all of it by the end.
-    wb = Workbook(scale=1.0, days=1.0, history_days=0, scenario_changes=["scaling.min_instances=1"])
+@pytest.mark.parametrize("hours", [0.3, 3.0, 24.0])
+def test_no_policy_holds_less_than_the_bound(hours: float) -> None:
+    wb = Workbook(scale=1.0, days=hours / 24, history_days=0, scenario_changes=["scaling.min_instances=1"])
     bound = wb.bound()["gpu_hours"].item()
     held = {name: wb.simulate(name).totals for name in ("reactive", "valley-fill")}
     assert all(totals["completed"] == totals["requests"] for totals in held.values())

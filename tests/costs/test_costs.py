@@ -42,7 +42,7 @@ GPU = Gpu(
 
 def held(**changes: float) -> pd.DataFrame:
     """VM-hours of one policy: two pools of one endpoint, and another endpoint."""
-    hours = {"reclaim_h": 1, "swap_h": 2, "cold_h": 3, "serving_h": 20, "draining_h": 4, "spot_h": 10, "busy_h": 15}
+    hours = {"reclaim_h": 1, "swap_h": 2, "cold_h": 3, "serving_h": 20, "draining_h": 4, "spot_h": 10, "busy_h": 15, "after_h": 0.5}
     rows = [
         {"policy": "p", "region": region, "model": "m", "group": group, **hours, **changes}
         for region, group in (("east", "interactive"), ("east", "batch"), ("west", "interactive"))
@@ -55,7 +55,7 @@ def test_gpu_hours_are_told_by_cause() -> None:
     assert list(table.columns) == list(tables.COLUMNS["gpu_hours"])
     east = table[table["region"] == "east"].set_index("cause")
     # Two pools of 8-GPU VMs: 16 GPU-hours, and 200 USD, for each VM-hour above.
-    expected = {"busy": 240, "idle": 80, "reclaim": 16, "swap": 32, "cold": 48, "drain": 64}
+    expected = {"busy": 240, "idle": 80, "reclaim": 16, "swap": 32, "cold": 48, "drain": 64, "after": 8}
     assert east["gpu_hours"].to_dict() == expected
     assert east["cost_usd"].to_dict() == {cause: 12.5 * hours for cause, hours in expected.items()}
     assert set(east.index) == set(costs.CAUSES)
@@ -65,11 +65,11 @@ def test_dollars_are_told_by_gpu_region_and_model_with_their_price() -> None:
     table = costs.dollars(held(), "X", GPU, months=0.5).set_index("region")
     assert list(table.reset_index()[list(tables.COLUMNS["dollars"])].columns) == list(tables.COLUMNS["dollars"])
     east = table.loc["east"]
-    assert (east["vm_hours"], east["gpu_hours"], east["cost_usd"]) == (60, 480, 6000)
-    assert (east["spot_credit_usd"], east["net_cost_usd"]) == (800, 5200)
-    assert (east["monthly_cost_usd"], east["monthly_net_cost_usd"]) == (12000, 10400)
+    assert (east["vm_hours"], east["gpu_hours"], east["cost_usd"]) == (61, 488, 6100)
+    assert (east["spot_credit_usd"], east["net_cost_usd"]) == (800, 5300)
+    assert (east["monthly_cost_usd"], east["monthly_net_cost_usd"]) == (12200, 10600)
     assert (east["sku"], east["price_source"], east["price_date"]) == ("S", "list", "2025")
-    assert table["cost_usd"].sum() == costs.gpu_hours_by_cause(held(), "X", GPU)["cost_usd"].sum() == 9000
+    assert table["cost_usd"].sum() == costs.gpu_hours_by_cause(held(), "X", GPU)["cost_usd"].sum() == 9150
 
 
 def test_savings_are_against_both_baselines_with_the_service_of_both() -> None:

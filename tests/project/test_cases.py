@@ -13,6 +13,7 @@ from sageserve_lib.errors import InputError
 from sageserve_lib.traces import open_trace, write_parquet
 from sageserve_lib.workbook import Workbook
 
+CASE_17 = "cases/17-one-replica-and-scale-to-zero"
 pytestmark = pytest.mark.usefixtures("generated")
 
 
@@ -85,3 +86,30 @@ def test_case_35_an_endpoint_with_nightly_batch_alone_gives_lt_ua_nothing_to_ove
     wb = Workbook(str(folder / "night.parquet"), policies=["lt-u", "lt-ua"], scenario_changes=changes)
     held = wb.policies().set_index("policy")["gpu_hours"]
     assert held["lt-ua"] <= 1.1 * held["lt-u"]
+
+
+def test_case_17_one_replica_is_a_fleet_that_siloed_alone_cannot_have() -> None:
+    files = {"trace": str(shared(f"{CASE_17}/requests.csv")), "scenario": str(shared(f"{CASE_17}/one.yaml"))}
+    wb = Workbook(**files, policies=["reactive", "lt-u"])
+    assert set(wb.simulate("reactive").instances["serving"]) == {1}
+    assert wb.simulate("lt-u").totals["completed"] == wb.trace.requests == 294
+    with pytest.raises(InputError, match="siloed keeps two pools .* 1 of 1 instances"):
+        Workbook(**files, policies=["siloed", "reactive"])
+    every = Workbook(**files)
+    assert "siloed" not in every.policy_names and "reactive" in every.policy_names
+    assert any(note.startswith("siloed is not simulated: siloed keeps two pools") for note in every.trace_notes)
+
+
+@pytest.mark.parametrize("policy", ["reactive", "lt-u", "valley-fill", "chiron", "lt-i"])
+def test_case_17_a_floor_of_zero_gives_instances_back_and_starts_one_when_asked(policy: str) -> None:
+    files = {"trace": str(shared(f"{CASE_17}/requests.csv")), "scenario": str(shared(f"{CASE_17}/zero.yaml"))}
+    wb = Workbook(**files, policies=[policy])
+    result = wb.simulate(policy)
+    assert result.totals["completed"] == 294
+    log = result.instances
+    assert (log["serving"] + log["acquiring"] == 0).any()
+    # Whoever comes to an endpoint without an instance waits for the next tick and a reclaim, and is served.
+    scaling, acquisition = wb.scenario.scaling, wb.scenario.acquisition
+    assert result.totals["ttft_p99_s"] < scaling.interval_s + acquisition.reclaim_s + 60
+    held_h = Workbook(**files, policies=[policy], scenario_changes=["scaling.min_instances=1"]).simulate(policy)
+    assert result.totals["gpu_hours"] < held_h.totals["gpu_hours"]

@@ -65,6 +65,7 @@ class Pool:
         self.members, self.acquiring, self.rule, self.rests_until_s = [], 0, None, -math.inf
         self.tokens_of_tick, self.interactive_of_tick = [0.0], [0.0]
         self.load = self.observed_tps = self.interactive_tps = 0.0
+        self.waiting = []  # requests, while the pool has no instance
 
 
 class ReferenceSimulator:
@@ -202,8 +203,16 @@ class ReferenceSimulator:
 
     def release(self, pool):
         sent = [tier for tier in TIERS if tier != "NIW" or not self.niw_queued]
-        if len(pool.members) <= (pool.group in map(self.first_choice, sent)):
-            return False
+        kept = pool.group in map(self.first_choice, sent)
+        if self.scenario.scaling.min_instances > 0 or not kept:
+            if len(pool.members) <= kept:
+                return False
+        elif len(pool.members) <= 1:
+            window = max(round(self.scenario.scaling.load_window_s / self.scenario.scaling.interval_s), 1)
+            fed = self.niw[pool.model] and pool.rule.batch_instances < 0
+            busy = any(vm.iteration_ends_s < math.inf for vm in pool.members)
+            if not pool.members or fed or busy or sum(pool.tokens_of_tick[-window:]) > 0:
+                return False
         at = min(range(len(pool.members)), key=lambda k: (pool.members[k].pending, k))
         vm = pool.members[at]
         pool.members[at] = pool.members[-1]
@@ -237,6 +246,9 @@ class ReferenceSimulator:
         return below[0] if below else min(pools, key=self.memory, default=None)
 
     def assign(self, pool, request, now):
+        if not pool.members:
+            pool.waiting.append(request)
+            return
         vm = min(pool.members, key=lambda v: v.pending)
         self.observe(pool, request, request.prompt)
         request.enqueued = next(self.order)
@@ -278,8 +290,24 @@ class ReferenceSimulator:
             return
         if request.tier == "NIW" and self.niw_queued:
             self.niw[request.model].append(request)
-        elif (pool := self.route(request)) is not None:
+        else:
+            pool = self.route(request) or self.home(request)
             self.transit.append((now + self.scenario.routing.delay_s, pool, request))
+
+    def home(self, request):
+        key = (request.region, request.model, self.first_choice(request.tier))
+        return next(p for p in self.pools if (p.region, p.model, p.group) == key)
+
+    def start_where_work_waits(self, now):
+        for pool in self.pools:
+            if pool.waiting and not pool.members and not pool.acquiring:
+                self.acquire(pool, now)
+        for model, queue in self.niw.items() if self.niw_queued else ():
+            takers = [p for p in self.pools if p.model == model and "NIW" in self.groups[p.group]]
+            if queue and not any(p.members or p.acquiring for p in takers):
+                pool = self.home(queue[0])
+                if pool.rule.batch_instances < 0:
+                    self.acquire(pool, now)
 
     # control
 
@@ -298,9 +326,7 @@ class ReferenceSimulator:
         if self.niw_queued:
             for queue in self.niw.values():
                 while queue and now - queue[0].arrival_s >= self.scenario.niw_queue.promote_after_s:
-                    pool = self.route(queue[0])
-                    if pool is None:
-                        break
+                    pool = self.route(queue[0]) or self.home(queue[0])
                     request = queue.pop(0)
                     request.promoted = True
                     self.assign(pool, request, now)
@@ -311,6 +337,7 @@ class ReferenceSimulator:
                         self.take(vm, now)
                         if vm.queue:
                             self.start_iteration(vm, now)
+        self.start_where_work_waits(now)
 
     def apply(self, pool, now):
         rule, u = pool.rule, self.utilization(pool)
@@ -349,6 +376,9 @@ class ReferenceSimulator:
                 vm.state, vm.ready_s = "serving", math.inf
                 vm.pool.acquiring -= 1
                 vm.pool.members.append(vm)
+                waiting, vm.pool.waiting = vm.pool.waiting, []
+                for request in waiting:
+                    self.assign(vm.pool, request, now)
             elif now == vm.next_s:
                 self.end_iteration(vm, now)
             else:

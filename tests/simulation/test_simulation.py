@@ -93,6 +93,7 @@ def test_engine_agrees_with_the_plain_simulator(seed: int) -> None:
             "utilization": str(rng.choice(["memory", "load", "larger"])),
             "load_window_s": float(rng.choice([15, 60])),
             "interval_s": float(rng.choice([5.0, 15.0])),
+            "min_instances": int(seed % 8 > 3),
         },
         routing={"threshold": float(rng.uniform(0.01, 0.7)), "delay_s": float(rng.choice([0.0, 0.7]))},
         niw_queue={"promote_after_s": float(rng.uniform(5, 200))},
@@ -268,7 +269,9 @@ def test_requests_and_vm_hours_are_conserved(policy: str, seed: int) -> None:
         assert held_vms == 2 * 2 * 3
         assert hours == pytest.approx(held_vms * horizon_h, rel=1e-9)
     assert (result.held["busy_h"] <= result.held["serving_h"] + 1e-9).all()
-    assert totals["gpu_hours"] == pytest.approx(8 * (hours - result.held["spot_h"].sum()), rel=1e-9)
+    assert totals["gpu_hours"] == pytest.approx(
+        8 * (hours - result.held["spot_h"].sum() + result.held["after_h"].sum()), rel=1e-9
+    )
 
 
 def test_counts_in_the_log_integrate_to_the_hours_held() -> None:
@@ -280,7 +283,8 @@ def test_counts_in_the_log_integrate_to_the_hours_held() -> None:
         times = np.append(rows["time_s"].to_numpy(), horizon_s)
         held = (rows["serving"] + rows["acquiring"] + rows["draining"]).to_numpy()
         total += float((held * np.diff(times)).sum()) / 3600
-    assert 8 * total == pytest.approx(result.totals["gpu_hours"], rel=1e-9)
+    after_h = result.held["after_h"].sum()
+    assert 8 * (total + after_h) == pytest.approx(result.totals["gpu_hours"], rel=1e-9)
     assert result.totals["scale_outs"] > 0
 
 
@@ -385,11 +389,43 @@ def test_a_policy_wholly_in_python_does_what_its_rule_does_compiled() -> None:
     assert slow.totals == fast.totals
 
 
-def test_cost_stops_at_the_horizon_but_requests_are_finished_after_it() -> None:
+def test_after_the_end_only_work_counts_until_it_is_done() -> None:
     scenario = scenario_of()
-    result = simulate(trace_of([0.0, 899.9], 60_000, 500), Fixed(scenario), scenario)
+    parts: list[pd.DataFrame] = []
+    trace = trace_of([0.0, 899.9], 60_000, 500)
+    result = simulate(trace, Fixed(scenario), scenario, per_request=parts.append)
     assert result.totals["completed"] == 2
-    assert result.totals["gpu_hours"] == pytest.approx(3 * 8 * 900 / 3600)
+    after_s = 899.9 + pd.concat(parts)["e2e_s"].iloc[-1] - 900
+    assert after_s > 5
+    assert result.held["after_h"].sum() == pytest.approx(after_s / 3600)
+    assert result.totals["gpu_hours"] == pytest.approx(8 * (3 * 900 + after_s) / 3600)
+    assert result.totals["spot_gpu_hours"] == 0
+
+
+def test_batch_work_left_for_after_the_end_is_no_cheaper() -> None:
+    """Four hours of batch work that comes within a minute: whoever does it, GPUs are held for it."""
+    scenario = scenario_of(instances_per_endpoint=2, scaling={"min_instances": 1})
+    trace = trace_of(np.linspace(0, 60, 4000), 20_000, 300, tier="NIW")
+    for policy in ("siloed", "reactive", "valley-fill"):
+        result = simulate(trace, REGISTRY[policy](scenario), scenario, THETA)
+        assert result.totals["completed"] == 4000
+        work_h = 4000 * 20_300 / 3600 / (THETA["Llama-2-70B"] * 3)
+        assert result.totals["gpu_hours"] > 8 * work_h
+
+
+def test_only_vms_of_the_fleet_at_the_start_earn_when_lent() -> None:
+    class UpAndDown(Fixed):
+        def decide(self, observation):
+            n = 6 if observation.time_s < 7200 else 0
+            return Actions(counts=dict.fromkeys(observation.endpoints, max(n, 1)))
+
+    scenario = scenario_of(acquisition={"cold_s": 0.0}, planning={"interval_s": 900.0})
+    result = simulate(trace_of([0.0, 4 * 3600.0], 100, 10), UpAndDown(scenario), scenario)
+    last = result.instances.iloc[-1]
+    assert last["spot"] == 5  # lent out and there to be reclaimed, all of them
+    assert result.totals["scale_outs"] == 3
+    earning_h = result.totals["spot_gpu_hours"] / 8
+    assert 2 * 1.99 < earning_h <= 3 * 2.01
 
 
 def test_a_request_that_can_never_fit_is_dropped_and_missed() -> None:
