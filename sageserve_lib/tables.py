@@ -48,6 +48,10 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "tbt_p50_s", "e2e_p50_s", "e2e_p95_s", "e2e_p99_s", "sla_pct",
     ),
     "instances": ("policy", "time_s", "region", "model", "gpu", "serving", "acquiring", "draining", "spot"),
+    # Beyond the contract: requests that are larger than an instance's memory.
+    "never_fit": ("model", "requests", "of_requests", "largest_tokens", "room_tokens"),
+    # Beyond the contract: VMs that the plan lacks, where demand is beyond what there is.
+    "shortage": ("time", "region", "model", "gpu", "vms", "short_vms"),
     "scorecard": ("claim", "published", "ours", "ours_low", "ours_high", "holds", "note"),
     # Beyond the contract: the least any policy could hold and cost, all demand known beforehand.
     "bound": ("seed", "gpu_hours", "cost_usd"),

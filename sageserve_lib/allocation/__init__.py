@@ -11,6 +11,7 @@ from sageserve_lib.allocation.model import build
 from sageserve_lib.allocation.planner import AllocationPlanner, GpuFleet, PlanTables, compare, gpu_fleets
 from sageserve_lib.allocation.problem import AllocationProblem
 from sageserve_lib.allocation.shadow import relaxed
+from sageserve_lib.allocation.shortage import shortage_told
 from sageserve_lib.allocation.solve import AllocationSolver, solve
 from sageserve_lib.allocation.solvers import choose_solver
 
@@ -37,6 +38,7 @@ __all__ = [
     "planned_demand",
     "relaxed",
     "saturated_tps",
+    "shortage_told",
     "solve",
     "theta_table",
     "theta_tps",

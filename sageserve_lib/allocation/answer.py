@@ -7,6 +7,7 @@ import pandas as pd
 
 from sageserve_lib.allocation.model import TOKENS_PER_H_OF_TPS
 from sageserve_lib.allocation.problem import AllocationProblem
+from sageserve_lib.allocation.shortage import Short
 
 _WHOLE = 1e-6
 
@@ -36,6 +37,10 @@ class Allocation:
         Building or changing the model, solving and reading back.
     remark : str
         What to know of how it was solved; empty if nothing.
+    asked_tps : Series or None
+        Demand, index as the problem's, where there is too little for all of it and the problem has what can be served.
+    short : tuple
+        What was lacking then.
     """
 
     problem: AllocationProblem
@@ -49,6 +54,8 @@ class Allocation:
     bound_usd: float
     wall_s: float
     remark: str = ""
+    asked_tps: pd.Series | None = None
+    short: tuple[Short, ...] = ()
 
     @property
     def gap(self) -> float:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from sageserve_lib import paths
 from sageserve_lib.catalogue import Acquisition, PlannedGpu, Planning, Scaling, Scenario, instance_times, load_catalogue
+from sageserve_lib.catalogue.fit import room_tokens, too_large
 from sageserve_lib.characterize.sample import FEW_REQUESTS
 from sageserve_lib.common.files import sha256_of, write_whole
 from sageserve_lib.common.sources import code_of
@@ -158,7 +159,7 @@ def theta_table(sample: pd.DataFrame, models: tuple[str, ...], scenario: Scenari
     Parameters
     ----------
     sample : DataFrame
-        Requests: model, prompt_tokens, output_tokens.
+        Requests: model, prompt_tokens, output_tokens. Those that never fit in an instance's memory are left out.
     models : tuple of str
     scenario : Scenario
         Constants in it (``theta_tps``, ``planning.gpus.….theta_tps``) take the place of probing.
@@ -167,7 +168,8 @@ def theta_table(sample: pd.DataFrame, models: tuple[str, ...], scenario: Scenari
     Returns
     -------
     DataFrame
-        Columns ``THETA_COLUMNS``; low and high are the ends of the samples' brackets, equal to θ for a constant.
+        Columns ``THETA_COLUMNS``; low and high are the ends of the samples' brackets, equal to θ for a constant, and all
+        are NaN where no request fits.
         Probed values are cached on disk by all they depend on.
     """
     rows = []
@@ -178,8 +180,12 @@ def theta_table(sample: pd.DataFrame, models: tuple[str, ...], scenario: Scenari
             if model in constants:
                 rows.append((model, gpu, *[float(constants[model])] * 3, "", "constant of the scenario"))
                 continue
-            tokens = sample.loc[sample["model"] == model, ["prompt_tokens", "output_tokens"]]
-            found = _cached(model, tokens, _probe_scenario(scenario, gpu), seed)
+            probing = _probe_scenario(scenario, gpu)
+            tokens = _that_fit(sample, model, probing)
+            if tokens.empty:
+                rows.append((model, gpu, *[np.nan] * 3, "", "not known: no request fits in its memory"))
+                continue
+            found = _cached(model, tokens, probing, seed)
             few = f" (from {len(tokens):,} requests)" if len(tokens) < FEW_REQUESTS else ""
             own = (found.theta_tps, found.low_tps, found.high_tps, found.limited_by)
             rows.append((model, gpu, *own, f"probed{few}"))
@@ -205,8 +211,8 @@ def with_other_gpus(scenario: Scenario, models: tuple[str, ...], vms_per_region:
 
 
 def theta_tps(sample: pd.DataFrame, models: tuple[str, ...], scenario: Scenario, seed: int) -> dict[str, float]:
-    """θ by model on the fleet's own GPU type; see :func:`theta_table`."""
-    table = theta_table(sample, models, scenario, seed)
+    """θ by model on the fleet's own GPU type, where it is known; see :func:`theta_table`."""
+    table = theta_table(sample, models, scenario, seed).dropna(subset="theta_tps")
     own = table[table["gpu"] == scenario.gpu]
     return dict(zip(own["model"], own["theta_tps"].astype(float), strict=True))
 
@@ -214,13 +220,16 @@ def theta_tps(sample: pd.DataFrame, models: tuple[str, ...], scenario: Scenario,
 def saturated_tps(sample: pd.DataFrame, models: tuple[str, ...], scenario: Scenario, seed: int) -> dict[str, float]:
     """μ by model: total TPS of one instance with which work always waits; the largest over a few samples of the requests.
 
-    What it does at most, however long users wait: batch work is counted in it, and no policy can do more.
+    What it does at most, however long users wait: batch work is counted in it, and no policy can do more. A model of whose
+    requests none fits in an instance's memory is left out.
     """
     probing = _probe_scenario(scenario, scenario.gpu)
     probing = probing.model_copy(update={"vms_per_region": 1, "instances_per_endpoint": 1})
     found = {}
     for model in models:
-        tokens = sample.loc[sample["model"] == model, ["prompt_tokens", "output_tokens"]]
+        tokens = _that_fit(sample, model, probing)
+        if tokens.empty:
+            continue
         rates = []
         for repeat in range(PROBED_SAMPLES):
             rng = np.random.default_rng([seed, 0x5A7, repeat])
@@ -231,6 +240,12 @@ def saturated_tps(sample: pd.DataFrame, models: tuple[str, ...], scenario: Scena
             rates.append(float(own.to_numpy().sum()) / float(simulation.state.instances["busy_since_s"].max()))
         found[model] = max(rates)
     return found
+
+
+def _that_fit(sample: pd.DataFrame, model: str, scenario: Scenario) -> pd.DataFrame:
+    """Tokens of a model's requests in a sample that an instance has room for."""
+    own = sample[sample["model"] == model]
+    return own.loc[~too_large(own, room_tokens([model], scenario)), ["prompt_tokens", "output_tokens"]]
 
 
 def _probe_frame(tokens: pd.DataFrame, model: str, arrival_s: np.ndarray) -> pd.DataFrame:

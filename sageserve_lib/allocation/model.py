@@ -24,22 +24,25 @@ TPS_PER_KTPS = 1000.0
 TOKENS_PER_H_OF_TPS = 3600.0
 #: A hair above a whole number is rounding, not demand.
 WHOLE = 1e-9
+#: In a model that may leave demand unserved, what the worst-served model's share of it counts, in instances.
+_WORST_SHARE = 0.5
 #: In an elastic model a VM anywhere comes before one in a region, and that before an instance which no VM could give in
 #: time. VMs are counted once for all hours, such instances in each.
 _ANYWHERE, _IN_REGION, _AT_ONCE = 0.999, 1.0, 1.001
 
 
-def build(problem: AllocationProblem, *, elastic: bool = False) -> pyo.ConcreteModel:
+def build(problem: AllocationProblem, *, elastic: bool = False, unserved: bool = False) -> pyo.ConcreteModel:
     """The Pyomo model of a problem.
 
     ``m.target`` are instances planned, ``m.ordered`` those ordered, ``m.routed_ktps`` and ``m.batch_ktps`` exist where
     the problem has prices between regions or batch work. An elastic model always has a solution: it minimizes the
-    VMs that are missing (``m.more_vms``, ``m.missing``, ``m.missing_anywhere``).
+    VMs that are missing (``m.more_vms``, ``m.missing``, ``m.missing_anywhere``). One with ``unserved`` leaves as little
+    demand as it can (``m.unserved_ktps``), counted in instances, and spreads that over the models.
     """
     m = pyo.ConcreteModel("allocation")
     _sets(m, problem)
-    _parameters(m, problem)
-    _variables(m, elastic)
+    _parameters(m, problem, unserved)
+    _variables(m, elastic, unserved)
     _fleet(m, problem.lead_hours, elastic)
     if problem.spot_instances is not None:
         _spot(m)
@@ -50,7 +53,9 @@ def build(problem: AllocationProblem, *, elastic: bool = False) -> pyo.ConcreteM
         _routing(m, ~np.isnan(problem.array("routing_usd_per_mtok")))
     if problem.changes_per_h is not None:
         _changes(m)
-    _objective(m, elastic)
+    if unserved:
+        _spread(m)
+    _objective(m, elastic, unserved)
     set_numbers(m, problem)
     return m
 
@@ -71,7 +76,7 @@ def _sets(m: pyo.ConcreteModel, problem: AllocationProblem) -> None:
     )
 
 
-def _parameters(m: pyo.ConcreteModel, problem: AllocationProblem) -> None:
+def _parameters(m: pyo.ConcreteModel, problem: AllocationProblem, unserved: bool) -> None:
     """Every number of the problem, and what follows from them for rows of whole instances; values come later."""
 
     def numbers(*index):
@@ -91,8 +96,11 @@ def _parameters(m: pyo.ConcreteModel, problem: AllocationProblem) -> None:
         m.spot_instances = numbers(m.PLACES)
     if problem.batch_tokens is not None:
         m.batch_arriving_ktps = numbers(m.HOURS, m.MODELS)
-    if problem.routing_usd_per_mtok is not None:
+    if problem.routing_usd_per_mtok is not None or unserved:
         m.demand_ktps = numbers(m.HOURS, m.MODELS, m.REGIONS)
+    if unserved:
+        m.local_share, m.fastest_ktps = numbers(), numbers(m.MODELS)
+    if problem.routing_usd_per_mtok is not None:
         m.routing_usd_per_ktps_h = numbers(m.REGIONS, m.REGIONS)
     if problem.changes_per_h is not None:
         m.changes_per_h = numbers()
@@ -106,6 +114,13 @@ def set_numbers(m: pyo.ConcreteModel, problem: AllocationProblem) -> None:
     # An instance on the fastest type serves the most: so many whole ones are needed whatever their types.
     fastest_tps = np.maximum(theta_tps.max(axis=1), WHOLE)
     least_local = np.ceil(local_tps / fastest_tps[None, :, None] - WHOLE)
+    least_total = np.ceil(total_tps / fastest_tps[None, :] - WHOLE)
+    if m.find_component("unserved_ktps"):
+        least_local, least_total = np.zeros_like(least_local), np.zeros_like(least_total)
+        m.local_share.set_value(problem.local_share)
+        _store(m.fastest_ktps, fastest_tps / TPS_PER_KTPS)
+    if m.find_component("demand_ktps"):
+        _store(m.demand_ktps, demand_tps / TPS_PER_KTPS)
     _store(m.held_instances, problem.array("instances"))
     _store(m.theta_ktps, theta_tps / TPS_PER_KTPS)
     _store(m.price_usd_per_h, problem.array("price_usd_per_h"))
@@ -113,7 +128,7 @@ def set_numbers(m: pyo.ConcreteModel, problem: AllocationProblem) -> None:
     _store(m.local_ktps, local_tps / TPS_PER_KTPS)
     _store(m.total_ktps, total_tps / TPS_PER_KTPS)
     _store(m.least_local_instances, np.maximum(least_local, floor[None]))
-    _store(m.least_total_instances, np.ceil(total_tps / fastest_tps[None, :] - WHOLE))
+    _store(m.least_total_instances, least_total)
     _store(m.capacity_vms, capacity_vms)
     _store(m.most_instances, capacity_vms[None] * (theta_tps > 0)[:, None, :])
     if problem.spot_instances is not None:
@@ -121,7 +136,6 @@ def set_numbers(m: pyo.ConcreteModel, problem: AllocationProblem) -> None:
     if problem.batch_tokens is not None:
         _store(m.batch_arriving_ktps, problem.array("batch_tokens") / TOKENS_PER_H_OF_TPS / TPS_PER_KTPS)
     if problem.routing_usd_per_mtok is not None:
-        _store(m.demand_ktps, demand_tps / TPS_PER_KTPS)
         price = np.nan_to_num(problem.array("routing_usd_per_mtok"))
         _store(m.routing_usd_per_ktps_h, price * TOKENS_PER_H_OF_TPS * TPS_PER_KTPS / 1e6)
     if problem.changes_per_h is not None:
@@ -132,7 +146,7 @@ def _store(parameter: pyo.Param, values: np.ndarray) -> None:
     parameter.store_values(dict(zip(parameter.index_set(), values.ravel().tolist(), strict=True)))
 
 
-def _variables(m: pyo.ConcreteModel, elastic: bool) -> None:
+def _variables(m: pyo.ConcreteModel, elastic: bool, unserved: bool) -> None:
     def up_to_capacity(m, h, i, j, k):
         return 0, None if elastic else m.most_instances[i, j, k]
 
@@ -143,6 +157,13 @@ def _variables(m: pyo.ConcreteModel, elastic: bool) -> None:
         m.more_vms = pyo.Var(m.REGIONS, m.GPUS, domain=pyo.NonNegativeIntegers)
         m.missing = pyo.Var(m.HOURS, m.PLACES, domain=pyo.NonNegativeIntegers)
         m.missing_anywhere = pyo.Var(m.MODELS, m.GPUS, domain=pyo.NonNegativeIntegers)
+    if unserved:
+
+        def up_to_demand(m, h, i, j):
+            return 0, m.demand_ktps[h, i, j]
+
+        m.unserved_ktps = pyo.Var(m.HOURS, m.MODELS, m.REGIONS, bounds=up_to_demand)
+        m.worst_share = pyo.Var(m.HOURS, bounds=(0, 1))
 
 
 def _fleet(m: pyo.ConcreteModel, lead: dict[str, tuple[int, float]], elastic: bool) -> None:
@@ -221,13 +242,15 @@ def _service(m: pyo.ConcreteModel, elastic: bool) -> None:
 
     @m.Constraint(m.HOURS, m.MODELS, m.REGIONS)
     def local_demand_is_served(m, h, i, j):
-        return m.sustained_ktps[h, i, j] >= m.local_ktps[h, i, j]
+        left = m.local_share * m.unserved_ktps[h, i, j] if m.find_component("unserved_ktps") else 0.0
+        return m.sustained_ktps[h, i, j] >= m.local_ktps[h, i, j] - left
 
     @m.Constraint(m.HOURS, m.MODELS)
     def total_demand_is_served(m, h, i):
         elsewhere = sum(m.theta_ktps[i, k] * m.missing_anywhere[i, k] for k in m.GPUS) if elastic else 0.0
         batch = m.batch_ktps[h, i] if m.find_component("batch_ktps") else 0.0
-        return sum(m.sustained_ktps[h, i, j] for j in m.REGIONS) + elsewhere >= m.total_ktps[h, i] + batch
+        left = sum(m.unserved_ktps[h, i, j] for j in m.REGIONS) if m.find_component("unserved_ktps") else 0.0
+        return sum(m.sustained_ktps[h, i, j] for j in m.REGIONS) + elsewhere >= m.total_ktps[h, i] - left + batch
 
     @m.Constraint(m.HOURS, m.MODELS)
     def whole_instances_are_held(m, h, i):
@@ -249,13 +272,18 @@ def _routing(m: pyo.ConcreteModel, open_routes: np.ndarray) -> None:
     )
     m.routed_ktps = pyo.Var(m.HOURS, m.MODELS, m.ROUTES, domain=pyo.NonNegativeReals)
 
+    may_leave = m.find_component("unserved_ktps") is not None
+
     @m.Constraint(m.HOURS, m.MODELS, m.REGIONS)
     def demand_is_routed(m, h, i, j):
-        return sum(m.routed_ktps[h, i, j, to] for to in m.REGIONS if (j, to) in m.ROUTES) == m.demand_ktps[h, i, j]
+        left = m.unserved_ktps[h, i, j] if may_leave else 0.0
+        routed = sum(m.routed_ktps[h, i, j, to] for to in m.REGIONS if (j, to) in m.ROUTES)
+        return routed == m.demand_ktps[h, i, j] - left
 
     @m.Constraint(m.HOURS, m.MODELS, m.REGIONS)
     def local_share_stays(m, h, i, j):
-        return m.routed_ktps[h, i, j, j] >= m.local_ktps[h, i, j]
+        left = m.local_share * m.unserved_ktps[h, i, j] if may_leave else 0.0
+        return m.routed_ktps[h, i, j, j] >= m.local_ktps[h, i, j] - left
 
     @m.Constraint(m.HOURS, m.MODELS, m.REGIONS)
     def routed_demand_is_sustained(m, h, i, to):
@@ -290,7 +318,21 @@ def _changes(m: pyo.ConcreteModel) -> None:
         return ordered + sum(m.given_back[h, place] for place in m.PLACES) <= m.changes_per_h
 
 
-def _objective(m: pyo.ConcreteModel, elastic: bool) -> None:
+def _spread(m: pyo.ConcreteModel) -> None:
+    @m.Constraint(m.HOURS, m.MODELS)
+    def none_is_served_worse(m, h, i):
+        return m.worst_share[h] * m.total_ktps[h, i] >= sum(m.unserved_ktps[h, i, j] for j in m.REGIONS)
+
+
+def _objective(m: pyo.ConcreteModel, elastic: bool, unserved: bool) -> None:
+    if unserved:
+
+        @m.Objective(sense=pyo.minimize)
+        def instances_unserved(m):
+            left = pyo.quicksum(m.unserved_ktps[h, i, j] / m.fastest_ktps[i] for h, i, j in m.unserved_ktps)
+            return left + _WORST_SHARE * pyo.quicksum(m.worst_share.values())
+
+        return
     if elastic:
 
         @m.Objective(sense=pyo.minimize)

@@ -12,11 +12,14 @@ from sageserve_lib import tables
 from sageserve_lib.allocation.answer import Allocation
 from sageserve_lib.allocation.check import binding
 from sageserve_lib.allocation.problem import START, WAYS, AllocationProblem, product_index
+from sageserve_lib.allocation.shortage import shortage_table
 from sageserve_lib.allocation.solve import AllocationSolver
 from sageserve_lib.catalogue import Scenario, load_catalogue
 from sageserve_lib.policies import Plan, PlanKind
 
 Place = tuple[str, str]  # region, model
+#: Stands for θ where it is not known: such a model has no demand that could be served, and is held at its floor.
+_OF_UNKNOWN_TPS = 1.0
 
 
 class GpuFleet(NamedTuple):
@@ -29,13 +32,14 @@ class GpuFleet(NamedTuple):
 
 @dataclass(frozen=True)
 class PlanTables:
-    """The plan of every hour: tables ``allocation``, ``moves``, ``routing``, ``binding`` and ``solves``, and the plans themselves."""
+    """The plan of every hour: the tables of these names, and the plans themselves."""
 
     allocation: pd.DataFrame
     moves: pd.DataFrame
     routing: pd.DataFrame
     binding: pd.DataFrame
     solves: pd.DataFrame
+    shortage: pd.DataFrame
     plans: list[Allocation]
 
     @property
@@ -51,7 +55,7 @@ class AllocationPlanner:
     ----------
     scenario : Scenario
     theta_tps : mapping
-        θ by model on the scenario's GPU type.
+        θ by model on the scenario's GPU type; a model without one is held at its floor.
     demand_tps : mapping
         For each kind of plan, a frame of ρ: index hour start in seconds since the trace's start, columns
         (region, model), total TPS with its buffer; NaN where nothing is known.
@@ -134,7 +138,7 @@ class AllocationPlanner:
 
     def _timed(self, problem: AllocationProblem) -> Allocation:
         wall_s, cpu_s = time.perf_counter(), time.process_time()
-        allocation = self.solver.solve(problem)
+        allocation = self.solver.solve_within(problem)
         self.solve_wall_s += time.perf_counter() - wall_s
         self.solve_cpu_s += time.process_time() - cpu_s
         self.solves += 1
@@ -164,7 +168,7 @@ class AllocationPlanner:
         """One hour's problem as tidy data; ``instances`` and ``spot_instances`` (see ``lent``) by (model, region, gpu)."""
         planning = self.scenario.planning
         models, regions = (list(instances.index.unique(level)) for level in ("model", "region"))
-        gpus = list(self.gpus)
+        gpus, theta_tps = list(self.gpus), self._theta(models)
         catalogue = load_catalogue().gpus
         prices = {
             gpu: catalogue[gpu].on_demand_usd_per_h if fleet.price_usd_per_h is None else fleet.price_usd_per_h
@@ -185,10 +189,12 @@ class AllocationPlanner:
         model_gpus, region_gpus = product_index(model=models, gpu=gpus), product_index(region=regions, gpu=gpus)
         return AllocationProblem(
             instances=instances,
-            theta_tps=pd.Series([self.gpus[k].theta_tps[m] for m, k in model_gpus], index=model_gpus),
+            theta_tps=pd.Series(
+                [theta_tps.get(m, {}).get(k, _OF_UNKNOWN_TPS) for m, k in model_gpus], index=model_gpus
+            ),
             price_usd_per_h=pd.Series(list(prices.values()), index=product_index(gpu=gpus)),
             startup_cost_usd=pd.Series([ways_h[w] * prices[k] for w, _, k in starts], index=starts),
-            demand_tps=pd.Series([demand_tps[r, m] for m, r in places], index=hours),
+            demand_tps=pd.Series([demand_tps[r, m] if m in theta_tps else 0.0 for m, r in places], index=hours),
             capacity_vms=pd.Series([self.gpus[k].vms_per_region for _, k in region_gpus], index=region_gpus),
             floor_instances=pd.Series(self.scenario.scaling.min_instances, index=places),
             local_share=planning.local_share,
@@ -196,6 +202,12 @@ class AllocationPlanner:
             routing_usd_per_mtok=routing,
             changes_per_h=planning.changes_per_h,
         )
+
+    def _theta(self, models: list[str]) -> dict[str, dict[str, float]]:
+        """θ by model and GPU type: 0 where it is not known, without models for which it is known nowhere."""
+        found = {m: {k: fleet.theta_tps.get(m, 0.0) for k, fleet in self.gpus.items()} for m in models}
+        known = {m: {k: 0.0 if np.isnan(tps) else tps for k, tps in own.items()} for m, own in found.items()}
+        return {m: own for m, own in known.items() if any(own.values())}
 
     @property
     def acquisition_h(self) -> dict[str, float]:
@@ -217,8 +229,10 @@ class AllocationPlanner:
         routing: list[pd.DataFrame] = []
         held_up: list[pd.DataFrame] = []
         plans: list[Allocation] = []
+        short: list[pd.DataFrame] = []
         instances = self.fleet(counts)
         spot = instances * 0
+        known = self._theta(list(instances.index.unique("model")))
         for time_s in self.demand_tps[kind].index:
             demand = self.forecast_tps(kind, time_s)
             if set(demand) != set(counts) or not within[0] <= time_s < within[1]:
@@ -226,7 +240,9 @@ class AllocationPlanner:
             at = start + pd.Timedelta(seconds=time_s)
             plan = self._timed(self.problem(demand, instances, spot, hour=at))
             plans.append(plan)
-            rows.append(_allocation_rows(plan))
+            rows.append(_allocation_rows(plan, list(known)))
+            if plan.short:
+                short.append(shortage_table(list(plan.short), at))
             moves.append(_move_rows(plan))
             routes = plan.routes[plan.routes > 0].rename("tps").reset_index()
             routing.append(routes.rename(columns={"hour": "time"}))
@@ -239,6 +255,7 @@ class AllocationPlanner:
             _joined("routing", routing),
             _joined("binding", held_up),
             solves_table(plans),
+            _joined("shortage", short),
             plans,
         )
 
@@ -251,7 +268,7 @@ def compare(
     within: tuple[float, float] = (-np.inf, np.inf),
 ) -> pd.DataFrame:
     """Chains of several planners side by side: index as given, columns cost_usd, starting_usd, instance_hours, gap
-    (the largest), and for each GPU type its instance-hours.
+    (the largest), short (hours in which there is too little), and for each GPU type its instance-hours.
     """
     rows = {}
     for name, planner in planners.items():
@@ -262,6 +279,7 @@ def compare(
             "starting_usd": float(chain.solves["starting_usd"].sum()),
             "instance_hours": int(hours.sum()),
             "gap": float(chain.solves["gap"].max()),
+            "short": int(chain.shortage["time"].nunique()),
             **hours.to_dict(),
         }
     return pd.DataFrame(rows).T
@@ -296,15 +314,16 @@ def _joined(name: str, frames: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)[columns] if frames else tables.empty(name)
 
 
-def _allocation_rows(plan: Allocation) -> pd.DataFrame:
+def _allocation_rows(plan: Allocation, known: list[str]) -> pd.DataFrame:
+    """Rows of table ``allocation``; models of unknown θ sustain nothing that could be counted on."""
     p = plan.problem
     rows = plan.instances.rename("instances").reset_index().rename(columns={"hour": "time"})
     keys = pd.MultiIndex.from_frame(rows[["model", "gpu"]])
     places = pd.MultiIndex.from_frame(rows[["time", "model", "region"]], names=["hour", "model", "region"])
     return rows.assign(
         delta=rows["instances"].to_numpy() - p.instances.to_numpy(),
-        demand_tps=p.demand_tps.reindex(places).to_numpy(),
-        capacity_tps=rows["instances"].to_numpy() * p.theta_tps.reindex(keys).to_numpy(),
+        demand_tps=(p.demand_tps if plan.asked_tps is None else plan.asked_tps).reindex(places).to_numpy(),
+        capacity_tps=rows["instances"].to_numpy() * p.theta_tps.reindex(keys).to_numpy() * rows["model"].isin(known),
         solver=plan.solver,
         gap=plan.gap,
     )

@@ -37,7 +37,7 @@ def relaxed(problem: AllocationProblem) -> tuple[float, pd.Series]:
     highs.config.load_solution = False
     result = highs.solve(m)
     if result.best_feasible_objective is None:
-        raise InfeasibleAllocationError("\n".join(explain_infeasible(problem)))
+        raise InfeasibleAllocationError("\n".join(short.said for short in explain_infeasible(problem)))
     duals = highs.get_duals([*m.capacity_is_kept.values()])
     index = problem.index("hour", "region", "gpu")
     saved = [max(-duals[constraint], 0.0) for constraint in m.capacity_is_kept.values()]

@@ -12,7 +12,7 @@ from sageserve_lib.allocation.answer import Allocation, earliest_batch_tps, rela
 from sageserve_lib.allocation.check import violations
 from sageserve_lib.allocation.model import TPS_PER_KTPS, build, set_numbers
 from sageserve_lib.allocation.problem import AllocationProblem
-from sageserve_lib.allocation.shortage import explain_infeasible
+from sageserve_lib.allocation.shortage import explain_infeasible, served_within
 from sageserve_lib.allocation.solvers import (
     CLOSED,
     OPTIMAL,
@@ -79,6 +79,15 @@ class AllocationSolver:
         if wrong := violations(plan):
             raise SageServeError(f"{plan.solver}'s plan breaks rules it was given: {'; '.join(wrong)}.")
         return replace(plan, wall_s=time.perf_counter() - start_s)
+
+    def solve_within(self, problem: AllocationProblem) -> Allocation:
+        """The cheapest plan; where there is none, that for the most demand that can be served (``asked_tps``, ``short``)."""
+        try:
+            return self.solve(problem)
+        except InfeasibleAllocationError:
+            plan = self.solve(served_within(problem, self.time_limit_s))
+            short = tuple(explain_infeasible(problem, self.time_limit_s))
+            return replace(plan, asked_tps=problem.demand_tps, short=short)
 
     def _solve_large(self, problem: AllocationProblem, start_s: float) -> Allocation:
         """In parts where they do not touch, regions or models; or by combining plans of models that share scarce VMs."""
@@ -179,7 +188,7 @@ class AllocationSolver:
     def _read(self, p: AllocationProblem, m: pyo.ConcreteModel, name: str, run: Run, remark: str) -> Allocation:
         if run.cost_usd is None:
             if run.infeasible and (reasons := explain_infeasible(p, self.time_limit_s)):
-                raise InfeasibleAllocationError("\n".join(reasons))
+                raise InfeasibleAllocationError("\n".join(short.said for short in reasons))
             raise SageServeError(
                 f"{name} found no plan within {self.time_limit_s:g} s; give it more time (planning.solver_time_limit_s)."
             )

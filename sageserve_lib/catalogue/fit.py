@@ -1,8 +1,12 @@
 """A trace and a fleet: what the fleet lacks of what the trace asks for, and what a trace that names nothing asks for."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+import pandas as pd
+
+from sageserve_lib import tables
+from sageserve_lib.catalogue.load import instance_times
 from sageserve_lib.catalogue.scenario import Scenario
 from sageserve_lib.common.names import did_you_mean
 from sageserve_lib.traces.reading import DEFAULTS
@@ -22,6 +26,17 @@ class Labelled(Protocol):
     @property
     def preferences(self) -> tuple[str, ...]:
         """Regions that its requests name in their preferences."""
+
+
+class Requests(Protocol):
+    """Requests by model, in chunks."""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Models in it."""
+
+    def chunks(self) -> Iterator[pd.DataFrame]:
+        """Columns model, prompt_tokens and output_tokens among others."""
 
 
 def trace_defaults(scenario: Scenario) -> dict[str, str]:
@@ -45,6 +60,42 @@ def lacking(trace: Labelled, scenario: Scenario) -> list[str]:
             "them its own."
         )
     return found
+
+
+def room_tokens(models: Iterable[str], scenario: Scenario) -> dict[str, float]:
+    """The largest request of each model, prompt and output, that fits in an instance's memory; models it serves only."""
+    return {model: instance_times(scenario, model).kv_capacity_tokens for model in models if model in scenario.models}
+
+
+def too_large(requests: pd.DataFrame, room: Mapping[str, float]) -> pd.Series:
+    """Which requests can never be served: their tokens are more than an instance of their model has room for."""
+    most = requests["model"].astype(str).map(room).fillna(float("inf"))
+    return requests["prompt_tokens"] + requests["output_tokens"] > most
+
+
+def never_fit(trace: Requests, scenario: Scenario) -> pd.DataFrame:
+    """The ``never_fit`` table: how many requests of a model are too large, of how many, and how large; one pass."""
+    room = room_tokens(trace.models, scenario)
+    parts = []
+    for chunk in trace.chunks():
+        tokens = chunk["prompt_tokens"] + chunk["output_tokens"]
+        large = too_large(chunk, room)
+        by_model = pd.DataFrame({"large": large, "all": 1, "tokens": tokens}).groupby(chunk["model"].astype(str))
+        parts.append(by_model.agg({"large": "sum", "all": "sum", "tokens": "max"}))
+    every = pd.concat(parts).groupby(level=0).agg({"large": "sum", "all": "sum", "tokens": "max"})
+    found = every[every["large"] > 0]
+    rows = [(model, n, of, largest, int(room[model])) for model, n, of, largest in found.itertuples(name=None)]
+    return pd.DataFrame(rows, columns=list(tables.COLUMNS["never_fit"]))
+
+
+def never_fit_told(table: pd.DataFrame) -> list[str]:
+    """A sentence for each row of the ``never_fit`` table."""
+    return [
+        f"{row.requests:,} of {row.of_requests:,} requests to {row.model} can never be served: prompt and output are up to "
+        f"{row.largest_tokens:,} tokens, an instance has room for {row.room_tokens:,}. They are dropped, count as missed, and "
+        "are left out of what an instance sustains and of the plan."
+        for row in table.itertuples()
+    ]
 
 
 def idle(regions: Sequence[str], models: Sequence[str], scenario: Scenario) -> list[str]:

@@ -20,7 +20,7 @@ from sageserve_lib.characterize.regularity import day_shape, growth, periodicity
 from sageserve_lib.characterize.sample import token_sample
 from sageserve_lib.characterize.series import day_kind, hourly_rates, interactive, interval_seconds, thinned, wide_rates
 from sageserve_lib.characterize.sizes import density, mixtures, modes, quantiles, tails
-from sageserve_lib.characterize.volume import by_weekday_and_hour, demand_table, over_time, tier_mix, volume
+from sageserve_lib.characterize.volume import by_weekday_and_hour, demand_table, over_time, tier_mix, volume, without
 
 __all__ = [
     "Profile",
@@ -69,6 +69,7 @@ __all__ = [
     "volume",
     "weekday_weekend",
     "wide_rates",
+    "without",
     "worth_a_model",
     "zipf_exponent",
 ]

@@ -1,6 +1,6 @@
 """How much: the demand table, rates over time, totals and shares, hours of the week, and what tiers mix when."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,10 +14,13 @@ _COUNTED = ("requests", "prompt_tokens", "output_tokens")
 _STEPS_H = (1, 2, 3, 6, 12, 24, 48, 168)
 
 
-def demand_table(trace: Trace, interval_s: int = 900) -> pd.DataFrame:
+def demand_table(
+    trace: Trace, interval_s: int = 900, which: Callable[[pd.DataFrame], pd.Series] | None = None
+) -> pd.DataFrame:
     """The ``demand`` table: one row per interval and (region, model, tier) that occurs, zero where nothing came.
 
-    Intervals count from the trace's start; the last one may be cut short by its end. The trace is streamed.
+    Intervals count from the trace's start; the last one may be cut short by its end. The trace is streamed. ``which`` tells
+    of a chunk of it which rows to count; all without it.
     """
     first = trace.start.tz_convert("UTC")
     n = int(trace.duration_s // interval_s) + 1
@@ -25,6 +28,8 @@ def demand_table(trace: Trace, interval_s: int = 900) -> pd.DataFrame:
     cells = int(np.prod(sizes))
     totals = np.zeros((3, n * cells), dtype=np.int64)
     for chunk in trace.chunks():
+        if which is not None:
+            chunk = chunk[which(chunk)]
         interval = (chunk["arrival_s"].to_numpy() // interval_s).astype(np.int64)
         codes = [
             pd.Categorical(chunk[name], categories=getattr(trace, f"{name}s")).codes
@@ -46,6 +51,14 @@ def demand_table(trace: Trace, interval_s: int = 900) -> pd.DataFrame:
         **{name: totals[row][keep] for row, name in enumerate(_COUNTED)},
     }
     return pd.DataFrame(data, columns=list(tables.COLUMNS["demand"]))
+
+
+def without(demand: pd.DataFrame, part: pd.DataFrame) -> pd.DataFrame:
+    """A ``demand`` table less another whose rows are among its own."""
+    keys = ["time", "region", "model", "tier"]
+    less = demand[keys].merge(part, on=keys, how="left")[list(_COUNTED)].fillna(0).astype("int64")
+    counted = demand[list(_COUNTED)] - less.set_axis(demand.index, axis=0)
+    return demand.assign(**{name: counted[name] for name in _COUNTED})
 
 
 def over_time(demand: pd.DataFrame, by: str, most_points: int = 180) -> pd.DataFrame:

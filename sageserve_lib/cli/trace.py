@@ -202,9 +202,9 @@ def _describe(trace: "Trace", fleet: "Scenario | None" = None) -> None:
     for odd in trace.oddities:
         typer.echo(f"odd: {odd}")
     if fleet is not None:
-        from sageserve_lib.catalogue.fit import lacking
+        from sageserve_lib.catalogue.fit import lacking, never_fit, never_fit_told
 
-        for sentence in lacking(trace, fleet):
+        for sentence in [*lacking(trace, fleet), *never_fit_told(never_fit(trace, fleet))]:
             typer.echo(f"odd: {sentence}")
     for row in trace.skipped.to_dict("records"):
         typer.echo(

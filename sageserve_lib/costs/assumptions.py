@@ -42,11 +42,12 @@ def assumptions(scenario: Scenario, catalogue: Catalogue, models: Sequence[str])
         },
     ]
     for model in models:
-        if model not in scenario.time_tables:
+        what = f"iteration times of {model}"
+        if model in scenario.time_tables:
+            rows.append({"what": what, "value": None, "unit": "given", "source": f"{chosen} (time_tables)"})
+        else:
             entry = catalogue.performance_of(model, scenario.gpu)
-            rows.append(
-                {"what": f"iteration times of {model}", "value": None, "unit": entry.label, "source": entry.source}
-            )
+            rows.append({"what": what, "value": None, "unit": entry.label, "source": entry.source})
     table = pd.DataFrame(rows).reindex(columns=list(tables.COLUMNS["assumptions"]))
     table["value"] = table["value"].astype(float)
     return table.fillna({"source": chosen, "date": ""})

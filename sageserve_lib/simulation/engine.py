@@ -144,7 +144,8 @@ def apply_rule(s, p, time_s, u):
 @njit(cache=True)
 def start_where_work_waits(s, time_s):
     """One instance for every pool at which requests wait that has none, under any policy; and for batch work that waits
-    where no instance of its model is, unless a rule says how many instances are to do it."""
+    where no instance of its model is, unless a rule says how many instances are to do it.
+    """
     for p in range(s.n_pools):
         if pools(s)[p].waiting_head >= 0 and pools(s)[p].n_members + pools(s)[p].n_acquiring == 0:
             acquire(s, p, time_s)

@@ -32,7 +32,6 @@ from sageserve_lib.simulation.state import (
     DRAINING,
     EMPTY,
     HELD_AFTER,
-    HELD_BUSY,
     HELD_DRAINING,
     HELD_SERVING,
     HELD_SPOT,

@@ -25,11 +25,10 @@ from sageserve_lib.allocation import (
     theta_table,
 )
 from sageserve_lib.catalogue import Gpu, Scenario, load_catalogue, load_scenario
-from sageserve_lib.catalogue.fit import idle, lacking, trace_defaults
+from sageserve_lib.catalogue.fit import idle, lacking, never_fit, never_fit_told, room_tokens, too_large, trace_defaults
 from sageserve_lib.common.status import StatusLine
-from sageserve_lib.errors import InputError
 from sageserve_lib.forecast import ForecastResult, forecast_week, from_source, interval_for, source_methods
-from sageserve_lib.policies import DEFAULT_POLICIES, REGISTRY, PlanKind, Policy
+from sageserve_lib.policies import REGISTRY, PlanKind, Policy
 from sageserve_lib.simulation import (
     HOURS_PER_MONTH,
     RequestFile,
@@ -40,6 +39,7 @@ from sageserve_lib.simulation import (
     simulate,
 )
 from sageserve_lib.traces import Reading, Trace, open_trace
+from sageserve_lib.workbook.choices import that_fit
 from sageserve_lib.workbook.notes import Pages
 from sageserve_lib.workload import DEFAULT_WORKLOAD, WorkloadSpec, cached_trace, history_demand, load_workload
 
@@ -103,7 +103,7 @@ class Workbook(Pages):
         source_methods(self.scenario.planning.forecast.source)  # a name that is not there is refused before any work
         self.seed = seed
         self.per_request = per_request
-        self.policy_names, self._left_out = _that_fit(tuple(policies), self.scenario)
+        self.policy_names, self._left_out = that_fit(tuple(policies), self.scenario)
         self.spec = None
         if trace:
             self.trace: Trace = open_trace(trace, Reading(**(reading or {})), trace_defaults(self.scenario))
@@ -121,6 +121,20 @@ class Workbook(Pages):
     def demand(self) -> pd.DataFrame:
         """The ``demand`` table; rows before the trace's start are history."""
         return self._table("demand", self._demand)
+
+    def never_fit(self) -> pd.DataFrame:
+        """The ``never_fit`` table: requests larger than an instance's memory, by model."""
+        return self._table("never_fit", lambda: never_fit(self.trace, self.scenario))
+
+    @cached_property
+    def served_demand(self) -> pd.DataFrame:
+        """The ``demand`` table without requests that can never be served: what is forecast and planned for."""
+        demand = self.demand()
+        if self.never_fit().empty:
+            return demand
+        room, interval_s = room_tokens(self.models, self.scenario), round(characterize.interval_seconds(demand))
+        lost = characterize.demand_table(self.trace, interval_s, lambda rows: too_large(rows, room))
+        return characterize.without(demand, lost)
 
     def forecast(self) -> pd.DataFrame:
         """The ``forecast`` table."""
@@ -151,7 +165,7 @@ class Workbook(Pages):
         return self._table("allocation", self._allocation)
 
     def plan_details(self, name: str) -> pd.DataFrame:
-        """Table ``moves``, ``routing``, ``binding`` or ``solves`` of the plan."""
+        """Table ``moves``, ``routing``, ``binding``, ``solves`` or ``shortage`` of the plan."""
         self.allocation()
         return self._table(name, lambda: tables.empty(name))
 
@@ -243,7 +257,7 @@ class Workbook(Pages):
     @property
     def trace_oddities(self) -> list[str]:
         """What is legal about the trace and yet moves the numbers, with what to do about it."""
-        return [*self.trace.oddities, *lacking(self.trace, self.scenario)]
+        return [*self.trace.oddities, *lacking(self.trace, self.scenario), *never_fit_told(self.never_fit())]
 
     @cached_property
     def forecast_notes(self) -> list[str]:
@@ -276,8 +290,8 @@ class Workbook(Pages):
 
     @cached_property
     def theta(self) -> dict[str, float]:
-        """θ by model on the fleet's GPU type: total TPS one instance sustains within SLA."""
-        own = self.theta_table[self.theta_table["gpu"] == self.scenario.gpu]
+        """θ by model on the fleet's GPU type: total TPS one instance sustains within SLA; models of unknown θ left out."""
+        own = self.theta_table[self.theta_table["gpu"] == self.scenario.gpu].dropna(subset="theta_tps")
         return dict(zip(own["model"], own["theta_tps"].astype(float), strict=True))
 
     @property
@@ -288,7 +302,7 @@ class Workbook(Pages):
 
     def planned_demand(self, niw_share: float, quantile: float | None = None) -> dict:
         """ρ by kind of plan, with a buffer for batch work or as a quantile of the hour's maximum."""
-        return planned_demand(self.demand(), self.peaks(), self.hours, self.start, niw_share, quantile)
+        return planned_demand(self.served_demand, self.peaks(), self.hours, self.start, niw_share, quantile)
 
     @cached_property
     def planner(self) -> AllocationPlanner:
@@ -302,7 +316,7 @@ class Workbook(Pages):
         first_hour = self.planned_demand(0.0, planning.quantile)["forecast"]
         ahead: dict[PlanKind, pd.DataFrame] = {
             "ahead": forecast_ahead(self.outlook(), first_hour, self.start),
-            "ahead-actual": actual_ahead(self.demand(), self.hours, self.start),
+            "ahead-actual": actual_ahead(self.served_demand, self.hours, self.start),
         }
         return AllocationPlanner(scenario, self.theta, demand, solver, ahead_tps=ahead)
 
@@ -349,7 +363,7 @@ class Workbook(Pages):
         methods = source_methods(source.source)
         told = repr(methods)
         if told not in self._forecasts:
-            self._forecasts[told] = forecast_week(self.demand(), self.start, end, methods)
+            self._forecasts[told] = forecast_week(self.served_demand, self.start, end, methods)
         result = from_source(self._forecasts[told], source.source, source.factor)
         for name in ("backtest", "peaks", "peak_backtest", "outlook"):
             self.keep(name, getattr(result, name))
@@ -369,13 +383,13 @@ class Workbook(Pages):
                 {"step": "solve, slowest hour", "wall_s": slowest_s},
             ]
             self._add_timings(pd.DataFrame(rows))
-        for name in ("moves", "routing", "binding", "solves"):
+        for name in ("moves", "routing", "binding", "solves", "shortage"):
             self.keep(name, getattr(plan, name))
         return plan.allocation
 
     def _bound(self) -> pd.DataFrame:
         saturated = saturated_tps(self.token_sample, self.models, self.scenario, self.seed)
-        by_model = clairvoyant_bound(self.demand(), self.start, self.end, self.scenario, saturated)
+        by_model = clairvoyant_bound(self.served_demand, self.start, self.end, self.scenario, saturated)
         return pd.DataFrame([{"seed": self.seed, **by_model[["gpu_hours", "cost_usd"]].sum()}])
 
     def _policies(self) -> pd.DataFrame:
@@ -387,27 +401,3 @@ class Workbook(Pages):
         self._add_timings(pd.concat([result.timings for result in results], ignore_index=True))
         rows = [{"policy": result.policy, "seed": self.seed, **result.totals} for result in results]
         return costs.policies_table(pd.DataFrame(rows))
-
-
-def _that_fit(policies: tuple[str, ...], scenario: Scenario) -> tuple[tuple[str, ...], list[str]]:
-    """Policies to simulate: those asked for; else those of the default report that the fleet can have, and why not others.
-
-    Raises
-    ------
-    InputError
-        If one that is asked for is not there, or the fleet cannot have it.
-    """
-    unknown = [name for name in policies if name not in REGISTRY]
-    if unknown:
-        raise InputError(f"Unknown policies {', '.join(unknown)}; there are {', '.join(sorted(REGISTRY))}.")
-    fit, left_out = [], []
-    for name in policies or DEFAULT_POLICIES:
-        try:
-            REGISTRY[name](scenario)
-        except InputError as error:
-            if policies:
-                raise
-            left_out.append(f"{name} is not simulated: {error}")
-        else:
-            fit.append(name)
-    return tuple(fit), left_out

@@ -42,7 +42,16 @@ GPU = Gpu(
 
 def held(**changes: float) -> pd.DataFrame:
     """VM-hours of one policy: two pools of one endpoint, and another endpoint."""
-    hours = {"reclaim_h": 1, "swap_h": 2, "cold_h": 3, "serving_h": 20, "draining_h": 4, "spot_h": 10, "busy_h": 15, "after_h": 0.5}
+    hours = {
+        "reclaim_h": 1,
+        "swap_h": 2,
+        "cold_h": 3,
+        "serving_h": 20,
+        "draining_h": 4,
+        "spot_h": 10,
+        "busy_h": 15,
+        "after_h": 0.5,
+    }
     rows = [
         {"policy": "p", "region": region, "model": "m", "group": group, **hours, **changes}
         for region, group in (("east", "interactive"), ("east", "batch"), ("west", "interactive"))

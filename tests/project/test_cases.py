@@ -6,10 +6,11 @@ import pytest
 from conftest import shared
 
 from sageserve_lib import characterize, paths
-from sageserve_lib.allocation import saturated_tps, theta_table
+from sageserve_lib.allocation import saturated_tps, shortage_told, theta_table
 from sageserve_lib.catalogue import load_scenario
 from sageserve_lib.characterize.sample import FEW_REQUESTS
 from sageserve_lib.errors import InputError
+from sageserve_lib.report.notebooks import run_notebook
 from sageserve_lib.traces import open_trace, write_parquet
 from sageserve_lib.workbook import Workbook
 
@@ -93,7 +94,7 @@ def test_case_17_one_replica_is_a_fleet_that_siloed_alone_cannot_have() -> None:
     wb = Workbook(**files, policies=["reactive", "lt-u"])
     assert set(wb.simulate("reactive").instances["serving"]) == {1}
     assert wb.simulate("lt-u").totals["completed"] == wb.trace.requests == 294
-    with pytest.raises(InputError, match="siloed keeps two pools .* 1 of 1 instances"):
+    with pytest.raises(InputError, match=r"siloed keeps two pools .* 1 of 1 instances"):
         Workbook(**files, policies=["siloed", "reactive"])
     every = Workbook(**files)
     assert "siloed" not in every.policy_names and "reactive" in every.policy_names
@@ -113,3 +114,80 @@ def test_case_17_a_floor_of_zero_gives_instances_back_and_starts_one_when_asked(
     assert result.totals["ttft_p99_s"] < scaling.interval_s + acquisition.reclaim_s + 60
     held_h = Workbook(**files, policies=[policy], scenario_changes=["scaling.min_instances=1"]).simulate(policy)
     assert result.totals["gpu_hours"] < held_h.totals["gpu_hours"]
+
+
+def test_case_09_requests_that_never_fit_are_named_and_left_out_of_theta_and_plan() -> None:
+    file = str(shared("cases/09-a-model-whose-requests-never-fit/long-context.csv"))
+    wb = Workbook(file, policies=["reactive", "lt-u"], scenario_changes=["theta_tps={Llama-3.1-8B: 60000}"])
+    [told] = [remark for remark in wb.trace_oddities if "never" in remark]
+    largest = wb.trace.frame().query("model == 'BLOOM-176B'")[["prompt_tokens", "output_tokens"]].sum(axis=1).max()
+    assert told.startswith("5 of 5 requests to BLOOM-176B can never be served")
+    assert f"{largest:,} tokens" in told and "room for 71," in told
+    theta = wb.theta_table.set_index("model")
+    assert np.isnan(theta.at["BLOOM-176B", "theta_tps"]) and "no request fits" in theta.at["BLOOM-176B", "source"]
+    bloom = wb.allocation()[lambda plan: plan["model"] == "BLOOM-176B"]
+    assert set(bloom["instances"]) == {wb.scenario.scaling.min_instances}
+    assert set(bloom["demand_tps"]) == set(bloom["capacity_tps"]) == {0.0}
+    for name in wb.policy_names:
+        totals = wb.simulate(name).totals
+        assert (totals["dropped"], totals["unfinished"], totals["completed"]) == (5, 0, 990)
+        assert totals["gpu_hours"] >= wb.bound()["gpu_hours"].item() > 0
+
+
+def test_requests_too_large_for_a_model_that_serves_others_count_for_nothing_but_themselves(tmp_path) -> None:
+    rng, n = np.random.default_rng(5), 3000
+    usual = pd.DataFrame({"arrival_s": np.sort(rng.uniform(0, 7200, n)), "region": "eastus", "model": "BLOOM-176B",
+                          "tier": rng.choice(["IW-F", "IW-N", "NIW"], n), "prompt_tokens": rng.integers(100, 3000, n),
+                          "output_tokens": 20})  # fmt: skip
+    large = usual.iloc[::10].assign(prompt_tokens=80_000)
+    start = pd.Timestamp("2026-06-01T00:17Z")
+    changes = ["theta_tps={BLOOM-176B: 2000}", "instances_per_endpoint=3", "niw_instances_when_siloed=1"]
+    books = []
+    for name, frame in (("usual", usual), ("mixed", pd.concat([usual, large]).sort_values("arrival_s", kind="stable"))):
+        write_parquet([frame], tmp_path / f"{name}.parquet", start)
+        books.append(Workbook(str(tmp_path / f"{name}.parquet"), policies=["lt-i"], scenario_changes=changes))
+    usual_book, mixed_book = books
+    for table in ("forecast", "peaks", "allocation", "bound"):
+        pd.testing.assert_frame_equal(getattr(mixed_book, table)(), getattr(usual_book, table)(), obj=table)
+    totals, alone = (book.simulate("lt-i").totals for book in (mixed_book, usual_book))
+    assert totals["dropped"] == len(large) and totals["gpu_hours"] == alone["gpu_hours"]
+    assert mixed_book.demand()["requests"].sum() == n + len(large)
+
+
+def test_case_04_times_of_the_scenario_need_none_in_the_catalogue(tmp_path) -> None:
+    folder = "cases/04-time-tables-for-a-gpu-without-times"
+    files = {"trace": str(shared(f"{folder}/requests.csv")), "scenario": str(shared(f"{folder}/mi300x.yaml"))}
+    out = tmp_path / "out.ipynb"
+    run_notebook(
+        paths.NOTEBOOKS / "4-policy-simulation.ipynb", out, {**files, "policies": ["reactive", "lt-u"]}, cwd=tmp_path
+    )
+    assert "are the scenario's own (`time_tables`)" in out.read_text(encoding="utf-8")
+    assumed = Workbook(**files).assumptions()
+    times = assumed[assumed["what"].str.contains("times")]
+    assert len(times) and times["source"].str.contains("scenario").all()
+
+
+CASE_08 = "cases/08-fleet-smaller-than-demand"
+
+
+def test_case_08_a_fleet_that_is_too_small_has_a_plan_of_what_there_is_and_says_what_is_short() -> None:
+    files = {"trace": str(shared(f"{CASE_08}/ramp.csv.gz")), "scenario": str(shared(f"{CASE_08}/two-vms.yaml"))}
+    wb = Workbook(**files, policies=["reactive", "lt-u", "lt-ua", "static-peak"])
+    plan, shortage = wb.allocation(), wb.plan_details("shortage")
+    held = plan.set_index("time")["instances"]
+    assert held.max() == 2 and len(held) >= 5
+    # Short from when the forecast passes what two VMs sustain, and of how many it would take.
+    theta, demand = wb.theta["BLOOM-176B"], plan.set_index("time")["demand_tps"]
+    needed = np.ceil(demand / theta - 1e-9)
+    assert shortage["time"].tolist() == needed.index[needed > 2].tolist()
+    assert shortage["short_vms"].tolist() == (needed[needed > 2] - 2).astype(int).tolist()
+    assert (held[needed > 2] == 2).all()
+    told = shortage_told(shortage, plan["time"])
+    [region], [gpu] = shortage["region"].unique(), shortage["gpu"].unique()
+    first = shortage["time"].min()
+    assert f"too small from {first:%A %Y-%m-%d %H:%M} UTC on" in told
+    assert f"{region} up to {shortage['short_vms'].max()} VM" in told and f"of {gpu} (2 there" in told
+    for name in wb.policy_names:
+        result = wb.simulate(name)
+        assert result.instances[["serving", "acquiring", "draining"]].sum(axis=1).max() <= 2
+        assert result.totals["requests"] == wb.trace.requests

@@ -72,7 +72,9 @@ def test_papermill_command_line_on_a_real_trace(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "papermill", str(notebook), "out.ipynb", "-p", "trace", str(trace)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "no forecast to plan from" in text_of(tmp_path / "out.ipynb")
+    shown = text_of(tmp_path / "out.ipynb")
+    assert "There was no forecast to plan from in 1 of 1 planning intervals" in shown
+    assert "lt-i, lt-u, lt-ua have no target and are scaled by utilization alone" in shown
 
 
 @pytest.mark.parametrize("name", sorted(file.stem for file in paths.NOTEBOOKS.glob("*.ipynb")))
