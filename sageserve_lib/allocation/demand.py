@@ -85,8 +85,9 @@ def planned_demand(
     else:
         step = hours[1] - hours[0] if len(hours) > 1 else pd.Timedelta(hours=1)
         made = hourly_maximum_tps(peaks, 0.5 if quantile is None else quantile)
-        # The newest forecast there was at the hour, unless it is older than an hour itself.
-        tolerance = step - pd.Timedelta(seconds=1)
+        # The newest forecast there was, unless a newer one should have been made since.
+        origins = pd.DatetimeIndex(made.index)
+        tolerance = max([step, *(origins[1:] - origins[:-1])[:1]]) - pd.Timedelta(seconds=1)
         made = made.reindex(columns=buffer.columns).reindex(hours, method="ffill", tolerance=tolerance)
         made = made + buffer if quantile is None else made
     peak = pd.DataFrame([actual.max()] * len(hours), index=hours)
@@ -94,8 +95,9 @@ def planned_demand(
 
 
 def batch_tokens(demand: pd.DataFrame, hours: pd.DatetimeIndex) -> pd.DataFrame:
-    """Batch tokens that arrive in each of ``hours``: index hour, columns model."""
-    rows = demand[demand["tier"] == "NIW"]
+    """Batch tokens that arrive in each of ``hours``, all as long as the first: index hour, columns model."""
+    end = hours[-1] + (hours[1] - hours[0] if len(hours) > 1 else pd.Timedelta(hours=1))
+    rows = demand[(demand["tier"] == "NIW") & (demand["time"] < end)]
     tokens = rows["prompt_tokens"] + rows["output_tokens"]
     inside = bins_of(pd.DatetimeIndex(rows["time"]), hours)
     wide = tokens[inside >= 0].groupby([hours[inside[inside >= 0]], rows["model"].astype(str)[inside >= 0]]).sum()
@@ -106,28 +108,40 @@ def batch_tokens(demand: pd.DataFrame, hours: pd.DatetimeIndex) -> pd.DataFrame:
     )
 
 
-def forecast_ahead(outlook: pd.DataFrame, first_hour_tps: pd.DataFrame, start: pd.Timestamp) -> pd.DataFrame:
+def forecast_ahead(
+    outlook: pd.DataFrame, planned_tps: pd.DataFrame, start: pd.Timestamp, interval_s: float = 3600.0
+) -> pd.DataFrame:
     """Interactive TPS expected of the hours ahead, from the ``outlook`` table.
 
     Returns a frame with index (origin_s, time_s), seconds since ``start``, and columns (region, model): the largest mean
-    forecast of each hour, and of the first one ``first_hour_tps`` (index seconds), where there is one.
+    forecast of each hour. Of the first one ``planned_tps`` (index seconds) takes its place where a plan is of an hour; what is
+    planned for less is the least of it.
     """
     table = outlook.set_index(["origin", "time", "region", "model"])["path_max_tps"].unstack(["region", "model"])
     ahead = _in_seconds(table, start)
     first = ahead.index.get_level_values("origin_s") == ahead.index.get_level_values("time_s")
-    better = first_hour_tps.reindex(ahead.index.get_level_values("origin_s")[first])[ahead.columns]
-    ahead[first] = better.set_axis(ahead.index[first], axis=0).fillna(ahead[first])
+    if interval_s > 3600.0:
+        return ahead
+    better = planned_tps.reindex(ahead.index.get_level_values("origin_s")[first])[ahead.columns]
+    better = better.set_axis(ahead.index[first], axis=0).fillna(ahead[first])
+    ahead[first] = better if interval_s == 3600.0 else np.maximum(better, ahead[first])
     return ahead
 
 
-def actual_ahead(demand: pd.DataFrame, hours: pd.DatetimeIndex, start: pd.Timestamp) -> pd.DataFrame:
-    """The same of what comes: for each of ``hours`` itself and those after it, as far as the trace goes."""
-    interactive = tps(demand, INTERACTIVE_TIERS, interval_seconds(demand))
-    inside = bins_of(pd.DatetimeIndex(interactive.index), hours)
-    largest = interactive[inside >= 0].groupby(hours[inside[inside >= 0]]).max().reindex(hours, fill_value=0.0)
-    places = [(origin, k) for origin in range(len(hours)) for k in range(origin, min(origin + _AHEAD, len(hours)))]
-    index = pd.MultiIndex.from_tuples([(hours[o], hours[k]) for o, k in places], names=["origin", "time"])
-    return _in_seconds(largest.iloc[[k for _, k in places]].set_axis(index, axis=0), start)
+def actual_ahead(demand: pd.DataFrame, origins: pd.DatetimeIndex, start: pd.Timestamp) -> pd.DataFrame:
+    """The same of what comes: for each of ``origins`` the hour from it on and those after, as far as the trace goes."""
+    interval_s = interval_seconds(demand)
+    interactive = tps(demand, INTERACTIVE_TIERS, interval_s)
+    grid = pd.date_range(interactive.index[0], interactive.index[-1], freq=pd.Timedelta(seconds=interval_s))
+    values = interactive.reindex(grid, fill_value=0.0).to_numpy()
+    hour = max(round(3600.0 / interval_s), 1)
+    largest = np.stack([values[k : k + hour].max(axis=0) for k in range(len(values))])
+    at = np.maximum(bins_of(origins, grid), 0)
+    places = [(o, k) for o in range(len(origins)) for k in range(_AHEAD) if at[o] + k * hour < len(grid)]
+    times = [(origins[o], origins[o] + pd.Timedelta(hours=k)) for o, k in places]
+    index = pd.MultiIndex.from_tuples(times, names=["origin", "time"])
+    rows = largest[[at[o] + k * hour for o, k in places]]
+    return _in_seconds(pd.DataFrame(rows, index=index, columns=interactive.columns), start)
 
 
 def _in_seconds(frame: pd.DataFrame, start: pd.Timestamp) -> pd.DataFrame:

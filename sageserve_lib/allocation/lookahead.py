@@ -50,18 +50,19 @@ def day_plans(
     demand_tps: pd.DataFrame,
     batch_tokens: pd.DataFrame,
     counts: Mapping[tuple[str, str], int],
-    deadlines_h: Sequence[int],
+    deadlines: Sequence[int],
 ) -> dict[int, Allocation]:
-    """The hours of ``demand_tps`` planned together, once for each deadline of batch work.
+    """The planning intervals of ``demand_tps`` planned together, once for each deadline of batch work, in intervals.
 
     Reclaim, swap and cold start have their own costs and lead times. VMs of the scenario's fleet that are not among
     ``counts`` (region, model) are taken as lent out, each still holding its model.
     """
     by_way = planner.changed(startup="by_way")
     first = by_way.problem(dict.fromkeys(counts, 0.0), by_way.fleet(counts))
+    lead = {way: hours / by_way.interval_h for way, hours in by_way.acquisition_h.items()}
+    batch = batch_tokens / by_way.interval_h
     return {
-        deadline: by_way.solver.solve(lookahead(first, demand_tps, batch_tokens, deadline, by_way.acquisition_h))
-        for deadline in deadlines_h
+        deadline: by_way.solver.solve(lookahead(first, demand_tps, batch, deadline, lead)) for deadline in deadlines
     }
 
 

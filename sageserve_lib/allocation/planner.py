@@ -1,4 +1,4 @@
-"""The hourly plan: demand into the allocation model, hour after hour."""
+"""The plan: demand into the allocation model, one planning interval (usually an hour) after the other."""
 
 import time
 from collections.abc import Mapping
@@ -120,12 +120,12 @@ class AllocationPlanner:
         return Plan({(region, model): int(n) for (model, region, _), n in target.items()}, demand)
 
     def _ahead(self, frame: pd.DataFrame, time_s: float) -> dict[Place, tuple[float, ...]]:
-        """What is known at the last origin before ``time_s``, if that is less than a planning interval ago."""
+        """What is known of this hour and those after it at the last origin before ``time_s``, if it is not too long ago."""
         origins = frame.index.unique("origin_s")
         row = int(origins.searchsorted(time_s, side="right")) - 1
-        if row < 0 or time_s >= origins[row] + self.scenario.planning.interval_s:
+        if row < 0 or time_s >= origins[row] + max(self.scenario.planning.interval_s, 3600.0):
             return {}
-        tps = frame.loc[origins[row]].to_numpy()
+        tps = frame.loc[origins[row]].to_numpy()[int((time_s - origins[row]) // 3600.0) :]
         known = np.isfinite(tps).all(axis=0)
         return {place: tuple(tps[:, k].tolist()) for k, place in enumerate(frame.columns) if known[k]}
 
@@ -165,8 +165,8 @@ class AllocationPlanner:
         spot_instances: pd.Series | None = None,
         hour: Any = 0,
     ) -> AllocationProblem:
-        """One hour's problem as tidy data; ``instances`` and ``spot_instances`` (see ``lent``) by (model, region, gpu)."""
-        planning = self.scenario.planning
+        """One planning interval's problem as tidy data; ``instances`` and ``spot_instances`` (see ``lent``) by (model, region, gpu)."""
+        planning, interval_h = self.scenario.planning, self.interval_h
         models, regions = (list(instances.index.unique(level)) for level in ("model", "region"))
         gpus, theta_tps = list(self.gpus), self._theta(models)
         catalogue = load_catalogue().gpus
@@ -183,7 +183,9 @@ class AllocationPlanner:
             routes = product_index(region=regions, serving_region=regions)
             given = planning.routing_usd_per_mtok
             prices_between = [given.get(a, {}).get(b, 0.0) for a, b in routes]
-            routing = pd.Series([np.nan if price is None else price for price in prices_between], index=routes)
+            routing = (
+                pd.Series([np.nan if price is None else price for price in prices_between], index=routes) * interval_h
+            )
         if planning.startup == "by_way" and spot_instances is None:
             spot_instances = self.lent(instances)
         model_gpus, region_gpus = product_index(model=models, gpu=gpus), product_index(region=regions, gpu=gpus)
@@ -192,7 +194,7 @@ class AllocationPlanner:
             theta_tps=pd.Series(
                 [theta_tps.get(m, {}).get(k, _OF_UNKNOWN_TPS) for m, k in model_gpus], index=model_gpus
             ),
-            price_usd_per_h=pd.Series(list(prices.values()), index=product_index(gpu=gpus)),
+            price_usd_per_h=pd.Series(list(prices.values()), index=product_index(gpu=gpus)) * interval_h,
             startup_cost_usd=pd.Series([ways_h[w] * prices[k] for w, _, k in starts], index=starts),
             demand_tps=pd.Series([demand_tps[r, m] if m in theta_tps else 0.0 for m, r in places], index=hours),
             capacity_vms=pd.Series([self.gpus[k].vms_per_region for _, k in region_gpus], index=region_gpus),
@@ -200,8 +202,13 @@ class AllocationPlanner:
             local_share=planning.local_share,
             spot_instances=spot_instances if planning.startup == "by_way" else None,
             routing_usd_per_mtok=routing,
-            changes_per_h=planning.changes_per_h,
+            changes_per_h=planning.changes_per_h and max(int(planning.changes_per_h * interval_h), 1),
         )
+
+    @property
+    def interval_h(self) -> float:
+        """Hours that a plan is made for: the problem's unit of time."""
+        return self.scenario.planning.interval_s / 3600.0
 
     def _theta(self, models: list[str]) -> dict[str, dict[str, float]]:
         """θ by model and GPU type: 0 where it is not known, without models for which it is known nowhere."""

@@ -20,6 +20,8 @@ WAYS = ("reclaim", "swap", "cold")
 class AllocationProblem:
     """One hour's problem, or several hours' at once.
 
+    An hour is a planning interval: where that is longer or shorter, prices, rates of an hour and lead times count in it.
+
     Every series must have a value for each combination of its index levels; ``instances`` and ``demand_tps`` define
     the models, regions, GPU types and hours. With one hour, one way to start, no batch work of its own, no prices
     between regions and no limit of changes this is [SageServe]'s model.

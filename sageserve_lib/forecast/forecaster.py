@@ -28,7 +28,7 @@ class Outlook:
     """What all candidates say at one origin.
 
     Candidates are the methods, their combination, and what was selected; leads are the intervals ahead and, last, the
-    largest value of the first block (the next hour's maximum).
+    largest value of the first ones (the maximum of the next hour, or planning interval).
     """
 
     mean: Array  # (candidates, leads), NaN where a method cannot forecast
@@ -64,7 +64,7 @@ class Forecaster:
 
     Every ``every`` intervals each method forecasts ``steps`` intervals ahead, and these forecasts are kept until what
     came is known. Their errors weigh the methods against each other, choose what is used, and make the quantiles; all
-    this separately for each block of ``every`` intervals ahead, and for the largest value within the first block.
+    this separately for each hour ahead, and for the largest value within the first ``peak`` intervals.
 
     Parameters
     ----------
@@ -76,6 +76,8 @@ class Forecaster:
         Intervals between the origins it learns from; an hour's when None.
     steps
         The furthest interval ahead; a day's when None.
+    peak
+        Intervals whose largest value is forecast too; an hour's when None, and no more than ``steps``.
     warm_up
         Origins within the history given to `fit` from which it learns errors; a week's when None.
 
@@ -92,6 +94,7 @@ class Forecaster:
         methods: Mapping[str, Callable[[Periods], Method]] | None = None,
         every: int | None = None,
         steps: int | None = None,
+        peak: int | None = None,
         warm_up: int | None = None,
     ) -> None:
         self._methods = METHODS if methods is None else methods
@@ -101,11 +104,11 @@ class Forecaster:
         self._warm_up = WARM_UP_DAYS * periods.day // self.every if warm_up is None else warm_up
         self.names = (*self._methods, COMBINATION, SELECTED)
         block = min(periods.hour, self.steps)
+        self._width = min(peak or periods.hour, self.steps)
         #: Interval ahead at whose end each lead is known, and the block it belongs to; the peak's is its own.
-        self._leads = np.append(np.arange(1, self.steps + 1), block)
+        self._leads = np.append(np.arange(1, self.steps + 1), self._width)
         self._block = np.append(np.arange(self.steps) // block, -(-self.steps // block))
         self._starts = np.append(np.arange(0, self.steps, block), self.steps)
-        self._width = block
         #: Origins until a lead's outcome is known.
         self._delay = -(-self._leads // self.every)
         self._clear()
@@ -194,7 +197,7 @@ class Forecaster:
         return frame.rename_axis("ahead")
 
     def predict_peak(self, quantiles: tuple[float, ...] = (0.05, 0.5, 0.95)) -> pd.Series:
-        """Quantiles of the largest value in the next hour, tokens/s."""
+        """Quantiles of the largest value in the next ``peak`` intervals, tokens/s."""
         return self._quantiles(quantiles).iloc[-1].rename("peak")
 
     def _quantiles(self, levels: tuple[float, ...]) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Where the forecast origins lie, which horizons can be scored, and which methods have enough history."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,7 @@ class Plan:
     first_in_trace: int  # position in ``origins`` of the first one at or after the trace's start
     first_scored: int  # position of the first origin whose errors are reported
     step: int  # intervals between origins
+    peak: int  # intervals ahead whose largest one is forecast
     intervals: int  # of the whole grid
     horizons: tuple[Horizon, ...]
     methods: tuple[str, ...]  # those with enough history to be scored
@@ -65,12 +67,14 @@ def make_plan(
     interval_s: int,
     min_history: Mapping[str, int],
     horizons_h: Sequence[float],
+    every_s: float = HOUR_S,
+    goes_on: bool = False,
 ) -> Plan:
     """Lay out the backtest.
 
-    Origins are hourly from ``start``, and go back for seven days before it as far as there is history. When the data is
-    too short for a dozen hourly origins there is one per interval, and when it is too short for every horizon asked
-    for, a quarter of an hour (or a third of the data, if that is less) stands in.
+    Origins are ``every_s`` apart from ``start``, and go back for seven days before it as far as there is history. When the
+    data is too short for a dozen of them they are hourly, or one per interval, and when it is too short for every horizon
+    asked for, a quarter of an hour (or a third of the data, if that is less) stands in.
 
     Parameters
     ----------
@@ -84,16 +88,22 @@ def make_plan(
         Intervals each method needs.
     horizons_h
         Horizons asked for, in hours; those shorter than an interval are left out.
+    every_s
+        How often a plan is made from the forecasts, for as long ahead.
+    goes_on
+        Whether part of an interval follows the grid: a forecast is made for it too.
     """
     n = len(times)
     notes: list[str] = []
     hour = max(1, HOUR_S // interval_s)
-    step = hour if n >= _FEWEST_ORIGINS * hour else 1
+    steps_of_plan = max(1, int(every_s // interval_s))
+    step = next((s for s in (steps_of_plan, hour) if n >= _FEWEST_ORIGINS * s), 1)
+    peak = math.ceil(every_s / interval_s)
     # With nothing before the trace, the first forecast can be made one step into it.
     history = int(np.sum(times + pd.Timedelta(seconds=interval_s) <= start))
     begin = int(times.searchsorted(start)) if history else step
     warm_up = min((begin - 1) // step, WARM_UP_DAYS * DAY_S // (interval_s * step))
-    origins = np.arange(begin - warm_up * step, n, step)
+    origins = np.arange(begin - warm_up * step, n + goes_on, step)
     score_warm_up = warm_up > 0 and n - history < _SHORT_TRACE_DAYS * DAY_S // interval_s
 
     # Methods have to be ready when scoring starts, or early enough for half of the data to be scored.
@@ -126,7 +136,18 @@ def make_plan(
         steps = max(1, min(_QUARTER_S // interval_s, n // 3))
         horizons = [Horizon(hours=steps * interval_s / HOUR_S, steps=steps, block=steps)]
         notes.append(f"Errors are given {duration(steps, interval_s)} ahead instead.")
-    return Plan(origins, first_in_trace, first_scored, step, n, tuple(horizons), methods, tuple(notes))
+    furthest = max(horizon.steps for horizon in horizons)
+    if peak > furthest:
+        notes.append(
+            f"A plan is made for {duration(peak, interval_s)}, of which this trace allows a forecast of the first "
+            f"{duration(furthest, interval_s)}."
+        )
+    if every_s < interval_s:
+        notes.append(
+            f"Plans are made more often than demand is counted, every {duration(1, interval_s)}: each takes the newest forecast."
+        )
+    peak = min(peak, furthest)
+    return Plan(origins, first_in_trace, first_scored, step, peak, n, tuple(horizons), methods, tuple(notes))
 
 
 def _usable_methods(

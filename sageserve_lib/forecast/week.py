@@ -19,6 +19,7 @@ from sageserve_lib.forecast.plan import Plan, make_plan
 from sageserve_lib.forecast.registry import METHODS
 from sageserve_lib.forecast.series import (
     DEFAULT_INTERVAL_S,
+    HOUR_S,
     Array,
     Periods,
     Tokens,
@@ -35,7 +36,7 @@ _QUANTILE_COLUMNS = [f"q{round(100 * level):02d}_tps" for level in _SHOWN]
 class ForecastResult:
     """What a backtest gives: tables with the columns of `tables.COLUMNS`, and sentences for the report.
 
-    ``forecast`` has the next hour's intervals, ``peaks`` the distribution of the next hour's largest interval, ``outlook``
+    ``forecast`` has the next hour's intervals, ``peaks`` the distribution of the largest interval until the next plan, ``outlook``
     the largest mean of each whole hour ahead; ``backtest`` and ``peak_backtest`` say how wrong the first two were;
     ``timings`` have seconds.
     """
@@ -71,10 +72,11 @@ def forecast_week(
     n_jobs: int = 2,
     tokens: Tokens = "total",
     interval_s: int | None = None,
+    every_s: float = HOUR_S,
 ) -> ForecastResult:
     """Forecast the interactive token rate of every model and region through a trace, by rolling origin, and score it.
 
-    At each origin (hourly; more often in a trace of less than half a day) every method forecasts from what came before
+    At each origin (one for every plan; more often in a trace too short for a dozen) every method forecasts from what came before
     it, and a `Forecaster` per series chooses by past error which one, or their combination, gives the forecast table.
 
     Parameters
@@ -94,6 +96,8 @@ def forecast_week(
     interval_s
         Interval length, a multiple of the demand table's; the table's own when None. `series.interval_for` says what
         suits a short trace.
+    every_s
+        How often a plan is made from the forecasts, for as long ahead.
 
     Returns
     -------
@@ -113,7 +117,8 @@ def forecast_week(
         msg = f"intervals of {length} s cannot be made of the demand table's {table_s} s"
         raise ValueError(msg)
     tps = whole_intervals(interactive_tps(demand, length, tokens), start, end, length)
-    return forecast_frame(tps, start, length, methods, horizons_h, n_jobs)
+    goes_on = len(tps) > 0 and tps.index[-1] + pd.Timedelta(seconds=length) < end
+    return forecast_frame(tps, start, length, methods, horizons_h, n_jobs, every_s, goes_on)
 
 
 def forecast_frame(
@@ -123,6 +128,8 @@ def forecast_frame(
     methods: Sequence[str] | None = None,
     horizons_h: Sequence[float] = HORIZONS_H,
     n_jobs: int = 2,
+    every_s: float = HOUR_S,
+    goes_on: bool = False,
 ) -> ForecastResult:
     """Forecast and score any series: see `forecast_week`.
 
@@ -135,6 +142,8 @@ def forecast_frame(
         What comes before is history.
     interval_s
         Seconds between the rows.
+    goes_on
+        Whether part of a row's time follows, of which there is no value.
     """
     names = list(METHODS) if methods is None else list(methods)
     unknown = [name for name in names if name not in METHODS]
@@ -145,7 +154,7 @@ def forecast_frame(
         return _nothing("There are fewer than two whole intervals of demand: nothing can be forecast, no error given.")
     periods = Periods.of(interval_s)
     min_history = {name: METHODS[name](periods).min_history for name in names}
-    plan = make_plan(pd.DatetimeIndex(rates.index), start, interval_s, min_history, horizons_h)
+    plan = make_plan(pd.DatetimeIndex(rates.index), start, interval_s, min_history, horizons_h, every_s, goes_on)
     if not plan.methods:
         return _nothing(*plan.notes, "None of the methods asked for has the history it needs: there is no forecast.")
 
@@ -217,7 +226,7 @@ def _forecast_series(series: pd.Series, place: dict[str, str], periods: Periods,
     """All methods on one series; ``place`` is its region and model."""
     y = series.to_numpy(dtype=float)
     forecaster = Forecaster(
-        periods, {name: METHODS[name] for name in plan.methods}, plan.step, steps=plan.steps, warm_up=0
+        periods, {name: METHODS[name] for name in plan.methods}, plan.step, plan.steps, plan.peak, warm_up=0
     )
     with threadpool_limits(1):  # the same sums in the same order wherever it runs
         rolled = roll(y, forecaster, plan.origins)
@@ -235,8 +244,7 @@ def _forecast_series(series: pd.Series, place: dict[str, str], periods: Periods,
     result.few_errors = int(rolled.few[plan.first_in_trace :, plan.table.window].any(axis=1).sum())
 
     result.outlook = _outlook_rows(rolled, came, plan, times, periods.hour).assign(**place)
-    width = min(periods.hour, plan.steps)
-    peak = came[:, :width].max(axis=1, keepdims=True)
+    peak = came[:, : plan.peak].max(axis=1, keepdims=True)
     last = Horizon(hours=1.0, steps=plan.steps + 1, block=1)
     # As a number, the maximum expected is its median: the largest of the mean forecasts is nearly always too low.
     middle = replace(rolled, mean=rolled.quantiles[LEVELS.index(0.5)])

@@ -100,6 +100,11 @@ class Pages:
             self._memory[name] = found
         return self._memory[name]
 
+    def _beside(self, make: Callable[[], Any], name: str) -> pd.DataFrame:
+        """A table that ``make`` keeps beside its own; empty where it was not kept."""
+        make()
+        return self._table(name, lambda: tables.empty(name))
+
     def keep(self, name: str, frame: pd.DataFrame) -> None:
         """Keep a table, in place of an older one of this name."""
         if self.folder is not None:

@@ -142,32 +142,27 @@ class Workbook(Pages):
 
     def backtest(self) -> pd.DataFrame:
         """The ``backtest`` table."""
-        self.forecast()
-        return self._table("backtest", lambda: tables.empty("backtest"))
+        return self._beside(self.forecast, "backtest")
 
     def peaks(self) -> pd.DataFrame:
-        """The ``peaks`` table: the distribution of the next hour's largest token rate, and what came."""
-        self.forecast()
-        return self._table("peaks", lambda: tables.empty("peaks"))
+        """The ``peaks`` table: the distribution of the largest token rate until the next plan, and what came."""
+        return self._beside(self.forecast, "peaks")
 
     def outlook(self) -> pd.DataFrame:
         """The ``outlook`` table: the largest mean forecast of each whole hour ahead."""
-        self.forecast()
-        return self._table("outlook", lambda: tables.empty("outlook"))
+        return self._beside(self.forecast, "outlook")
 
     def peak_backtest(self) -> pd.DataFrame:
         """The ``peak_backtest`` table."""
-        self.forecast()
-        return self._table("peak_backtest", lambda: tables.empty("peak_backtest"))
+        return self._beside(self.forecast, "peak_backtest")
 
     def allocation(self) -> pd.DataFrame:
-        """The ``allocation`` table: the plan of every hour, each from the one before."""
+        """The ``allocation`` table: the plan of every planning interval, each from the one before."""
         return self._table("allocation", self._allocation)
 
     def plan_details(self, name: str) -> pd.DataFrame:
         """Table ``moves``, ``routing``, ``binding``, ``solves`` or ``shortage`` of the plan."""
-        self.allocation()
-        return self._table(name, lambda: tables.empty(name))
+        return self._beside(self.allocation, name)
 
     def timings(self) -> pd.DataFrame:
         """The ``timings`` table as far as there is something in it."""
@@ -180,28 +175,23 @@ class Workbook(Pages):
 
     def latency(self) -> pd.DataFrame:
         """The ``latency`` table."""
-        self.policies()
-        return self._table("latency", lambda: tables.empty("latency"))
+        return self._beside(self.policies, "latency")
 
     def distributions(self) -> pd.DataFrame:
         """The ``distributions`` table: quantiles of TTFT and E2E by policy and tier."""
-        self.policies()
-        return self._table("distributions", lambda: tables.empty("distributions"))
+        return self._beside(self.policies, "distributions")
 
     def utilization(self) -> pd.DataFrame:
         """The ``utilization`` table: every endpoint's mean utilization in each quarter of an hour."""
-        self.policies()
-        return self._table("utilization", lambda: tables.empty("utilization"))
+        return self._beside(self.policies, "utilization")
 
     def instances(self) -> pd.DataFrame:
         """The ``instances`` table."""
-        self.policies()
-        return self._table("instances", lambda: tables.empty("instances"))
+        return self._beside(self.policies, "instances")
 
     def held(self) -> pd.DataFrame:
         """VM-hours per policy, region, model and group, by what they were held for."""
-        self.policies()
-        return self._table("held", lambda: tables.empty("held"))
+        return self._beside(self.policies, "held")
 
     def gpu_hours(self) -> pd.DataFrame:
         """The ``gpu_hours`` table: GPU-hours of each policy by what they were held for."""
@@ -301,21 +291,21 @@ class Workbook(Pages):
         return pd.date_range(self.start, self.end, freq=step, inclusive="left")
 
     def planned_demand(self, niw_share: float, quantile: float | None = None) -> dict:
-        """ρ by kind of plan, with a buffer for batch work or as a quantile of the hour's maximum."""
+        """ρ by kind of plan, with a buffer for batch work or as a quantile of the interval's maximum."""
         return planned_demand(self.served_demand, self.peaks(), self.hours, self.start, niw_share, quantile)
 
     @cached_property
     def planner(self) -> AllocationPlanner:
-        """The hourly planner of the simulated fleet, which is of one GPU type; fed by the forecast."""
+        """The planner of the simulated fleet, which is of one GPU type; fed by the forecast."""
         return self.planner_of(self.scenario, self.solver)
 
     def planner_of(self, scenario: Scenario, solver: str) -> AllocationPlanner:
         """A planner for a scenario that differs from this one in its start-up times or ``planning``."""
         planning = scenario.planning
         demand = self.planned_demand(planning.niw_buffer_share, planning.quantile)
-        first_hour = self.planned_demand(0.0, planning.quantile)["forecast"]
+        interactive = self.planned_demand(0.0, planning.quantile)["forecast"]
         ahead: dict[PlanKind, pd.DataFrame] = {
-            "ahead": forecast_ahead(self.outlook(), first_hour, self.start),
+            "ahead": forecast_ahead(self.outlook(), interactive, self.start, planning.interval_s),
             "ahead-actual": actual_ahead(self.served_demand, self.hours, self.start),
         }
         return AllocationPlanner(scenario, self.theta, demand, solver, ahead_tps=ahead)
@@ -359,11 +349,12 @@ class Workbook(Pages):
         return pd.concat([history_demand(self.spec), characterize.demand_table(self.trace)], ignore_index=True)
 
     def _forecast(self) -> pd.DataFrame:
-        source, end = self.scenario.planning.forecast, self.start + pd.Timedelta(seconds=self.trace.duration_s)
+        planning, end = self.scenario.planning, self.start + pd.Timedelta(seconds=self.trace.duration_s)
+        source, every_s = planning.forecast, planning.interval_s
         methods = source_methods(source.source)
-        told = repr(methods)
+        told = repr((methods, every_s, self.never_fit().to_dict("list")))
         if told not in self._forecasts:
-            self._forecasts[told] = forecast_week(self.served_demand, self.start, end, methods)
+            self._forecasts[told] = forecast_week(self.served_demand, self.start, end, methods, every_s=every_s)
         result = from_source(self._forecasts[told], source.source, source.factor)
         for name in ("backtest", "peaks", "peak_backtest", "outlook"):
             self.keep(name, getattr(result, name))

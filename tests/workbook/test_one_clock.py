@@ -1,5 +1,6 @@
 """Bins count from the trace's start, and clocks only label them: numbers do not depend on when a trace was taken."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,27 @@ def test_a_trace_gives_the_same_numbers_whenever_it_was_taken(tmp_path: Path, sh
         before, after = numbers(getattr(usual, name)(), MIDNIGHT), numbers(getattr(shifted, name)(), later)
         assert len(before), name
         pd.testing.assert_frame_equal(before, after, obj=name)
+
+
+@pytest.mark.usefixtures("generated")
+@pytest.mark.parametrize(("minutes", "hours"), [(5, 5.1), (15, 5.1), (50, 30.0), (360, 60.0), (1440, 75.0)])
+def test_there_is_a_plan_for_every_interval_that_has_a_forecast(tmp_path: Path, minutes: int, hours: float) -> None:
+    frame = requests(hours).iloc[::40]
+    file = tmp_path / "t.parquet"
+    write_parquet([frame], file, MIDNIGHT + pd.Timedelta("9h17min23.4s"))
+    changes = [*FLEET, f"planning.interval_s={60 * minutes}", "theta_tps={Llama-2-70B: 5000, Llama-3.1-8B: 20000}"]
+    wb = Workbook(str(file), policies=["lt-i", "clairvoyant"], scenario_changes=changes)
+    made = pd.DatetimeIndex(wb.allocation()["time"].unique())
+    first = wb.forecast()["origin"].min()
+    assert made.tolist() == wb.hours[wb.hours >= first].tolist()
+    assert len(made) >= len(wb.hours) - max(3, 24 * 60 // minutes // 8)
+    # Price and time are of the interval, whatever its length.
+    vm_usd = wb.gpu.on_demand_usd_per_h
+    running = wb.allocation().groupby("time")["instances"].sum() * vm_usd * minutes / 60
+    assert wb.plan_details("solves").set_index("time")["running_usd"].tolist() == pytest.approx(running.tolist())
+    # A clairvoyant sees the hour from each plan on, and what lies beyond.
+    actual = wb.planner.plan("ahead-actual", float(60 * minutes), {}).ahead_tps
+    assert len(actual) == 4 and min(map(len, actual.values())) == min(24, math.ceil(hours - minutes / 60))
 
 
 @pytest.mark.usefixtures("generated")
