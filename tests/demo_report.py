@@ -1,5 +1,6 @@
 """A finished report of fixture notebooks, made once for all tests that look at its pages."""
 
+import hashlib
 from functools import cache
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from sageserve_lib.report.make import make_report
 FIXTURES = Path(__file__).parent / "fixtures"
 NAMES = ("1-small", "3-rich", "7-tables")
 LABEL = '<img src="https://evil.example/x.png" onerror="window.hacked = 1">'
+LOG = b"arrival_s,prompt_tokens\n"
 TRACE = {
     "name": "my <b>trace</b>.csv",
-    "sha256": "0" * 64,
+    "sha256": hashlib.sha256(LOG).hexdigest(),
     "start": "2023-11-16T18:15:46+00:00",
     "requests": 19366,
     "duration_s": 3500.0,
@@ -31,10 +33,12 @@ def demo_report(factory: pytest.TempPathFactory) -> Path:
 
 @cache
 def _make(folder: Path) -> Path:
+    log = folder / "my.csv"
+    log.write_bytes(LOG)
     return make_report(
         "démo",
         trace=TRACE,
-        parameters={"seed": 3, "scenario": "paper", "trace": "/somewhere/my.csv"},
+        parameters={"seed": 3, "scenario": "paper", "trace": str(log)},
         notebooks=[notebook(name) for name in NAMES],
         reports=folder / "reports {of} ünïcode",
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 from sageserve_lib import paths
 from sageserve_lib.common.files import write_whole
-from sageserve_lib.errors import SageServeError
+from sageserve_lib.errors import InputError, SageServeError
 from sageserve_lib.report.html import INDEX_PAGE, Page, export_page, page_of
 from sageserve_lib.report.index import write_index
 from sageserve_lib.report.notebooks import (
@@ -37,6 +37,7 @@ from sageserve_lib.report.run import (
     write_manifest,
 )
 from sageserve_lib.report.runlog import run_log
+from sageserve_lib.traces import checksum
 
 
 class ReportError(SageServeError):
@@ -120,7 +121,11 @@ class _Failure:
         kept = f"What there was is kept in {folder}; "
         if self.notebook:
             return f"{kept}the cell is marked in {folder / f'{self.notebook}.html'}."
-        return f"{kept}{ERROR_TEXT} and {TRACEBACK_TEXT} say more."
+        return (
+            f"{kept}{ERROR_TEXT} and {TRACEBACK_TEXT} say more."
+            if self.traceback
+            else f"{kept}{ERROR_TEXT} says this too."
+        )
 
 
 @dataclass
@@ -147,6 +152,9 @@ class _Making:
             except NotebookError as error:
                 self._keep_failed(error)
                 return _Failure(str(error), error.traceback, error.notebook, error.bad_input)
+            except InputError as error:
+                self.log.error("%s", error)
+                return _Failure(str(error), "", bad_input=True)
         except Exception as error:
             message = f"The report could not be written: {type(error).__name__}: {error}"
             self.log.exception("%s", message)
@@ -163,6 +171,7 @@ class _Making:
         for position, notebook in enumerate(notebooks, start=1):
             if position > len(self.results):
                 self._run(notebook, position)
+                self._check_trace()
         for note in self._notes():
             self.log.info("Note: %s", note)
         pages = [INDEX_PAGE, *(page_of(notebook.stem) for notebook in notebooks)]
@@ -210,6 +219,26 @@ class _Making:
     def _notes(self) -> list[str]:
         file = self.run_dir.work / "notes.json"
         return [str(note["text"]) for note in json.loads(file.read_text(encoding="utf-8"))] if file.exists() else []
+
+    def _check_trace(self) -> None:
+        """Refuse to go on with a trace that is not what it was at the start: one page would speak of another log."""
+        if not (file := self.selected_trace):
+            return
+        name, then, advice = self.trace["name"], self.trace["sha256"], "Make the report of a copy that stays as it is."
+        try:
+            now = checksum(file)
+        except OSError as error:
+            msg = f"{name} could be read when its report began, and cannot any more ({error.strerror}). {advice}"
+            raise InputError(msg) from error
+        if now != then:
+            raise InputError(
+                f"{name} has changed while its report was made: its SHA-256 was {then}, and is {now}. {advice}"
+            )
+
+    @property
+    def selected_trace(self) -> str:
+        """The log, file or files, as the notebooks are given it; empty where it is the synthetic one."""
+        return next((str(given["trace"]) for given in self.selected.values() if "trace" in given), "")
 
     def _manifest(self, status: str) -> dict[str, Any]:
         return manifest_of(

@@ -4,7 +4,7 @@ from sageserve_lib.traces.canonical import write_parquet
 from sageserve_lib.traces.files import absolute
 from sageserve_lib.traces.reading import Reading
 from sageserve_lib.traces.schema import COLUMNS, INTERACTIVE_TIERS, OPTIONAL, TIERS
-from sageserve_lib.traces.trace import Trace, convert, open_trace, summary
+from sageserve_lib.traces.trace import Trace, checksum, convert, open_trace, summary
 
 __all__ = [
     "COLUMNS",
@@ -14,6 +14,7 @@ __all__ = [
     "Reading",
     "Trace",
     "absolute",
+    "checksum",
     "convert",
     "open_trace",
     "summary",

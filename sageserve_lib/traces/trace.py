@@ -135,7 +135,6 @@ def open_trace(
     files, reading, defaults = paths_of(path), reading or Reading(), defaults or {}
     source = Source(files, reading, defaults)
     sums = [sha256_of(file) for file in files]
-    sha256 = sums[0] if len(sums) == 1 else hashlib.sha256("".join(sums).encode()).hexdigest()
     file, filled = files[0], source.meaning.filled
     if source.is_canonical:
         facts = _checked(source)
@@ -151,7 +150,7 @@ def open_trace(
     return Trace(
         name=source.name,
         path=files[0] if len(files) == 1 or not isinstance(path, (str, Path)) else Path(path),
-        sha256=sha256,
+        sha256=_together(sums),
         start=pd.Timestamp(facts.start).tz_convert("UTC"),
         requests=facts.requests,
         duration_s=facts.duration_s,
@@ -165,6 +164,21 @@ def open_trace(
         skipped=pd.DataFrame(facts.skipped, columns=list(SKIPPED_COLUMNS)).astype({"row": "int64", "line": "Int64"}),
         _chunks=lambda rows, extra: canonical.chunks(file, labels, filled, rows, extra),
     )
+
+
+def checksum(path: str | Path | Sequence[str | Path]) -> str:
+    """``Trace.sha256`` of what ``path`` names now.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    return _together([sha256_of(file) for file in paths_of(path)])
+
+
+def _together(sums: Sequence[str]) -> str:
+    return sums[0] if len(sums) == 1 else hashlib.sha256("".join(sums).encode()).hexdigest()
 
 
 def convert(

@@ -191,3 +191,35 @@ def test_case_08_a_fleet_that_is_too_small_has_a_plan_of_what_there_is_and_says_
         result = wb.simulate(name)
         assert result.instances[["serving", "acquiring", "draining"]].sum(axis=1).max() <= 2
         assert result.totals["requests"] == wb.trace.requests
+
+
+def test_case_20_a_plan_every_quarter_of_an_hour_follows_demand_more_closely() -> None:
+    folder = "cases/20-plan-every-quarter-of-an-hour"
+    plans, totals = {}, {}
+    for name in ("hourly", "quarter"):
+        files = {"trace": str(shared(f"{folder}/requests.csv.gz")), "scenario": str(shared(f"{folder}/{name}.yaml"))}
+        wb = Workbook(**files, policies=["lt-i"])
+        plans[name] = wb.allocation()["time"].nunique()
+        totals[name] = wb.simulate("lt-i").totals
+        assert totals[name]["completed"] == wb.trace.requests
+    assert plans["hourly"] >= 13 and plans["quarter"] >= 4 * plans["hourly"] - 4
+    hourly, quarter = totals["hourly"], totals["quarter"]
+    assert quarter["gpu_hours"] < hourly["gpu_hours"]
+    assert quarter["iwn_sla_pct"] > hourly["iwn_sla_pct"] + 1
+
+
+def test_case_02_the_same_work_has_the_same_bound_and_clairvoyant_whenever_it_begins() -> None:
+    folder = "cases/02-start-not-on-the-hour"
+    scenario = str(shared(f"{folder}/bloom-a100-24.yaml"))
+    found = {}
+    for name, reading in (("on", {}), ("off", {"columns": "arrival_s=ts"})):
+        trace = str(shared(f"{folder}/{name}-the-hour.csv.gz"))
+        wb = Workbook(trace, scenario, reading=reading, policies=["reactive", "lt-u", "oracle", "clairvoyant"])
+        rows = wb.policies().set_index("policy")
+        found[name] = wb.bound()["gpu_hours"].item(), rows["gpu_hours"], rows["iwn_sla_pct"]
+        assert (rows["gpu_hours"] >= wb.bound()["gpu_hours"].item()).all()
+    (on, on_held, on_service), (off, off_held, off_service) = found["on"], found["off"]
+    assert off == pytest.approx(on, rel=0.02) and on > 65
+    for policy in ("oracle", "clairvoyant", "reactive"):
+        assert off_held[policy] == pytest.approx(on_held[policy], rel=0.05)
+        assert off_service[policy] == pytest.approx(on_service[policy], abs=1.0)

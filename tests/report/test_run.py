@@ -9,6 +9,7 @@ import time
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
+import nbformat
 import pandas as pd
 import psutil
 import pytest
@@ -21,6 +22,7 @@ from sageserve_lib.report import notebooks
 from sageserve_lib.report.lock import RunLock, RunLockedError
 from sageserve_lib.report.make import ReportError, make_report
 from sageserve_lib.report.run import RunDirectory, check_name, clean_up, default_name, git_revision, solver_used
+from sageserve_lib.traces import checksum
 
 
 def visible(reports: Path) -> set[str]:
@@ -395,3 +397,37 @@ def test_git_revision(tmp_path: Path) -> None:
 
 def test_clock_is_utc() -> None:
     assert default_name("t", "s", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)) == "t-s-20260102-030405"
+
+
+@pytest.mark.parametrize("change", ["grows", "is the same again", "goes"])
+def test_trace_that_changes_under_a_report_is_noticed(tmp_path: Path, change: str) -> None:
+    log = tmp_path / "my.csv"
+    log.write_text("1,2\n", encoding="utf-8")
+    do = {
+        "grows": f"open({str(log)!r}, 'a').write('3,4')",
+        "is the same again": f"open({str(log)!r}, 'w').write('1,2\\n')",
+        "goes": f"__import__('os').unlink({str(log)!r})",
+    }
+    cells = [nbformat.v4.new_code_cell("trace: str = ''\nrun_dir: str = ''", metadata={"tags": ["parameters"]})]
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[*cells, nbformat.v4.new_code_cell(do[change])]), tmp_path / "n.ipynb"
+    )
+    trace = TRACE | {"sha256": checksum(log), "name": "my.csv"}
+    making = {
+        "trace": trace,
+        "parameters": {"trace": str(log)},
+        "notebooks": [tmp_path / "n.ipynb", notebook("1-small")],
+    }
+    if change == "is the same again":
+        assert (make_report("r", **making, reports=tmp_path / "reports") / "index.html").exists()
+        return
+    words = {
+        "grows": r"my\.csv has changed while its report was made: its SHA-256 was",
+        "goes": r"my\.csv could be read when its report began, and cannot any more",
+    }
+    with pytest.raises(ReportError, match=words[change]) as caught:
+        make_report("r", **making, reports=tmp_path / "reports")
+    assert caught.value.bad_input
+    assert visible(tmp_path / "reports") == {"r.failed"}
+    left = {file.name for file in (tmp_path / "reports" / "r.failed").rglob("*")}
+    assert "error.txt" in left and not {"traceback.txt", "manifest.json", "1-small.ipynb"} & left
