@@ -75,4 +75,4 @@ def _left(work: np.ndarray, room: np.ndarray) -> float:
     left = 0.0
     for come, gone in zip(work, room, strict=True):
         left = max(left + come - gone, 0.0)
-    return left
+    return float(left)

@@ -17,6 +17,7 @@ from sageserve_lib.report.html import INDEX_PAGE, Page, export_page, page_of
 from sageserve_lib.report.index import write_index
 from sageserve_lib.report.notebooks import (
     RUN_DIR,
+    KernelsAhead,
     NotebookError,
     NotebookResult,
     Parameters,
@@ -168,9 +169,10 @@ class _Making:
     def _make(self) -> None:
         self._take_up()
         notebooks = list(self.selected)
-        for position, notebook in enumerate(notebooks, start=1):
-            if position > len(self.results):
-                self._run(notebook, position)
+        done = len(self.results)
+        with KernelsAhead(notebooks[done:], self.run_dir.work) as kernels:
+            for position, notebook in enumerate(notebooks[done:], start=done + 1):
+                self._run(notebook, position, kernels)
                 self._check_trace()
         for note in self._notes():
             self.log.info("Note: %s", note)
@@ -198,7 +200,7 @@ class _Making:
             self.log.info("%s", text)
             self.progress.line(text)
 
-    def _run(self, notebook: Path, position: int) -> None:
+    def _run(self, notebook: Path, position: int, kernels: KernelsAhead) -> None:
         self.log.info("Notebook %d of %d starts: %s", position, len(self.selected), notebook.stem)
         self.progress.notebook_started(notebook.stem, position, len(self.selected), code_cells(notebook))
         if notebook.stem in self.before:
@@ -208,6 +210,7 @@ class _Making:
             self.run_dir.work / "notebooks" / notebook.name,
             self.selected[notebook],
             cwd=self.run_dir.work,
+            kernel=kernels.take(),
             on_cell=self.progress.cell_started,
             on_status=self.progress.status,
         )

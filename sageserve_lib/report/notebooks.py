@@ -3,6 +3,7 @@
 import ast
 import logging
 import os
+import subprocess
 import sys
 import tempfile
 import threading
@@ -18,7 +19,9 @@ import papermill
 import psutil
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpec
+
 from nbclient.exceptions import DeadKernelError
+from nbclient.util import run_sync
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
@@ -38,6 +41,8 @@ ERROR_MARKER_TAG = "papermill-error-cell-tag"
 RUN_DIR = "run_dir"
 
 _ENGINE = "sageserve"
+#: What a kernel imports before its notebook's turn, if that will: it takes as long as all else in a short report.
+_PRELOADED = "sageserve_lib.workbook"
 _SAMPLE_S = 0.25
 _LONGEST_SOCKET_FOLDER = 80  # a socket's path may have 103 characters on macOS, 107 on Linux
 _MIB = 1024 * 1024
@@ -120,6 +125,7 @@ class _ThisPythonKernelManager(AsyncKernelManager):
     """Starts kernels of this interpreter, whatever kernel specs the machine has under the same name."""
 
     folder = ""
+    preload = ""  # a module
 
     def __init__(self, **kwargs: Any) -> None:
         # Sockets in a private folder: no ports to collide or to listen on, and no need of a writable home.
@@ -141,7 +147,50 @@ class _ThisPythonKernelManager(AsyncKernelManager):
         command = [sys.executable, "-Xfrozen_modules=off", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         # What happens in a cell is in the notebook; the rest a kernel logs is noise on the terminal.
         command.append("--log-level=CRITICAL")
+        if self.preload:
+            command.append(f"--IPKernelApp.exec_lines=__import__({self.preload!r});")
         return KernelSpec(argv=command, display_name="Python 3", language="python", env=env)
+
+
+class Kernel:
+    """A kernel that is started before its notebook's turn, and imports meanwhile what that will."""
+
+    def __init__(self, notebook: Path, cwd: Path) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="sageserve-", ignore_cleanup_errors=True)
+        uses_it = _PRELOADED in notebook.read_text(encoding="utf-8")
+        attributes = {"folder": self._folder.name, "preload": _PRELOADED if uses_it else ""}
+        self.manager = type("KernelManager", (_ThisPythonKernelManager,), attributes)()
+        in_memory = ["--HistoryManager.hist_file=:memory:"]
+        run_sync(self.manager.start_kernel)(extra_arguments=in_memory, cwd=str(cwd), stderr=subprocess.DEVNULL)
+
+    def close(self) -> None:
+        """Stop it, if it has not been."""
+        if self.manager.has_kernel:
+            run_sync(self.manager.shutdown_kernel)(now=True)
+        self._folder.cleanup()
+
+
+class KernelsAhead:
+    """The kernels of notebooks that run in ``cwd`` one after the other, each started while the one before is at work."""
+
+    def __init__(self, notebooks: Sequence[Path], cwd: Path) -> None:
+        self._waiting, self._cwd = list(notebooks), cwd
+        self._next: Kernel | None = None
+
+    def __enter__(self) -> "KernelsAhead":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._next is not None:
+            self._next.close()
+
+    def take(self) -> Kernel:
+        """That of the next notebook; the one after it is started."""
+        own, self._next = self._next or Kernel(self._waiting[0], self._cwd), None
+        self._waiting = self._waiting[1:]
+        if self._waiting:
+            self._next = Kernel(self._waiting[0], self._cwd)
+        return own
 
 
 class _Client(PapermillNotebookClient):
@@ -162,26 +211,26 @@ class _Engine(NBClientEngine):
     """papermill's engine with this interpreter's kernel and a ``Watch``."""
 
     @classmethod
-    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, *, watch: Watch, **kwargs: Any) -> Any:
-        with tempfile.TemporaryDirectory(prefix="sageserve-", ignore_cleanup_errors=True) as folder:
-            manager = type("KernelManager", (_ThisPythonKernelManager,), {"folder": folder})
-            client = _Client(
-                nb_man,
-                watch,
-                kernel_name=kernel_name,
-                kernel_manager_class=manager,
-                startup_timeout=120,
-                on_cell_start=watch.cell_started,
-                log=logging.getLogger("papermill"),
-            )
-            # Cells' output is in the notebook; what a kernel says while it shuts down is noise on the terminal.
-            with open(os.devnull, "wb") as nowhere, client.setup_kernel(stderr=nowhere):
-                with watch.memory(client.km.provisioner.pid):
-                    client.papermill_execute_cells()
-                info = client.wait_for_reply(client.kc.kernel_info())
-                client.nb.metadata["language_info"] = info["content"]["language_info"]
-                client.set_widgets_metadata()
-            return client.nb
+    def execute_managed_notebook(
+        cls, nb_man: Any, kernel_name: str, *, watch: Watch, kernel: Kernel, **kwargs: Any
+    ) -> Any:
+        client = _Client(
+            nb_man,
+            watch,
+            km=kernel.manager,
+            kernel_name=kernel_name,
+            startup_timeout=120,
+            shutdown_kernel="immediate",
+            on_cell_start=watch.cell_started,
+            log=logging.getLogger("papermill"),
+        )
+        with client.setup_kernel(cleanup_kc=True):
+            with watch.memory(client.km.provisioner.pid):
+                client.papermill_execute_cells()
+            info = client.wait_for_reply(client.kc.kernel_info())
+            client.nb.metadata["language_info"] = info["content"]["language_info"]
+            client.set_widgets_metadata()
+        return client.nb
 
 
 papermill_engines.register(_ENGINE, _Engine)
@@ -276,13 +325,14 @@ def run_notebook(
     parameters: Parameters,
     *,
     cwd: Path,
+    kernel: Kernel | None = None,
     on_cell: Callable[[int], None] = lambda cell: None,
     on_status: Callable[[str], None] = lambda text: None,
 ) -> NotebookResult:
     """Execute ``notebook`` with ``parameters`` into ``output``, which is written cell by cell and kept on failure.
 
     ``parameters`` must be declared by the notebook (see ``select_parameters``); paths in it must be absolute, since
-    the kernel works in ``cwd``. ``on_cell`` is called with the number of each code cell as it starts, ``on_status`` with
+    the kernel works in ``cwd``; ``kernel`` is one that was started there, and is stopped. ``on_cell`` is called with the number of each code cell as it starts, ``on_status`` with
     the text of every status line as it changes.
 
     Raises
@@ -297,6 +347,7 @@ def run_notebook(
         peak = round(watch.peak_rss_bytes / _MIB, 1) if watch.peak_rss_bytes else None
         return NotebookResult(notebook.stem, round(time.perf_counter() - began, 3), peak, status)
 
+    kernel = kernel or Kernel(notebook, cwd)
     try:
         papermill.execute_notebook(
             _literal(notebook),
@@ -308,6 +359,7 @@ def run_notebook(
             progress_bar=False,
             cwd=str(cwd),
             watch=watch,
+            kernel=kernel,
         )
     except PapermillExecutionError as error:
         raise NotebookError(
@@ -318,6 +370,8 @@ def run_notebook(
         raise NotebookError(result("failed"), watch.cell, watch.first_line, "KernelDied", cause) from error
     except RuntimeError as error:
         raise NotebookError(result("failed"), watch.cell, watch.first_line, "RuntimeError", str(error)) from error
+    finally:
+        kernel.close()
     return result("complete")
 
 
