@@ -1,0 +1,61 @@
+"""Names beside the points of a plot, none upon another."""
+
+from collections.abc import Container, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+#: Where a name may go, in typographic points from its point: near first, then further out, with a line to it.
+_NEAR = ((8, -3), (-8, -3), (8, 8), (-8, 8), (8, -14), (-8, -14))
+_FAR = tuple((side * across, up) for across in (22, 44, 66) for up in range(-90, 91, 12) for side in (1, -1))
+_HEIGHT, _WIDTH_OF_A_LETTER = 10.0, 0.62
+
+
+def name_points(
+    axes: Axes, names: Sequence[str], xs: Sequence[float], ys: Sequence[float], bold: Container[str], size: float = 10.0
+) -> None:
+    """Write each name at the first place that is free of points and other names, within the axes.
+
+    Limits and layout have to be final: places are measured on the page.
+    """
+    scale = 72 / axes.figure.dpi
+    at = axes.transData.transform(np.column_stack([np.asarray(xs, float), np.asarray(ys, float)])) * scale
+    frame = np.asarray(axes.get_window_extent().extents) * scale
+    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in at]
+    # From the outside in: what lies at the edge has the fewest places.
+    for k in np.argsort(-np.abs(at - at.mean(axis=0)).sum(axis=1), kind="stable"):
+        (x, y), name = at[k], names[k]
+        width = size * _WIDTH_OF_A_LETTER * len(name)
+        places = [(dx, dy, _box(x, y, dx, dy, width)) for dx, dy in (*_NEAR, *sorted(_FAR, key=lambda p: np.hypot(*p)))]
+        inside = [place for place in places if _within(place[2], frame)] or places
+        dx, dy, box = next((place for place in inside if not any(_meet(place[2], other) for other in taken)), inside[0])
+        taken.append(box)
+        axes.annotate(
+            name,
+            (xs[k], ys[k]),
+            xytext=(dx, dy),
+            textcoords="offset points",
+            ha="left" if dx > 0 else "right",
+            va="bottom",
+            fontsize=size,
+            fontweight="bold" if name in bold else "normal",
+            arrowprops=None
+            if (dx, dy) in _NEAR
+            else {"arrowstyle": "-", "color": "0.6", "linewidth": 0.7, "shrinkB": 4},
+        )
+
+
+_Box = tuple[float, float, float, float]
+
+
+def _box(x: float, y: float, dx: float, dy: float, width: float) -> _Box:
+    left = x + dx if dx > 0 else x + dx - width
+    return left, y + dy, left + width, y + dy + _HEIGHT
+
+
+def _meet(one: _Box, other: _Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _within(box: _Box, frame: np.ndarray) -> bool:
+    return bool(frame[0] <= box[0] and frame[1] <= box[1] and box[2] <= frame[2] and box[3] <= frame[3])
