@@ -40,9 +40,10 @@ def demand_and_capacity(allocation: pd.DataFrame) -> Figure:
         marker = "o" if len(demand) == 1 else None
         panel.step(capacity.index, capacity, where="post", label="capacity (θ × instances)", marker=marker, lw=1.2)
         panel.step(demand.index, demand, where="post", label="demand (ρ)", marker=marker, lw=1.2)
-        panel.set_ylim(bottom=0)
         time_axis(panel, most_ticks=5)
         panel.set_xlabel("")
+    for panel in panels.values():
+        panel.set_ylim(bottom=0)
     few = "" if len(shown) == len(demand_tps) else f"the {len(shown)} of {len(demand_tps)} with most demand"
     figure.legend(*panel.get_legend_handles_labels(), title=few, frameon=False, ncols=2, loc="outside upper center")
     figure.supylabel("thousand tokens/s", fontsize="medium")

@@ -6,9 +6,11 @@ import numpy as np
 from matplotlib.axes import Axes
 
 #: Where a name may go, in typographic points from its point: near first, then further out, with a line to it.
-_NEAR = ((8, -3), (-8, -3), (8, 8), (-8, 8), (8, -14), (-8, -14))
+_NEAR = ((7, 4), (-7, 4), (7, -14), (-7, -14), (9, -4), (-9, -4))
 _FAR = tuple((side * across, up) for across in (22, 44, 66) for up in range(-90, 91, 12) for side in (1, -1))
 _HEIGHT, _WIDTH_OF_A_LETTER = 10.0, 0.62
+#: Around a point: nearer, a name would be taken for that point's.
+_CLEAR = 8.0
 
 
 def name_points(
@@ -21,15 +23,18 @@ def name_points(
     scale = 72 / axes.figure.dpi
     at = axes.transData.transform(np.column_stack([np.asarray(xs, float), np.asarray(ys, float)])) * scale
     frame = np.asarray(axes.get_window_extent().extents) * scale
-    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in at]
+    points = [(x - _CLEAR, y - _CLEAR, x + _CLEAR, y + _CLEAR) for x, y in at]
+    written: list[_Box] = []
     # From the outside in: what lies at the edge has the fewest places.
     for k in np.argsort(-np.abs(at - at.mean(axis=0)).sum(axis=1), kind="stable"):
         (x, y), name = at[k], names[k]
         width = size * _WIDTH_OF_A_LETTER * len(name)
         places = [(dx, dy, _box(x, y, dx, dy, width)) for dx, dy in (*_NEAR, *sorted(_FAR, key=lambda p: np.hypot(*p)))]
+        # Its own point may be as near as it likes.
+        taken = [*written, *(box for other, box in enumerate(points) if np.hypot(*(at[other] - at[k])) > 1)]
         inside = [place for place in places if _within(place[2], frame)] or places
         dx, dy, box = next((place for place in inside if not any(_meet(place[2], other) for other in taken)), inside[0])
-        taken.append(box)
+        written.append(box)
         axes.annotate(
             name,
             (xs[k], ys[k]),

@@ -65,12 +65,8 @@ def lines_over_time(lines: pd.DataFrame, colours: Mapping[str, str], label: str,
     axes.set_ylim(bottom=0)
     figure.supylabel(label, fontsize="medium")
     figure.supxlabel("time (UTC)", fontsize="medium")
-    figure.legend([band], [RANGE], frameon=False, loc="outside upper right")
+    figure.legend([band], ["grey: from the least to the most of all"], frameon=False, loc="outside upper right")
     return figure
-
-
-#: What the grey of panels is.
-RANGE = "grey: from the least to the most of all"
 
 
 def _thinned(lines: pd.DataFrame) -> pd.DataFrame:

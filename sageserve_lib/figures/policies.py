@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from sageserve_lib.figures.many import MOST, RANGE, lines_over_time, panel_grid
+from sageserve_lib.figures.many import MOST, lines_over_time, panel_grid
 from sageserve_lib.figures.style import TIER_COLOURS, log_axis, model_colours, policy_colours, time_axis
 
 
@@ -78,27 +78,26 @@ def latency_by_tier(distributions: pd.DataFrame, promises_s: dict[str, float]) -
 
 
 def _latency_by_policy(rows: pd.DataFrame, promises_s: dict[str, float]) -> Figure:
+    """A panel per policy, a line per tier over the range of all policies."""
     figure, panels = panel_grid(list(rows["policy"].unique()), height=1.9)
+    times_s = rows.set_index(["tier", "share", "policy"])["value_s"].groupby(["tier", "share"], observed=True)
+    ranges = pd.DataFrame({"low": times_s.min(), "high": times_s.max()})
     for policy, axes in panels.items():
         own = rows[rows["policy"] == policy]
-        for tier, promise_s in promises_s.items():
-            # All policies of the tier, so that each is seen among the others.
-            wide = rows[rows["tier"] == tier].pivot_table(
-                index="share", columns="policy", values="value_s", observed=True
-            )
-            axes.fill_betweenx(100 * (1 - wide.index), wide.min(axis=1), wide.max(axis=1), color="0.87", linewidth=0)
-            part, colour = own[own["tier"] == tier], TIER_COLOURS[tier]
-            axes.step(part["value_s"], 100 * (1 - part["share"]), where="post", color=colour, linewidth=1.5)
+        for width, (tier, promise_s) in zip((2.6, 1.3, 1.3), promises_s.items(), strict=False):
+            part, among, colour = own[own["tier"] == tier], ranges.loc[tier], TIER_COLOURS[tier]
+            longer_pct = 100 * (1 - among.index)
+            axes.fill_betweenx(longer_pct, among["low"], among["high"], color=colour, alpha=0.2, linewidth=0)
+            # Where two tiers wait alike, both are to be seen.
+            axes.step(part["value_s"], 100 * (1 - part["share"]), where="post", color=colour, linewidth=width)
             axes.axvline(promise_s, linestyle="--", color=colour, linewidth=1)
         axes.set(xscale="log", yscale="log")
         log_axis(axes.xaxis, (1.0,))
         log_axis(axes.yaxis, (1.0,))
     words = {"IW-F": "IW-F, first token", "IW-N": "IW-N, first token", "NIW": "NIW, end to end"}
     told: list[Artist] = [Line2D([], [], color=TIER_COLOURS[tier], label=words[tier]) for tier in promises_s]
-    told += [
-        Line2D([], [], color="0.3", linestyle="--", linewidth=1, label="promised"),
-        Patch(color="0.87", label=RANGE),
-    ]
+    told.append(Line2D([], [], color="0.3", linestyle="--", linewidth=1, label="promised"))
+    told.append(Patch(color="0.3", alpha=0.2, linewidth=0, label="pale: from the least to the most of all"))
     figure.legend(handles=told, frameon=False, ncols=3, loc="outside upper center")
     figure.supylabel("requests that wait longer (%)", fontsize="medium")
     figure.supxlabel("seconds", fontsize="medium")

@@ -104,6 +104,7 @@ def day_shapes(shape: pd.DataFrame, phases: pd.DataFrame) -> Figure:
         lines += axes.plot(rows["hour"] + 0.5, rows["requests_per_s"], color=colours[region], linewidth=2)
         if np.isfinite(peaks.get(region, np.nan)):
             axes.axvline(peaks[region], color=colours[region], linestyle=":", linewidth=1.5)
+    for axes in set(panels.values()):
         axes.set_xlim(0, 24)
         axes.set_ylim(bottom=0)
         axes.set_xticks(range(0, 25, 3 if len(colours) <= MOST else 6))
