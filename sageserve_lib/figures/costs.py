@@ -110,7 +110,9 @@ def cost_against_service(
             x, y, s=80, facecolor=face, edgecolor=colour, linewidth=1.6, alpha=0.4 if dominated else 1, zorder=3
         )
     axes.axhline(100, linestyle="--", color="0.4", linewidth=1)
-    axes.text(0.995, 100, "all that can be attained ", transform=axes.get_yaxis_transform(), ha="right", va="bottom")
+    axes.text(
+        0.995, 1.0, "dashed: all that can be attained", transform=axes.transAxes, ha="right", va="top", fontsize="small"
+    )
     low = min(float(points["service_pct"].min()), 99.0)
     axes.set_ylim(low - 0.12 * (100 - low), 100 + 0.15 * (100 - low))
     axes.margins(x=0.12)

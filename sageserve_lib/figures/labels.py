@@ -16,7 +16,7 @@ _CLEAR = 8.0
 def name_points(
     axes: Axes, names: Sequence[str], xs: Sequence[float], ys: Sequence[float], bold: Container[str], size: float = 10.0
 ) -> None:
-    """Write each name at the first place that is free of points and other names, within the axes.
+    """Write each name at the first place that is free of points and other texts, within the axes.
 
     Limits and layout have to be final: places are measured on the page.
     """
@@ -24,7 +24,7 @@ def name_points(
     at = axes.transData.transform(np.column_stack([np.asarray(xs, float), np.asarray(ys, float)])) * scale
     frame = np.asarray(axes.get_window_extent().extents) * scale
     points = [(x - _CLEAR, y - _CLEAR, x + _CLEAR, y + _CLEAR) for x, y in at]
-    written: list[_Box] = []
+    written: list[_Box] = [tuple(np.multiply(text.get_window_extent().extents, scale)) for text in axes.texts]
     # From the outside in: what lies at the edge has the fewest places.
     for k in np.argsort(-np.abs(at - at.mean(axis=0)).sum(axis=1), kind="stable"):
         (x, y), name = at[k], names[k]

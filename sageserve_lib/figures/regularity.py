@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from sageserve_lib.figures.many import MOST, panel_grid
 from sageserve_lib.figures.style import PALETTE, TIER_COLOURS, region_colours
@@ -65,9 +66,12 @@ def seasonal_strength(strength: pd.DataFrame) -> Figure:
             colours
         )
         axes.hlines(at, rows["daily"], rows["weekly"], color=colour, linewidth=1)
-        name = "a region" if many else region
-        handles[f"{name}, day"] = axes.plot(rows["daily"], at, "o", mfc="white", mec=colour, ms=6, mew=1.5)[0]
-        handles[f"{name}, week"] = axes.plot(rows["weekly"], at, "o", color=colour, ms=6)[0]
+        axes.plot(rows["daily"], at, "o", mfc="white", mec=colour, ms=6, mew=1.5)
+        handles[region] = axes.plot(rows["weekly"], at, "o", color=colour, ms=6)[0]
+    if many:
+        handles = {}
+    handles["day"] = Line2D([], [], marker="o", linestyle="none", mfc="white", mec="0.3", ms=6, mew=1.5)
+    handles["week"] = Line2D([], [], marker="o", linestyle="none", color="0.3", ms=6)
     axes.set_yticks(range(len(models)), models)
     axes.set_ylim(len(models) - 0.5, -0.5)
     axes.set_xlim(0, 1.02)

@@ -27,7 +27,7 @@ _ATTRIBUTE_TEXT = (
 )
 _ATTRIBUTES = frozenset(_ATTRIBUTE_TEXT.split())
 #: Letters of a cell from which on it is text, which may wrap.
-_LONG = 40
+_LONG = 24
 _EXTERNAL_CSS = re.compile(r"url\s*\(|@import|expression\s*\(|image-set|\\", re.IGNORECASE)
 _PAGE_LINK = re.compile(r"(?:\./)?(?P<page>[\w.+-]+)\.ipynb(?P<anchor>#.*)?")
 _SAFE_LINK = re.compile(r"(?:https?://|mailto:|#|[\w.+-]+\.html(?:#|$))", re.IGNORECASE)
@@ -102,7 +102,7 @@ def _one_head_a_row(table: Tag) -> None:
 def _join(cells: list[Tag], words: list[str]) -> None:
     for cell in cells[:-1]:
         cell.decompose()
-    cells[-1].string = " · ".join(words)
+    cells[-1].string = "\N{NO-BREAK SPACE}· ".join(words)
     if words:
         cells[-1].name = "th"
 
