@@ -64,6 +64,7 @@ def instances_by_gpu(allocation: pd.DataFrame) -> Figure:
         axes.set_ylabel("instances")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         time_axis(axes)
+        axes.label_outer()
     panels[0, 0].legend(title="model", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.tight_layout()
     return figure
