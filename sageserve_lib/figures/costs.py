@@ -115,7 +115,7 @@ def cost_against_service(
     )
     low = min(float(points["service_pct"].min()), 99.0)
     axes.set_ylim(low - 0.12 * (100 - low), 100 + 0.15 * (100 - low))
-    axes.margins(x=0.12)
+    axes.margins(x=0.22)  # room for names
     axes.set_xlim(left=max(axes.get_xlim()[0], 0.0))
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda usd, _: number(usd)))
