@@ -33,7 +33,7 @@ def demand_and_capacity(allocation: pd.DataFrame) -> Figure:
     matrix = len(shown) == len(models) * len(regions) and 1 < len(regions) <= 4
     layout = {"columns": len(regions), "sharey": "row"} if matrix else {"sharey": False}
     figure, panels = panel_grid([f"{model}, {region}" for model, region in shown], height=1.6, **layout)
-    for panel, (model, region) in zip(panels.values(), shown, strict=True):
+    for panel, (model, region) in zip(panels, shown, strict=True):
         rows = allocation[(allocation["model"] == model) & (allocation["region"] == region)]
         demand = rows.groupby("time")["demand_tps"].first() / 1000
         capacity = rows.groupby("time")["capacity_tps"].sum() / 1000
@@ -42,7 +42,7 @@ def demand_and_capacity(allocation: pd.DataFrame) -> Figure:
         panel.step(demand.index, demand, where="post", label="demand (ρ)", marker=marker, lw=1.2)
         time_axis(panel, most_ticks=5)
         panel.set_xlabel("")
-    for panel in panels.values():
+    for panel in panels:
         panel.set_ylim(bottom=0)
     few = "" if len(shown) == len(demand_tps) else f"the {len(shown)} of {len(demand_tps)} with most demand"
     figure.legend(*panel.get_legend_handles_labels(), title=few, frameon=False, ncols=2, loc="outside upper center")

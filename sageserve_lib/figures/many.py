@@ -20,7 +20,7 @@ _MOST_TIMES = 170
 
 def panel_grid(
     names: Sequence[str], height: float = 1.7, columns: int = _COLUMNS, **options: Any
-) -> tuple[Figure, dict[str, Axes]]:
+) -> tuple[Figure, list[Axes]]:
     """A figure with a panel for each name, as many in a row as ``columns``; ``options`` go to ``subplots``.
 
     Axes are shared unless ``options`` say otherwise; numbers then stand on the outer panels alone.
@@ -33,8 +33,8 @@ def panel_grid(
         axes.set_visible(False)
     for axes in grid.flat[max(len(names) - columns, 0) : len(names)]:
         axes.tick_params(labelbottom=True)  # the one below it may be empty
-    panels = dict(zip(map(str, names), grid.flat, strict=False))
-    for name, axes in panels.items():
+    panels = list(grid.flat[: len(names)])
+    for name, axes in zip(names, panels, strict=True):
         axes.set_title(name, fontsize="medium")
     return figure, panels
 
@@ -57,7 +57,7 @@ def lines_over_time(lines: pd.DataFrame, colours: Mapping[str, str], label: str,
     lines = _thinned(lines)
     low, high = lines.min(axis=1), lines.max(axis=1)
     figure, panels = panel_grid(list(lines))
-    for name, axes in panels.items():
+    for name, axes in zip(lines, panels, strict=True):
         band = axes.fill_between(lines.index, low, high, step="post", color="0.85", linewidth=0)
         axes.step(lines.index, lines[name], where="post", color=colours[name], linewidth=1.4)
         time_axis(axes, most_ticks=5)

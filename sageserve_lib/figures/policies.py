@@ -79,10 +79,11 @@ def latency_by_tier(distributions: pd.DataFrame, promises_s: dict[str, float]) -
 
 def _latency_by_policy(rows: pd.DataFrame, promises_s: dict[str, float]) -> Figure:
     """A panel per policy, a line per tier over the range of all policies."""
-    figure, panels = panel_grid(list(rows["policy"].unique()), height=1.9)
+    policies = list(rows["policy"].unique())
+    figure, panels = panel_grid(policies, height=1.9)
     times_s = rows.set_index(["tier", "share", "policy"])["value_s"].groupby(["tier", "share"], observed=True)
     ranges = pd.DataFrame({"low": times_s.min(), "high": times_s.max()})
-    for policy, axes in panels.items():
+    for policy, axes in zip(policies, panels, strict=True):
         own = rows[rows["policy"] == policy]
         for width, (tier, promise_s) in zip((2.6, 1.3, 1.3), promises_s.items(), strict=False):
             part, among, colour = own[own["tier"] == tier], ranges.loc[tier], TIER_COLOURS[tier]

@@ -99,16 +99,16 @@ def day_shapes(shape: pd.DataFrame, phases: pd.DataFrame) -> Figure:
         figure.supylabel(_RATE, fontsize="medium")
     else:
         figure, axes = plt.subplots(figsize=(10, 3.2), layout="constrained")
-        panels = dict.fromkeys(colours, axes)
+        panels = [axes] * len(colours)
         axes.set_xlabel(_HOUR)
         axes.set_ylabel(_RATE)
     lines = []
-    for region, axes in panels.items():
+    for region, axes in zip(colours, panels, strict=True):
         rows = shape[shape["region"] == region]
         lines += axes.plot(rows["hour"] + 0.5, rows["requests_per_s"], color=colours[region], linewidth=2)
         if np.isfinite(peaks.get(region, np.nan)):
             axes.axvline(peaks[region], color=colours[region], linestyle=":", linewidth=1.5)
-    for axes in set(panels.values()):
+    for axes in set(panels):
         axes.set_xlim(0, 24)
         axes.set_ylim(bottom=0)
         axes.set_xticks(range(0, 25, 3 if len(colours) <= MOST else 6))
