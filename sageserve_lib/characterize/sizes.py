@@ -66,7 +66,7 @@ def tails(sizes: pd.DataFrame, by: Sequence[str] = ("model",), long_tokens: int 
 
 
 def density(sizes: pd.DataFrame, by: Sequence[str] = ("model",), bins_per_decade: int = 20) -> pd.DataFrame:
-    """Shape on a logarithmic axis: ``by``, kind, tokens, pct_per_decade and cumulative_pct of the requests.
+    """Shape on a logarithmic axis: ``by``, kind, requests of the group, tokens, pct_per_decade and cumulative_pct.
 
     Bins are made of whole bins of the histogram, so that none gets a part of another's requests.
     """
@@ -84,10 +84,11 @@ def density(sizes: pd.DataFrame, by: Sequence[str] = ("model",), bins_per_decade
                 "tokens": np.sqrt(low * (high - 1)),
                 "pct_per_decade": share / np.log10(high / low),
                 "cumulative_pct": np.cumsum(share),
+                "requests": count.sum(),
             }
         )
         rows.append(part.assign(**dict(zip([*by, "kind"], key, strict=True))))
-    columns = [*by, "kind", "tokens", "pct_per_decade", "cumulative_pct"]
+    columns = [*by, "kind", "requests", "tokens", "pct_per_decade", "cumulative_pct"]
     return pd.concat(rows, ignore_index=True)[columns] if rows else pd.DataFrame(columns=columns)
 
 

@@ -45,7 +45,7 @@ def who_is_dominated(frontier: pd.DataFrame) -> Finding:
     rivals = frontier[~frontier["bound"]].dropna(subset=["service_pct"])
     if rivals.empty:
         return Finding("No policy served a request, so cost cannot be set against service.", told=False, drawn=False)
-    worth = rivals[rivals["dominated_by"] == ""].sort_values("net_cost_usd", kind="stable").index
+    worth = rivals[rivals["dominated_by"] == ""].sort_values("cost_usd", kind="stable").index
     beaten = [f"{name} (by {row['dominated_by']})" for name, row in rivals.iterrows() if row["dominated_by"]]
     if len(worth) == 1:
         text = f"{worth[0]} is cheapest and serves best"

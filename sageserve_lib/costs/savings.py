@@ -72,9 +72,9 @@ def service(policies: pd.DataFrame) -> pd.DataFrame:
 
 
 def pareto(means: pd.DataFrame, bounds: Iterable[str] = BOUNDS) -> pd.DataFrame:
-    """Net cost against service, and who is dominated by whom.
+    """Cost against service, and who is dominated by whom.
 
-    A policy is dominated if another costs no more net of spot credit and serves no worse (see :func:`service`), and is
+    A policy is dominated if another costs no more and serves no worse (see :func:`service`), and is
     better in one of the two. Policies that know the future (``bounds``) dominate nobody: one cannot run them.
 
     Parameters
@@ -86,18 +86,18 @@ def pareto(means: pd.DataFrame, bounds: Iterable[str] = BOUNDS) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Indexed by policy: net_cost_usd, service_pct, worst_tier, bound, dominated_by (empty for those on the frontier:
+        Indexed by policy: cost_usd, service_pct, worst_tier, bound, dominated_by (empty for those on the frontier:
         the cheapest of those that dominate it).
     """
-    frame = means[["net_cost_usd"]].join(service(means))
+    frame = means[["cost_usd"]].join(service(means))
     frame["bound"] = frame.index.isin(list(bounds))
     frame["dominated_by"] = ""
-    rivals = frame[~frame["bound"] & frame["service_pct"].notna()].sort_values("net_cost_usd", kind="stable")
+    rivals = frame[~frame["bound"] & frame["service_pct"].notna()].sort_values("cost_usd", kind="stable")
     for policy, row in frame.iterrows():
         better = rivals[
-            (rivals["net_cost_usd"] <= row["net_cost_usd"])
+            (rivals["cost_usd"] <= row["cost_usd"])
             & (rivals["service_pct"] >= row["service_pct"])
-            & ((rivals["net_cost_usd"] < row["net_cost_usd"]) | (rivals["service_pct"] > row["service_pct"]))
+            & ((rivals["cost_usd"] < row["cost_usd"]) | (rivals["service_pct"] > row["service_pct"]))
         ]
         if len(better):
             frame.loc[policy, "dominated_by"] = better.index[0]

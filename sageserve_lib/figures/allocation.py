@@ -1,5 +1,7 @@
 """Figures of the plan: demand against capacity, instances, moves, cost, what binds, and what other numbers would do."""
 
+import itertools
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -7,9 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
+from sageserve_lib.figures.many import few_in_colour, folded, panel_grid, told_apart
 from sageserve_lib.figures.style import PALETTE, model_colours, time_axis
 
 _MOVE_COLOURS = {"start": "#0072B2", "reclaim": "#009E73", "swap": "#E69F00", "cold": "#D55E00", "give back": "#999999"}
+#: Panels and rows of one figure.
+_MOST_ENDPOINTS, _MOST_ROWS = 12, 24
 _BINDS = {
     "floor": ("the floor", "#999999"),
     "local_demand": ("local demand", "#0072B2"),
@@ -19,27 +24,30 @@ _BINDS = {
 
 
 def demand_and_capacity(allocation: pd.DataFrame) -> Figure:
-    """Demand planned for and what the plan sustains: a row per model, a column per region."""
+    """Demand planned for and what the plan sustains: a panel per model and region, of many those with most demand."""
+    demand_tps = allocation.groupby(["model", "region"], sort=False, observed=True)["demand_tps"].mean()
+    most = demand_tps.sort_values(ascending=False, kind="stable").index[:_MOST_ENDPOINTS]
     models, regions = (list(allocation[name].unique()) for name in ("model", "region"))
-    size = (max(3.4 * len(regions), 6), 1.75 * len(models) + 0.5)
-    figure, axes = plt.subplots(len(models), len(regions), figsize=size, squeeze=False, sharex=True, sharey="row")
-    for row, model in zip(axes, models, strict=True):
-        for panel, region in zip(row, regions, strict=True):
-            rows = allocation[(allocation["model"] == model) & (allocation["region"] == region)]
-            demand = rows.groupby("time")["demand_tps"].first() / 1000
-            capacity = rows.groupby("time")["capacity_tps"].sum() / 1000
-            marker = "o" if len(demand) == 1 else None
-            panel.step(capacity.index, capacity, where="post", label="capacity (θ × instances)", marker=marker, lw=1.2)
-            panel.step(demand.index, demand, where="post", label="demand (ρ)", marker=marker, lw=1.2)
-            panel.set_title(f"{model}, {region}", fontsize="small")
-            time_axis(panel)
-            panel.set_xlabel("")
-            panel.tick_params(labelsize="small")
-        row[0].set_ylim(bottom=0)
-        row[0].set_ylabel("thousand tokens/s", fontsize="small")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    figure.tight_layout()
+    shown = [(model, region) for model in models for region in regions if (model, region) in most]
+    # A row per model where there is room, on one scale.
+    matrix = len(shown) == len(models) * len(regions) and 1 < len(regions) <= 4
+    layout = {"columns": len(regions), "sharey": "row"} if matrix else {"sharey": False}
+    figure, panels = panel_grid([f"{model}, {region}" for model, region in shown], height=1.6, **layout)
+    for panel, (model, region) in zip(panels, shown, strict=True):
+        rows = allocation[(allocation["model"] == model) & (allocation["region"] == region)]
+        demand = rows.groupby("time")["demand_tps"].first() / 1000
+        capacity = rows.groupby("time")["capacity_tps"].sum() / 1000
+        marker = "o" if len(demand) == 1 else None
+        panel.step(capacity.index, capacity, where="post", label="capacity (θ × instances)", marker=marker, lw=1.2)
+        panel.step(demand.index, demand, where="post", label="demand (ρ)", marker=marker, lw=1.2)
+        time_axis(panel, most_ticks=5)
+        panel.set_xlabel("")
+    for panel in panels:
+        panel.set_ylim(bottom=0)
+    few = "" if len(shown) == len(demand_tps) else f"the {len(shown)} of {len(demand_tps)} with most demand"
+    figure.legend(*panel.get_legend_handles_labels(), title=few, frameon=False, ncols=2, loc="outside upper center")
+    figure.supylabel("thousand tokens/s", fontsize="medium")
+    figure.supxlabel("time (UTC)", fontsize="medium")
     return figure
 
 
@@ -51,11 +59,12 @@ def instances_by_gpu(allocation: pd.DataFrame) -> Figure:
     for axes, gpu in zip(panels[:, 0], gpus, strict=True):
         rows = allocation[allocation["gpu"] == gpu]
         wide = rows.pivot_table(index="time", columns="model", values="instances", aggfunc="sum", sort=False)
-        _stacked(axes, wide, model_colours(allocation["model"].unique()))
+        _stacked(axes, *folded(wide.fillna(0), model_colours(allocation["model"].unique())))
         axes.set_title(gpu)
         axes.set_ylabel("instances")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         time_axis(axes)
+        axes.label_outer()
     panels[0, 0].legend(title="model", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.tight_layout()
     return figure
@@ -103,11 +112,16 @@ def cost_split(costs: pd.DataFrame) -> Figure:
 
 
 def what_binds(binding: pd.DataFrame) -> Figure:
-    """Share of hours in which each rule holds an endpoint's count up; the first that does, in the legend's order."""
+    """Share of hours in which each rule holds an endpoint's count up; the first that does, in the legend's order.
+
+    Of many endpoints, those least often at the floor.
+    """
     rows = binding.assign(endpoint=binding["model"].astype(str) + ", " + binding["region"].astype(str))
     flags = rows[list(_BINDS)].astype(bool)
     first = flags.to_numpy().argmax(axis=1)
-    shares = pd.crosstab(rows["endpoint"], first, normalize="index").reindex(rows["endpoint"].unique()) * 100
+    every = pd.crosstab(rows["endpoint"], first, normalize="index").reindex(rows["endpoint"].unique()) * 100
+    at_floor = every[0] if 0 in every else pd.Series(0.0, index=every.index)
+    shares = every[every.index.isin(at_floor.sort_values(kind="stable").index[:_MOST_ROWS])]
     figure, axes = plt.subplots(figsize=(9, 0.3 * len(shares) + 1.2))
     left = np.zeros(len(shares))
     for k, (label, colour) in enumerate(_BINDS.values()):
@@ -116,7 +130,8 @@ def what_binds(binding: pd.DataFrame) -> Figure:
             left += shares[k].to_numpy()
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
-    axes.set_xlabel("share of hours (%)")
+    few = "" if len(shares) == len(every) else f"; the {len(shares)} of {len(every)} endpoints least at their floor"
+    axes.set_xlabel(f"share of hours (%){few}")
     axes.grid(axis="y", visible=False)
     axes.legend(frameon=False, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     figure.tight_layout()
@@ -140,12 +155,16 @@ def sensitivity(panels: dict[str, pd.DataFrame], as_planned_usd: float) -> Figur
 def instance_hours_by_price(rows: pd.DataFrame, gpus: list[str], label: str) -> Figure:
     """Instance-hours of each GPU type against a price. Takes columns named as the types, index the price."""
     figure, axes = plt.subplots(figsize=(8, 3))
-    for gpu, colour in zip(gpus, PALETTE, strict=False):
-        axes.plot(rows.index.astype(float), rows[gpu].astype(float), marker="o", color=colour, label=gpu)
+    colours = few_in_colour(rows[gpus].sum(), dict(zip(gpus, itertools.cycle(PALETTE), strict=False)))
+    lines = {
+        gpu: axes.plot(rows.index.astype(float), rows[gpu].astype(float), marker="o", color=colours[gpu])[0]
+        for gpu in gpus
+    }
+    told = told_apart(lines, colours)
     axes.set_xlabel(label)
     axes.set_ylabel("instance-hours")
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes.legend(list(told.values()), list(told), frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.tight_layout()
     return figure
 

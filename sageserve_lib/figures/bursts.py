@@ -7,7 +7,11 @@ from matplotlib.figure import Figure
 
 from sageserve_lib.characterize.bursts import local_level
 from sageserve_lib.characterize.findings import span
-from sageserve_lib.figures.style import TIER_COLOURS, log_axis, model_colours, region_colours, time_axis
+from sageserve_lib.figures.many import MOST
+from sageserve_lib.figures.style import PALETTE, TIER_COLOURS, log_axis, model_colours, region_colours, time_axis
+
+#: Rows of models in regions.
+_MOST_PLACES = 20
 
 
 def dispersion(windows: pd.DataFrame) -> Figure:
@@ -55,12 +59,13 @@ def dispersion(windows: pd.DataFrame) -> Figure:
 
 
 def bursts(found: pd.DataFrame, counts: pd.DataFrame, zoom_min: int = 60) -> Figure:
-    """When each burst was and how high, and the largest minute by minute.
+    """When each burst was and how high, where the largest are, and the largest minute by minute.
 
     ``found`` is `characterize.bursts`, ``counts`` the requests per minute it was found in.
     """
     colours = model_colours(counts.columns.get_level_values("model"))
     found = found.assign(where=found["model"].astype(str) + " in " + found["region"].astype(str))
+    found = found[found["where"].isin(found["where"].unique()[:_MOST_PLACES])]
     places = sorted(found["where"].unique())
     figure = plt.figure(figsize=(10, 3.6 + 0.25 * len(places)), layout="constrained")
     above, below = figure.subplots(2, 1, height_ratios=[1 + 0.3 * len(places), 3])
@@ -101,15 +106,21 @@ def bursts(found: pd.DataFrame, counts: pd.DataFrame, zoom_min: int = 60) -> Fig
 
 
 def peak_to_mean(peaks: pd.DataFrame) -> Figure:
-    """Peak over mean of interactive TPS, by model; a dot per region."""
+    """Peak over mean of interactive TPS, by model; a dot per region, of many regions only the highest with its name."""
     models = sorted(peaks["model"].unique())
     colours = region_colours(peaks["region"].unique())
+    many = len(colours) > MOST
     figure, axes = plt.subplots(figsize=(10, 1.2 + 0.36 * len(models)), layout="constrained")
     dots = []
     for region, colour in colours.items():
         rows = peaks[peaks["region"] == region]
         dots += axes.plot(
-            rows["peak_to_mean"], [models.index(m) for m in rows["model"]], "o", color=colour, ms=8, alpha=0.85
+            rows["peak_to_mean"],
+            [models.index(m) for m in rows["model"]],
+            "o",
+            color=PALETTE[0] if many else colour,
+            ms=8,
+            alpha=0.4 if many else 0.85,
         )
     axes.set_yticks(range(len(models)), models)
     axes.set_ylim(len(models) - 0.5, -0.5)
@@ -117,5 +128,20 @@ def peak_to_mean(peaks: pd.DataFrame) -> Figure:
     axes.axvline(1, color="0.3", linewidth=1)
     axes.set_xlabel("peak / mean of interactive tokens/s")
     axes.grid(axis="y", visible=False)
-    axes.legend(dots, list(colours), title="region", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    if many:
+        seen = peaks.dropna(subset=["peak_to_mean"])
+        for row in seen.loc[seen.groupby("model")["peak_to_mean"].idxmax()].itertuples():
+            axes.annotate(
+                row.region,
+                (row.peak_to_mean, models.index(row.model)),
+                (8, -3),
+                textcoords="offset points",
+                fontsize="small",
+            )
+        dots, names = dots[:1], ["a region"]
+    else:
+        names = list(colours)
+    axes.legend(
+        dots, names, title=None if many else "region", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5)
+    )
     return figure

@@ -5,8 +5,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from sageserve_lib.figures.style import model_colours, policy_colours, region_colours
+from sageserve_lib.figures.labels import name_points
+from sageserve_lib.figures.many import folded
+from sageserve_lib.figures.style import model_colours, number, policy_colours, region_colours
 
 #: Blue serves, orange to red is waste.
 CAUSE_COLOURS = {
@@ -44,7 +47,7 @@ def monthly_dollars(dollars: pd.DataFrame) -> Figure:
     figure, panels = plt.subplots(1, 2, figsize=(10, 0.45 * policies + 2.0), sharey=True, layout="constrained")
     for axes, part, palette in zip(panels, ("region", "model"), (region_colours, model_colours), strict=True):
         wide = _wide(million, part, "cost")
-        stacked_bars(axes, wide, palette(wide.columns), "{:,.2f}")
+        stacked_bars(axes, *folded(wide, palette(wide.columns)), "{:,.2f}")
         axes.set_xlabel(f"million USD a month, by {part}")
         axes.legend(ncols=2, frameon=False, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0))
     figure.suptitle(" + ".join(million["sku"].unique()), fontsize="small", color="0.35")
@@ -83,21 +86,24 @@ def savings(intervals: pd.DataFrame) -> Figure:
     return figure
 
 
-def cost_against_service(frontier: pd.DataFrame, intervals: pd.DataFrame) -> Figure:
-    """Net cost against service of every policy, the frontier drawn, dominated ones pale, those that know the future hollow.
+def cost_against_service(
+    frontier: pd.DataFrame, intervals: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp
+) -> Figure:
+    """Cost against service of every policy, the frontier drawn, dominated ones pale, those that know the future hollow.
 
-    Takes ``costs.pareto``, and the ``intervals`` table for intervals of the net cost over seeds, where there are some.
+    Takes ``costs.pareto``, the ``intervals`` table for intervals of the cost over seeds, where there are some, and the
+    ends of the time that the cost is of. Spot credit is not in it.
     """
     points = frontier.dropna(subset=["service_pct"])
     colours = policy_colours(frontier.index)
     figure, axes = plt.subplots(figsize=(9, 4.6))
-    best = points[~points["bound"] & (points["dominated_by"] == "")].sort_values("net_cost_usd")
-    axes.step(best["net_cost_usd"] / 1e6, best["service_pct"], where="post", color="0.45", linewidth=1.1, zorder=1)
-    spread = intervals[(intervals["over"] == "seeds") & (intervals["measure"] == "net_cost_usd")].set_index("policy")
+    best = points[~points["bound"] & (points["dominated_by"] == "")].sort_values("cost_usd")
+    axes.step(best["cost_usd"], best["service_pct"], where="post", color="0.45", linewidth=1.1, zorder=1)
+    spread = intervals[(intervals["over"] == "seeds") & (intervals["measure"] == "cost_usd")].set_index("policy")
     for policy, row in points.iterrows():
-        colour, x, y = colours[str(policy)], row["net_cost_usd"] / 1e6, row["service_pct"]
+        colour, x, y = colours[str(policy)], row["cost_usd"], row["service_pct"]
         if policy in spread.index:
-            ends = spread.loc[policy, ["low", "high"]].astype(float) / 1e6
+            ends = spread.loc[policy, ["low", "high"]].astype(float)
             axes.plot(ends, [y, y], color=colour, marker="|", linewidth=1.2, zorder=2)
         dominated = row["dominated_by"] != ""
         face = "white" if row["bound"] else colour
@@ -105,45 +111,27 @@ def cost_against_service(frontier: pd.DataFrame, intervals: pd.DataFrame) -> Fig
             x, y, s=80, facecolor=face, edgecolor=colour, linewidth=1.6, alpha=0.4 if dominated else 1, zorder=3
         )
     axes.axhline(100, linestyle="--", color="0.4", linewidth=1)
-    axes.text(0.995, 100, "all that can be attained ", transform=axes.get_yaxis_transform(), ha="right", va="bottom")
+    axes.text(
+        0.995, 1.0, "dashed: all that can be attained", transform=axes.transAxes, ha="right", va="top", fontsize="small"
+    )
     low = min(float(points["service_pct"].min()), 99.0)
-    axes.set_ylim(low - 0.08 * (100 - low), 100 + 0.12 * (100 - low))
-    axes.margins(x=0.12)
-    axes.set_xlabel("net cost over the period, million USD (cost less spot credit)")
-    axes.set_ylabel("worst-served tier in SLA,\n% of what is attainable")
+    axes.set_ylim(low - 0.12 * (100 - low), 100 + 0.15 * (100 - low))
+    axes.margins(x=0.22)  # room for names
+    axes.set_xlim(left=max(axes.get_xlim()[0], 0.0))
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda usd, _: number(usd)))
+    axes.set_xlabel(f"cost over the trace's {_length(end - start)} (USD)")
+    axes.set_ylabel("worst-served tier in SLA\n(% of what is attainable)")
     figure.tight_layout()
-    _labels(axes, points, best.index)
+    name_points(axes, list(points.index), points["cost_usd"].tolist(), points["service_pct"].tolist(), best.index)
     return figure
 
 
-#: Where a point's name may go, in typographic points from it.
-_LABEL_PLACES = ((8, -12), (8, 5), (-8, 8), (-8, -16), (8, -24), (8, 17))
-
-
-def _labels(axes: Axes, points: pd.DataFrame, frontier: pd.Index) -> None:
-    """Names beside the points, each at the first place that is free of other names and points."""
-    at = axes.transData.transform(np.column_stack([points["net_cost_usd"] / 1e6, points["service_pct"]]))
-    at = at * 72 / axes.figure.dpi
-    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in at]
-    for (x, y), policy, row in zip(at, points.index, points.itertuples(), strict=True):
-        width = 6.2 * len(str(policy))
-        for dx, dy in _LABEL_PLACES:
-            left = x + dx if dx > 0 else x + dx - width
-            box = (left, y + dy - 1, left + width, y + dy + 9)
-            if not any(
-                box[0] < high and low < box[2] and box[1] < top and bottom < box[3] for low, bottom, high, top in taken
-            ):
-                break
-        taken.append(box)
-        axes.annotate(
-            str(policy),
-            (row.net_cost_usd / 1e6, row.service_pct),
-            xytext=(dx, dy),
-            textcoords="offset points",
-            ha="left" if dx > 0 else "right",
-            fontsize="small",
-            fontweight="bold" if policy in frontier else "normal",
-        )
+def _length(time: pd.Timedelta) -> str:
+    hours = time / pd.Timedelta(hours=1)
+    if hours < 2:
+        return f"{60 * hours:.0f} minutes"
+    return f"{hours:.3g} hours" if hours < 47 else f"{hours / 24:.3g} days"
 
 
 def _wide(table: pd.DataFrame, columns: str, values: str) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sageserve_lib.characterize.evenness import lorenz
+from sageserve_lib.figures.many import folded
 from sageserve_lib.figures.style import PALETTE, model_colours, region_colours
 
 
@@ -17,15 +18,18 @@ def region_and_model(shares: pd.DataFrame) -> Figure:
     for axes, of in zip(panels, ("requests", "tokens"), strict=True):
         wide = shares.pivot_table(index="model", columns="region", values=f"{of}_pct", observed=True).fillna(0)
         left = np.zeros(len(wide))
-        bars = []
-        for region, colour in colours.items():
-            bars.append(axes.barh(range(len(wide)), wide[region], left=left, color=colour, linewidth=0))
+        wide, shown = folded(wide, colours)
+        bars = {}
+        for region in wide:
+            bars[region] = axes.barh(range(len(wide)), wide[region], left=left, color=shown[region], linewidth=0)
             left += wide[region].to_numpy()
         axes.set_yticks(range(len(wide)), list(wide.index))
         axes.grid(axis="y", visible=False)
         axes.set_xlabel(f"share of all {of} (%)")
     panels[0].invert_yaxis()
-    panels[1].legend(bars, list(colours), title="region", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    panels[1].legend(
+        list(bars.values()), list(bars), title="region", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5)
+    )
     return figure
 
 

@@ -8,12 +8,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from sageserve_lib.figures.many import folded
 from sageserve_lib.forecast.registry import COMBINATION, METHODS, SELECTED
 from sageserve_lib.forecast.summary import choice_table, method_order
 
 ACTUAL, FORECAST, MUTED = "#222222", "#0072B2", "#999999"
 #: Told apart with any colour vision (Okabe and Ito's palette); a method keeps its colour in every report.
 _PALETTE = ("#999999", "#E69F00", "#56B4E9", "#CC79A7", "#F0E442", "#8C6D31", "#009E73", "#D55E00", "#0072B2")
+#: Rows of one figure.
+_MOST_SERIES = 20
 _METHOD_COLORS = dict(zip((*METHODS, COMBINATION), _PALETTE, strict=False))
 
 
@@ -113,10 +116,14 @@ def _dots(backtest: pd.DataFrame, measure: str, label: str) -> Figure:
 
 
 def chosen_methods(forecast: pd.DataFrame) -> Figure:
-    """Share of origins at which each method was the one chosen, per (model, region)."""
+    """Share of origins at which each method was chosen, per (model, region): of many those with most demand."""
     if forecast.empty:
         return blank("No forecast could be made, so no method was chosen.")
-    share = choice_table(forecast)[::-1]
+    demand_tps = forecast.groupby(["model", "region"])["actual_tps"].mean().sort_values(ascending=False, kind="stable")
+    every = choice_table(forecast)
+    share = every[every.index.isin(demand_tps.index[:_MOST_SERIES])][::-1]
+    colours = {method: _METHOD_COLORS.get(str(method), _PALETTE[-1]) for method in share}
+    share, colours = folded(share, colours)
     figure = plt.figure(figsize=(10, 1.4 + 0.32 * len(share)), layout="constrained")
     axes = figure.add_subplot()
     left = np.zeros(len(share))
@@ -126,12 +133,13 @@ def chosen_methods(forecast: pd.DataFrame) -> Figure:
             share[method],
             left=left,
             label=method,
-            color=_METHOD_COLORS.get(str(method), _PALETTE[-1]),
+            color=colours[str(method)],
         )
         left += share[method].to_numpy()
     axes.set_yticks(range(len(share)), [f"{model} in {region}" for model, region in share.index])
     axes.set_xlabel("share of forecast origins (%)")
     axes.set_xlim(0, 100)
-    axes.set_title("Method selected by past error, for the next hour", loc="left")
+    few = "" if len(share) == len(every) else f"; the {len(share)} of {len(every)} series with most demand"
+    axes.set_title(f"Method selected by past error, for the next hour{few}", loc="left")
     figure.legend(loc="outside lower center", ncols=4, frameon=False)
     return figure

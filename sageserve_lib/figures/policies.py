@@ -5,29 +5,25 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
-from sageserve_lib.figures.style import log_axis, model_colours, policy_colours, time_axis
+from sageserve_lib.figures.many import MOST, lines_over_time, panel_grid
+from sageserve_lib.figures.style import TIER_COLOURS, log_axis, model_colours, policy_colours, time_axis
 
 
 def instances_over_time(instances: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp) -> Figure:
-    """Instances held (serving, acquiring, draining) over all endpoints, one line per policy.
+    """Instances held (serving, acquiring, draining) over all endpoints, a line or a panel per policy.
 
     Takes the ``instances`` table: rows are changes, so counts are carried forward. Lines are means over a sixtieth of
     the time shown or 15 minutes, whichever is less; the first of them is left out, since it shows the starting fleet
     being given back.
     """
-    colours = policy_colours(instances["policy"].unique())
-    figure, axes = plt.subplots(figsize=(10, 3.8))
-    for policy, total in held_over_time(instances, start, end).items():
-        axes.step(total.index, total, where="post", label=str(policy), color=colours[str(policy)], linewidth=1.3)
-    axes.set_ylim(bottom=0)
-    axes.set_ylabel("instances held")
-    time_axis(axes)
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    figure.tight_layout()
-    return figure
+    lines = held_over_time(instances, start, end)
+    return lines_over_time(lines, policy_colours(lines), "instances held", height=3.8)
 
 
 def held_over_time(instances: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp) -> pd.DataFrame:
@@ -53,13 +49,15 @@ def held_over_time(instances: pd.DataFrame, start: pd.Timestamp, end: pd.Timesta
 def latency_by_tier(distributions: pd.DataFrame, promises_s: dict[str, float]) -> Figure:
     """Share of requests that wait longer than a time, a panel per tier, a line per policy, the promise marked.
 
-    Interactive tiers by time to first token, batch by end-to-end time. Takes the ``distributions`` table and the
+    Of many policies, a panel per policy and a line per tier. Interactive tiers by time to first token, batch by end-to-end time. Takes the ``distributions`` table and the
     promised seconds by tier.
     """
     measures = {"IW-F": "ttft", "IW-N": "ttft", "NIW": "e2e"}
     rows = distributions[distributions["measure"] == distributions["tier"].map(measures)]
     tiers = [tier for tier in measures if tier in set(rows["tier"])]
     colours = policy_colours(rows["policy"].unique())
+    if len(colours) > MOST:
+        return _latency_by_policy(rows, {tier: promises_s[tier] for tier in tiers})
     figure, panels = plt.subplots(
         1, len(tiers), figsize=(3.6 * len(tiers) + 1.4, 3.6), sharey=True, squeeze=False, layout="constrained"
     )
@@ -79,18 +77,38 @@ def latency_by_tier(distributions: pd.DataFrame, promises_s: dict[str, float]) -
     return figure
 
 
-def utilization_over_time(utilization: pd.DataFrame, start: pd.Timestamp) -> Figure:
-    """Utilization averaged over endpoints, hourly or finer, one line per policy. Takes the ``utilization`` table."""
-    colours = policy_colours(utilization["policy"].unique())
-    figure, axes = plt.subplots(figsize=(10, 3.6))
-    for policy, line in mean_utilization(utilization, start).items():
-        axes.step(line.index, line, where="post", label=str(policy), color=colours[str(policy)], linewidth=1.2)
-    axes.set_ylim(bottom=0)
-    axes.set_ylabel("utilization, mean of endpoints")
-    time_axis(axes)
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    figure.tight_layout()
+def _latency_by_policy(rows: pd.DataFrame, promises_s: dict[str, float]) -> Figure:
+    """A panel per policy, a line per tier over the range of all policies."""
+    policies = list(rows["policy"].unique())
+    figure, panels = panel_grid(policies, height=1.9)
+    times_s = rows.set_index(["tier", "share", "policy"])["value_s"].groupby(["tier", "share"], observed=True)
+    ranges = pd.DataFrame({"low": times_s.min(), "high": times_s.max()})
+    for policy, axes in zip(policies, panels, strict=True):
+        own = rows[rows["policy"] == policy]
+        for width, (tier, promise_s) in zip((2.6, 1.3, 1.3), promises_s.items(), strict=False):
+            part, among, colour = own[own["tier"] == tier], ranges.loc[tier], TIER_COLOURS[tier]
+            longer_pct = 100 * (1 - among.index)
+            axes.fill_betweenx(longer_pct, among["low"], among["high"], color=colour, alpha=0.2, linewidth=0)
+            # Where two tiers wait alike, both are to be seen.
+            axes.step(part["value_s"], 100 * (1 - part["share"]), where="post", color=colour, linewidth=width)
+            axes.axvline(promise_s, linestyle="--", color=colour, linewidth=1)
+        axes.set(xscale="log", yscale="log")
+        log_axis(axes.xaxis, (1.0,))
+        log_axis(axes.yaxis, (1.0,))
+    words = {"IW-F": "IW-F, first token", "IW-N": "IW-N, first token", "NIW": "NIW, end to end"}
+    told: list[Artist] = [Line2D([], [], color=TIER_COLOURS[tier], label=words[tier]) for tier in promises_s]
+    told.append(Line2D([], [], color="0.3", linestyle="--", linewidth=1, label="promised"))
+    told.append(Patch(color="0.3", alpha=0.2, linewidth=0, label="pale: from the least to the most of all"))
+    figure.legend(handles=told, frameon=False, ncols=3, loc="outside upper center")
+    figure.supylabel("requests that wait longer (%)", fontsize="medium")
+    figure.supxlabel("seconds", fontsize="medium")
     return figure
+
+
+def utilization_over_time(utilization: pd.DataFrame, start: pd.Timestamp) -> Figure:
+    """Utilization averaged over endpoints, hourly or finer, a line or a panel per policy. Takes the ``utilization`` table."""
+    lines = mean_utilization(utilization, start)
+    return lines_over_time(lines, policy_colours(lines), "utilization, mean of endpoints", height=3.6)
 
 
 def mean_utilization(utilization: pd.DataFrame, start: pd.Timestamp) -> pd.DataFrame:

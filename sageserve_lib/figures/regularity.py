@@ -4,11 +4,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from sageserve_lib.figures.style import TIER_COLOURS, region_colours
+from sageserve_lib.figures.many import MOST, panel_grid
+from sageserve_lib.figures.style import PALETTE, TIER_COLOURS, region_colours
 
 #: [SageServe]'s ranges of the periodicity score.
 PUBLISHED_SCORES = {"IW-F": (0.7, 0.95), "IW-N": (0.3, 0.8), "NIW": (0.0, 0.29)}
+_HOUR = "hour of a weekday (UTC); dotted: middle of the region's day"
+_RATE = "interactive requests/s"
 
 
 def periodicity(series: pd.DataFrame, tiers: pd.DataFrame) -> Figure:
@@ -46,19 +50,28 @@ def periodicity(series: pd.DataFrame, tiers: pd.DataFrame) -> Figure:
 
 
 def seasonal_strength(strength: pd.DataFrame) -> Figure:
-    """Seasonal strength of each model and region, of the day and of the week."""
+    """Seasonal strength of each model and region, of the day and of the week; regions by name, one below the other."""
     models = sorted(strength["model"].unique())
     colours = region_colours(strength["region"].unique())
-    figure, axes = plt.subplots(figsize=(10, 1.3 + 0.4 * len(models)), layout="constrained")
+    many = len(colours) > MOST
+    if many:
+        colours = dict.fromkeys(colours, PALETTE[0])
+    height = 1.3 + max(0.4, 0.1 * len(colours)) * len(models)
+    figure, axes = plt.subplots(figsize=(10, height), layout="constrained")
     handles = {}
     for k, (region, colour) in enumerate(colours.items()):
         rows = strength[strength["region"] == region]
         # Regions of a model under one another, so that none hides another.
-        height = np.array([models.index(model) for model in rows["model"]]) + (k - (len(colours) - 1) / 2) * 0.5 / len(
+        at = np.array([models.index(model) for model in rows["model"]]) + (k - (len(colours) - 1) / 2) * 0.7 / len(
             colours
         )
-        handles[f"{region}, day"] = axes.plot(rows["daily"], height, "o", mfc="white", mec=colour, ms=7, mew=1.5)[0]
-        handles[f"{region}, week"] = axes.plot(rows["weekly"], height, "o", color=colour, ms=7)[0]
+        axes.hlines(at, rows["daily"], rows["weekly"], color=colour, linewidth=1)
+        axes.plot(rows["daily"], at, "o", mfc="white", mec=colour, ms=6, mew=1.5)
+        handles[region] = axes.plot(rows["weekly"], at, "o", color=colour, ms=6)[0]
+    if many:
+        handles = {}
+    handles["day"] = Line2D([], [], marker="o", linestyle="none", mfc="white", mec="0.3", ms=6, mew=1.5)
+    handles["week"] = Line2D([], [], marker="o", linestyle="none", color="0.3", ms=6)
     axes.set_yticks(range(len(models)), models)
     axes.set_ylim(len(models) - 0.5, -0.5)
     axes.set_xlim(0, 1.02)
@@ -76,20 +89,29 @@ def seasonal_strength(strength: pd.DataFrame) -> Figure:
 
 
 def day_shapes(shape: pd.DataFrame, phases: pd.DataFrame) -> Figure:
-    """Interactive requests/s by hour of a weekday, a line per region, and when each peaks."""
+    """Interactive requests/s by hour of a weekday, and when each region peaks: a line per region, or a panel if many."""
     colours = region_colours(shape["region"].unique())
-    figure, axes = plt.subplots(figsize=(10, 3.2), layout="constrained")
     peaks = phases.set_index("region")["peak_h"]
+    if len(colours) > MOST:
+        # Each on its own scale: it is the hours that are compared.
+        figure, panels = panel_grid(list(colours), sharey=False)
+        figure.supxlabel(_HOUR, fontsize="medium")
+        figure.supylabel(_RATE, fontsize="medium")
+    else:
+        figure, axes = plt.subplots(figsize=(10, 3.2), layout="constrained")
+        panels = [axes] * len(colours)
+        axes.set_xlabel(_HOUR)
+        axes.set_ylabel(_RATE)
     lines = []
-    for region, colour in colours.items():
+    for region, axes in zip(colours, panels, strict=True):
         rows = shape[shape["region"] == region]
-        lines += axes.plot(rows["hour"] + 0.5, rows["requests_per_s"], color=colour, linewidth=2)
+        lines += axes.plot(rows["hour"] + 0.5, rows["requests_per_s"], color=colours[region], linewidth=2)
         if np.isfinite(peaks.get(region, np.nan)):
-            axes.axvline(peaks[region], color=colour, linestyle=":", linewidth=1.5)
-    axes.set_xlim(0, 24)
-    axes.set_ylim(bottom=0)
-    axes.set_xticks(range(0, 25, 3))
-    axes.set_xlabel("hour of a weekday (UTC); dotted: middle of the region's day")
-    axes.set_ylabel("interactive requests/s")
-    axes.legend(lines, list(colours), frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+            axes.axvline(peaks[region], color=colours[region], linestyle=":", linewidth=1.5)
+    for axes in set(panels):
+        axes.set_xlim(0, 24)
+        axes.set_ylim(bottom=0)
+        axes.set_xticks(range(0, 25, 3 if len(colours) <= MOST else 6))
+    if len(colours) <= MOST:
+        axes.legend(lines, list(colours), frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

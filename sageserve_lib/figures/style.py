@@ -94,9 +94,9 @@ def _in_order(names: Iterable[str], palette: Sequence[str]) -> dict[str, str]:
     return {name: palette[k % len(palette)] for k, name in enumerate(sorted(set(map(str, names))))}
 
 
-def time_axis(axes: Axes) -> None:
+def time_axis(axes: Axes, most_ticks: int = 8) -> None:
     """Short date labels on the x axis."""
-    locator = mdates.AutoDateLocator(minticks=3, maxticks=8)
+    locator = mdates.AutoDateLocator(minticks=min(3, most_ticks // 2), maxticks=most_ticks)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))
     axes.set_xlabel("time (UTC)")

@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from sageserve_lib.figures.labels import name_points
 from sageserve_lib.figures.style import policy_colours
 
 
@@ -13,10 +14,10 @@ def cost_against_service(intervals: pd.DataFrame, cost: str, service: str, label
     Takes ``sweep.intervals`` with both measures in it; ``labels`` are those of the axes.
     """
     fleets = list(intervals.groupby(["study", "scenario", "workload"], sort=False))
-    columns = min(len(fleets), 3)
+    columns = min(len(fleets), 2)
     rows = -(-len(fleets) // columns)
     figure, panels = plt.subplots(
-        rows, columns, figsize=(0.8 + 3.4 * columns, 0.9 + 2.9 * rows), squeeze=False, sharey=True, layout="constrained"
+        rows, columns, figsize=(0.8 + 4.8 * columns, 0.6 + 3.2 * rows), squeeze=False, sharey=True, layout="constrained"
     )
     colours = policy_colours(intervals["policy"].unique())
     for axes, (fleet, part) in zip(panels.flat, fleets, strict=False):
@@ -36,18 +37,18 @@ def cost_against_service(intervals: pd.DataFrame, cost: str, service: str, label
                 yerr=spread[1] if known[1] else None,
                 fmt="o",
                 color=colours[str(policy)],
-                label=str(policy),
                 capsize=2,
             )
         axes.set_title(" · ".join(map(str, fleet)), fontsize="medium")
         axes.set_xlabel(labels[0])
         axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.margins(0.15)
     for axes in panels.flat[len(fleets) :]:
         axes.set_visible(False)
     for axes in panels[:, 0]:
         axes.set_ylabel(labels[1])
-    handles = {
-        label: line for axes in panels.flat for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(handles.values(), handles.keys(), frameon=False, loc="outside right upper")
+    figure.draw_without_rendering()  # the layout, which names are placed in
+    for axes, (_, part) in zip(panels.flat, fleets, strict=False):
+        means = part.pivot_table(index="policy", columns="measure", values="mean", sort=False)
+        name_points(axes, list(means.index), means[cost].tolist(), means[service].tolist(), bold=(), size=8.0)
     return figure

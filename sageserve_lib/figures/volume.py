@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sageserve_lib.figures.many import folded
 from sageserve_lib.figures.style import TIER_COLOURS, model_colours, region_colours, time_axis
 
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -32,7 +33,7 @@ def _stacked(axes: Axes, rates: pd.DataFrame, name: str, start: pd.Timestamp) ->
     ends = lengths.index + pd.to_timedelta(lengths.to_numpy(), unit="s")
     wide = rates.pivot_table(index="time", columns=name, values="tps", observed=True).fillna(0) / 1e3
     colours = {"tier": TIER_COLOURS, "model": model_colours(wide), "region": region_colours(wide)}[name]
-    wide = wide[[label for label in colours if label in wide.columns]]
+    wide, colours = folded(wide[[label for label in colours if label in wide.columns]], colours)
     if len(wide) == 1:
         # A rate holds to its interval's end, or there would be nothing to see.
         wide.loc[ends[-1]] = wide.iloc[-1]

@@ -26,6 +26,8 @@ _ATTRIBUTE_TEXT = (
     "columnspacing separator lspace rspace scriptlevel notation linebreak"
 )
 _ATTRIBUTES = frozenset(_ATTRIBUTE_TEXT.split())
+#: Letters of a cell from which on it is text, which may wrap.
+_LONG = 24
 _EXTERNAL_CSS = re.compile(r"url\s*\(|@import|expression\s*\(|image-set|\\", re.IGNORECASE)
 _PAGE_LINK = re.compile(r"(?:\./)?(?P<page>[\w.+-]+)\.ipynb(?P<anchor>#.*)?")
 _SAFE_LINK = re.compile(r"(?:https?://|mailto:|#|[\w.+-]+\.html(?:#|$))", re.IGNORECASE)
@@ -63,7 +65,46 @@ def sanitize(html: str) -> str:
         # Wide tables scroll inside their own box, which the keyboard must reach too.
         table.wrap(soup.new_tag("div", attrs={"class": "scroll", "tabindex": "0"}))
         del table["border"]
+        _lay_out(soup, table)
     return str(soup)
+
+
+def _lay_out(soup: BeautifulSoup, table: Tag) -> None:
+    """Let cells of text wrap, and heads after an underscore; give each row one head, which can stay in view."""
+    _one_head_a_row(table)
+    for cell in table.find_all(["th", "td"]):
+        if len(cell.get_text()) > _LONG:
+            cell["class"] = " ".join(filter(None, [*cell.get_attribute_list("class"), "long"]))
+    for head in table.select("thead th"):
+        if head.string is not None and "_" in head.string:
+            parts = re.split(r"(?<=_)(?=[^_])", head.string)
+            head.clear()
+            for place, part in enumerate(parts):
+                head.extend([soup.new_tag("wbr"), part] if place else [part])
+
+
+def _one_head_a_row(table: Tag) -> None:
+    """Join the levels of an index, of which only the innermost stand in every row."""
+    body = table.select("tbody > tr")
+    rows = [row.find_all("th", recursive=False) for row in body if row.find("td", recursive=False)]
+    levels = max(map(len, rows), default=0)
+    if levels < 2:
+        return
+    words = [""] * levels
+    for heads in filter(None, rows):
+        words[-len(heads) :] = [head.get_text() for head in heads]
+        _join(heads, words)
+    for row in table.select("thead > tr"):
+        cells = row.find_all(["th", "td"], recursive=False)[:levels]
+        _join(cells, [text for cell in cells if (text := cell.get_text(strip=True))])
+
+
+def _join(cells: list[Tag], words: list[str]) -> None:
+    for cell in cells[:-1]:
+        cell.decompose()
+    cells[-1].string = "\N{NO-BREAK SPACE}· ".join(words)
+    if words:
+        cells[-1].name = "th"
 
 
 def _clean_attributes(tag: Tag) -> None:

@@ -176,12 +176,12 @@ def test_frontier_and_who_dominates_whom() -> None:
     shares = {"iwf_attainable_pct": 100.0, "iwn_sla_pct": 100.0, "niw_sla_pct": 100.0}
     means = costs.policy_means(
         totals(
-            siloed={"net_cost_usd": 30, "iwf_sla_pct": 99, **shares},
-            reactive={"net_cost_usd": 20, "iwf_sla_pct": 98, **shares},
-            chiron={"net_cost_usd": 25, "iwf_sla_pct": 98, **shares},
-            lt_i={"net_cost_usd": -5, "iwf_sla_pct": 80, **shares},
-            lt_u={"net_cost_usd": -5, "iwf_sla_pct": 70, **shares},
-            oracle={"net_cost_usd": -50, "iwf_sla_pct": 100, **shares},
+            siloed={"cost_usd": 30, "iwf_sla_pct": 99, **shares},
+            reactive={"cost_usd": 20, "iwf_sla_pct": 98, **shares},
+            chiron={"cost_usd": 25, "iwf_sla_pct": 98, **shares},
+            lt_i={"cost_usd": 5, "iwf_sla_pct": 80, **shares},
+            lt_u={"cost_usd": 5, "iwf_sla_pct": 70, **shares},
+            oracle={"cost_usd": 1, "iwf_sla_pct": 100, **shares},
         )
     )
     frontier = costs.pareto(means)

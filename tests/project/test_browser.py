@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pandas as pd
 import pytest
 from demo_report import demo_report
 from made_runs import full_tables, made_run
 
+from sageserve_lib.policies import DEFAULT_POLICIES
 from sageserve_lib.report.compare import compare, write_page
+from sageserve_lib.report.html import INDEX_PAGE, export_page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -89,6 +92,80 @@ def test_comparison_shows_everything_without_network(tab: tuple[Any, list[str]],
     assert page.evaluate("window.pwned") is None
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
     assert HOSTILE[0] in page.evaluate("document.body.innerText")
+
+
+def wide_page(folder: Path) -> Path:
+    """A notebook's page with what is hard on a table: many policies, an index of several levels, long texts."""
+    names = ["gpu_hours_saved_pct", "iwf_attainable_pct", "monthly_savings_usd", "wasted_gpu_hours", "niw_sla_pct"]
+    index = pd.MultiIndex.from_product([["siloed", "reactive"], DEFAULT_POLICIES], names=["baseline", "policy"])
+    frame = pd.DataFrame({f"{name}_{k}": 123_456.78 for k in range(3) for name in names}, index=index)
+    texts = pd.DataFrame({"value": 1.0, "source": "a list price, taken on some day from a page " * 4, "date": "2026-06-01"},
+                         index=pd.Index(["price on demand of eight GPUs of the fleet's own kind"], name="what"))  # fmt: skip
+    shown = [frame, frame.T, texts, frame.iloc[:2, :2]]
+    cells = [
+        nbformat.v4.new_code_cell(
+            "frame", outputs=[nbformat.v4.new_output("display_data", {"text/html": one._repr_html_()})]
+        )
+        for one in shown
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "wide.ipynb")
+    export_page(folder / "wide.ipynb", folder / "wide.html", [INDEX_PAGE])
+    return folder / "wide.html"
+
+
+#: What a reader finds of each table, before and after scrolling to its end; nothing that fits is scrolled.
+TABLES = """async () => {
+  document.querySelectorAll("details").forEach(block => { block.open = true; });
+  const frame = () => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+  const found = [];
+  for (const table of document.querySelectorAll("table")) {
+    const box = table.closest(".scroll"), edge = box.getBoundingClientRect();
+    const says = () => getComputedStyle(box, "::before").visibility === "visible";
+    const rows = [...table.rows].map(row => [...row.cells]);
+    const first = Math.max(...rows.map(cells => cells[0].getBoundingClientRect().width));
+    const others = rows.flatMap(cells => cells.slice(1)).filter(cell => cell.colSpan === 1);
+    const widest = Math.max(...others.map(cell => cell.getBoundingClientRect().width));
+    box.scrollLeft = 0;
+    await frame();
+    const wide = box.scrollWidth > box.clientWidth, before = says();
+    box.scrollLeft = 1e6;
+    await frame();
+    found.push({
+      table: table.innerText.slice(0, 60), wide, before, after: says(), keyboard: box.tabIndex === 0,
+      inside: edge.left >= 0 && edge.right <= innerWidth,
+      last: rows.every(cells => cells.at(-1).getBoundingClientRect().right <= edge.right + 1),
+      kept: rows.every(cells => cells[0].getBoundingClientRect().left >= edge.left - 1),
+      whole: first + widest <= box.clientWidth + 1,
+    });
+  }
+  return found;
+}"""
+
+
+@pytest.mark.parametrize("width", [1100, 390])
+@pytest.mark.parametrize("make", ["index", "wide", "comparison"])
+def test_every_column_of_a_table_can_be_read_beside_the_first(
+    browser: Any, report: Path, tmp_path: Path, make: str, width: int
+) -> None:
+    pages = {"index": lambda: report / "index.html", "wide": lambda: wide_page(tmp_path)}
+    file = pages.get(make, lambda: comparison(tmp_path))()
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.goto(file.as_uri())
+    found = page.evaluate(TABLES)
+    body_px = page.evaluate("document.documentElement.scrollWidth")
+    page.close()
+    assert found
+    assert body_px <= width
+    assert any(table["wide"] for table in found) or width > 390
+    for table in found:
+        told = {name: table[name] for name in ("inside", "last", "kept", "whole", "keyboard")}
+        assert all(told.values()), table
+        assert (table["before"], table["after"]) == (table["wide"], False), table
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_wide_tables_are_accessible(browser: Any, tmp_path: Path, scheme: str) -> None:
+    assert grave_problems(browser, wide_page(tmp_path), scheme) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -466,3 +466,30 @@ def test_front_figures_stand_open_and_the_others_are_folded(tmp_path: Path) -> N
     assert [image["alt"] for image in soup.find_all("img")] == ["cost against service", "savings", "demand"]
     folded = soup.find("details")
     assert folded and [image["alt"] for image in folded.find_all("img")] == ["demand"]
+
+
+def test_a_table_has_one_head_a_row_and_its_texts_may_wrap() -> None:
+    index = pd.MultiIndex.from_product([["siloed", "reactive"], ["lt-i", "<b>lt-u"]], names=["baseline", "policy"])
+    frame = pd.DataFrame({"gpu_hours_saved_pct": 1.5, "note": "long enough to be a text, not a number"}, index=index)
+    table = BeautifulSoup(sanitize(frame._repr_html_()), "html.parser").table
+    dot = "\N{NO-BREAK SPACE}· "
+    heads = [[head.get_text() for head in row.find_all("th", recursive=False)] for row in table.select("tbody > tr")]
+    assert heads == [[f"{one}{dot}{other}"] for one, other in index]
+    assert [th.get_text() for th in table.select("thead th")] == ["gpu_hours_saved_pct", "note", f"baseline{dot}policy"]
+    assert {len(row.find_all(["th", "td"])) for row in table.find_all("tr")} == {3}
+    assert str(table.select("thead th")[0]).count("<wbr/>") == 3
+    assert {cell.get_text() for cell in table.select("td.long")} == {"long enough to be a text, not a number"}
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        "<table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td>2</td></tr></table>",
+        "<table><tbody><tr><td>1</td></tr><tr></tr></tbody></table>",
+        "<table><thead><tr><th>a_b</th></tr></thead></table>",
+    ],
+)
+def test_a_table_of_any_form_keeps_its_words(markup: str) -> None:
+    words = [cell.get_text() for cell in BeautifulSoup(markup, "html.parser").find_all(["th", "td"])]
+    found = BeautifulSoup(sanitize(markup), "html.parser").find_all(["th", "td"])
+    assert [cell.get_text() for cell in found] == words
