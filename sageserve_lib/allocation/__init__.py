@@ -3,7 +3,7 @@
 from sageserve_lib.allocation import examples
 from sageserve_lib.allocation.answer import Allocation
 from sageserve_lib.allocation.bound import clairvoyant_bound
-from sageserve_lib.allocation.capacity import saturated_tps, theta_table, theta_tps, with_other_gpus
+from sageserve_lib.allocation.capacity import theta_table, theta_tps, with_other_gpus
 from sageserve_lib.allocation.check import binding, violations
 from sageserve_lib.allocation.demand import actual_ahead, batch_tokens, forecast_ahead, planned_demand
 from sageserve_lib.allocation.lookahead import by_hour, day_plans, lookahead
@@ -37,7 +37,6 @@ __all__ = [
     "lookahead",
     "planned_demand",
     "relaxed",
-    "saturated_tps",
     "shortage_told",
     "solve",
     "theta_table",

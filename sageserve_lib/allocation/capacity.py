@@ -217,31 +217,6 @@ def theta_tps(sample: pd.DataFrame, models: tuple[str, ...], scenario: Scenario,
     return dict(zip(own["model"], own["theta_tps"].astype(float), strict=True))
 
 
-def saturated_tps(sample: pd.DataFrame, models: tuple[str, ...], scenario: Scenario, seed: int) -> dict[str, float]:
-    """μ by model: total TPS of one instance with which work always waits; the largest over a few samples of the requests.
-
-    What it does at most, however long users wait: batch work is counted in it, and no policy can do more. A model of whose
-    requests none fits in an instance's memory is left out.
-    """
-    probing = _probe_scenario(scenario, scenario.gpu)
-    probing = probing.model_copy(update={"vms_per_region": 1, "instances_per_endpoint": 1})
-    found = {}
-    for model in models:
-        tokens = _that_fit(sample, model, probing)
-        if tokens.empty:
-            continue
-        rates = []
-        for repeat in range(PROBED_SAMPLES):
-            rng = np.random.default_rng([seed, 0x5A7, repeat])
-            own = tokens.iloc[rng.integers(len(tokens), size=_REQUESTS_PER_INSTANCE)].reset_index(drop=True)
-            frame = _probe_frame(own, model, np.zeros(len(own)))
-            simulation = Simulation(_Probe(frame, model), _Fixed(probing), probing)
-            simulation.run()
-            rates.append(float(own.to_numpy().sum()) / float(simulation.state.instances["busy_since_s"].max()))
-        found[model] = max(rates)
-    return found
-
-
 def _that_fit(sample: pd.DataFrame, model: str, scenario: Scenario) -> pd.DataFrame:
     """Tokens of a model's requests in a sample that an instance has room for."""
     own = sample[sample["model"] == model]

@@ -132,5 +132,5 @@ def above_bound(policies: pd.DataFrame, bound: pd.DataFrame, measure: str = "gpu
     least = bound.groupby("seed")[measure].min()
     ratio = 100.0 * (policies[measure] / policies["seed"].map(least) - 1.0)
     if "unfinished" in policies:
-        ratio = ratio.where(policies["unfinished"] == 0)
+        ratio = ratio.mask(policies["unfinished"] > 0)
     return ratio.groupby(policies["policy"], sort=False).mean().rename("above_bound_pct")

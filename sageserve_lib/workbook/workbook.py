@@ -21,7 +21,6 @@ from sageserve_lib.allocation import (
     forecast_ahead,
     gpu_fleets,
     planned_demand,
-    saturated_tps,
     theta_table,
 )
 from sageserve_lib.catalogue import Gpu, Scenario, load_catalogue, load_scenario
@@ -379,8 +378,7 @@ class Workbook(Pages):
         return plan.allocation
 
     def _bound(self) -> pd.DataFrame:
-        saturated = saturated_tps(self.token_sample, self.models, self.scenario, self.seed)
-        by_model = clairvoyant_bound(self.served_demand, self.start, self.end, self.scenario, saturated)
+        by_model = clairvoyant_bound(self.trace, horizon_s(self.trace.duration_s), self.scenario)
         return pd.DataFrame([{"seed": self.seed, **by_model[["gpu_hours", "cost_usd"]].sum()}])
 
     def _policies(self) -> pd.DataFrame:

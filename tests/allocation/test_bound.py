@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from small_fleets import PAPER, THETA, random_trace, scenario_of
+from small_fleets import PAPER, THETA, FrameTrace, random_trace, scenario_of, trace_of
 
-from sageserve_lib.allocation import AllocationPlanner, actual_ahead, clairvoyant_bound, forecast_ahead, saturated_tps
+from sageserve_lib.allocation import AllocationPlanner, actual_ahead, clairvoyant_bound, forecast_ahead
 from sageserve_lib.policies import Actions, Policy, Rule
-from sageserve_lib.simulation import simulate
+from sageserve_lib.simulation import horizon_s, simulate
 from sageserve_lib.workbook import Workbook
 
 START = pd.Timestamp("2024-05-13T00:00:00+00:00")
@@ -21,43 +21,89 @@ def demand_of(rows: list[tuple[float, str, str, float]]) -> pd.DataFrame:
     return frame.assign(time=time, model=MODEL, requests=1, output_tokens=0).drop(columns="hour")
 
 
-def vm_hours(rows: list[tuple[float, str, str, float]], hours: float, floor: int = 1) -> float:
-    """The bound in VM-hours; an instance does 1000 tokens/s, 3.6 M an hour."""
-    scenario = scenario_of(scaling={"min_instances": floor})
-    end = START + pd.Timedelta(hours=hours)
-    [row] = clairvoyant_bound(demand_of(rows), START, end, scenario, {MODEL: 1000.0}).itertuples()
+class Still(Policy):
+    """Two instances that nobody scales."""
+
+    name = "still"
+    summary = "never scaled"
+    instances = 2
+
+    def initial_instances(self, group):
+        return self.instances
+
+    def decide(self, observation):
+        return Actions()
+
+
+def vm_hours(trace: FrameTrace, scenario, period_s: float | None = None) -> float:
+    [row] = clairvoyant_bound(
+        trace, horizon_s(trace.duration_s) if period_s is None else period_s, scenario
+    ).itertuples()
     assert row.cost_usd == pytest.approx(row.gpu_hours / 8 * 98.32)
     return row.gpu_hours / 8
 
 
-WHOLE = 3.6e6
+def busy_h(trace: FrameTrace, scenario) -> float:
+    held = simulate(trace, Still(scenario), scenario, THETA).held
+    return float((held["busy_h"] + held["after_h"]).sum())
 
 
-def test_bound_is_the_floor_and_what_work_the_floor_cannot_do() -> None:
-    rising = [(0.0, "east", "IW-F", WHOLE), (1.0, "east", "IW-F", 3 * WHOLE)]
-    assert vm_hours(rising, 2) == pytest.approx(2 + 2)
-    # What the first hour leaves fills the second, quieter one, whatever the tier; nothing is done before it came.
-    falling = [(0.0, "east", "IW-F", 2 * WHOLE), (1.0, "east", "NIW", 0.5 * WHOLE)]
-    assert vm_hours(falling, 2) == pytest.approx(2 + 0.5)
-    assert vm_hours([(0.0, "east", "IW-F", 0.0), (1.0, "east", "NIW", 2 * WHOLE)], 2) == pytest.approx(2 + 1)
-    # Every region has its floor, and work may be done in any of them.
-    two = [(0.0, "east", "IW-F", 3 * WHOLE), (1.0, "west", "IW-F", 0.0)]
-    assert vm_hours(two, 2) == pytest.approx(4)
-    assert vm_hours(two, 2, floor=0) == pytest.approx(3)
+MIXES = {
+    "long prompts": (lambda rng, n: rng.integers(4000, 8000, n), lambda rng, n: np.ones(n, int)),
+    "long outputs": (lambda rng, n: rng.integers(10, 100, n), lambda rng, n: rng.integers(200, 800, n)),
+    "as users ask": (lambda rng, n: rng.lognormal(7, 1, n).astype(int) + 1, lambda rng, n: rng.integers(1, 400, n)),
+    "few at a time": (lambda rng, n: rng.integers(15_000, 30_000, n), lambda rng, n: rng.integers(1, 300, n)),
+}
 
 
-def test_bound_counts_part_of_an_hour_as_part_of_one_and_hours_nobody_asked_in() -> None:
-    rows = [(0.0, "east", "NIW", 2 * WHOLE), (1.0, "east", "IW-F", 0.0)]
-    assert vm_hours(rows, 1.25) == pytest.approx(1.25 + 0.75)
-    assert vm_hours(rows, 7.0) == pytest.approx(7.0)
-    assert vm_hours([*rows, (20.0, "east", "NIW", WHOLE)], 20.25) == pytest.approx(20.25 + 0.75)
+@pytest.mark.parametrize("mix", MIXES)
+@pytest.mark.parametrize("model", ["BLOOM-176B", MODEL])
+@pytest.mark.parametrize("changes", [{}, {"chunked_prefill": True, "max_tokens": 2000}, {"max_requests": 3}])
+def test_no_instance_does_its_work_in_less_time_and_a_full_one_in_little_more(
+    model: str, mix: str, changes: dict
+) -> None:
+    rng, n = np.random.default_rng(3), 1200
+    prompt, output = MIXES[mix]
+    scenario = scenario_of(scaling={"min_instances": 0}, batching=changes)
+    trace = trace_of(np.linspace(0, 1, n), prompt(rng, n), output(rng, n), model=model, tier="IW-N")
+    least, took = vm_hours(trace, scenario), busy_h(trace, scenario)
+    assert least <= took * (1 + 1e-9)
+    assert least >= (0.5 if changes else 0.8) * took
+
+
+def test_work_of_which_every_hour_has_another_kind_is_no_less(tmp_path) -> None:
+    """Tokens a second of one kind say nothing of those of another."""
+    scenario = scenario_of(scaling={"min_instances": 0})
+    parts = []
+    for hour, (prompt, output) in enumerate([(6000, 1), (10, 400)]):
+        at = 3600 * hour + np.linspace(0, 10, 1500)
+        parts.append(trace_of(at, prompt, output, tier="IW-N").data)
+    trace = FrameTrace(pd.concat(parts, ignore_index=True))
+    took = busy_h(trace, scenario)
+    assert 0.8 * took <= vm_hours(trace, scenario) <= took * (1 + 1e-9)
+
+
+def test_bound_is_the_floor_or_the_work_and_what_comes_too_late_for_the_floor() -> None:
+    def burst(at_s: float) -> FrameTrace:
+        data = trace_of(at_s + np.linspace(0, 1, 4000), 4000, 100, tier="NIW").data
+        return FrameTrace(pd.concat([trace_of([0.0], 10, 1).data, data], ignore_index=True))
+
+    work_h = vm_hours(burst(0.0), scenario_of(scaling={"min_instances": 0}))
+    assert 0.2 < work_h < 2
+    one = scenario_of(scaling={"min_instances": 1})
+    assert vm_hours(burst(0.0), one, 3600 * 3.0) == pytest.approx(3.0)  # the floor does it meanwhile
+    assert vm_hours(burst(0.0), one, 900.0) == pytest.approx(work_h)  # more than the floor
+    late_h = vm_hours(burst(3 * 3600.0), one, 3600 * 3 + 60.0)  # nearly all of it is left when the floor ends
+    assert 3 + 1 / 60 + 0.8 * (work_h - 1 / 60) < late_h <= 3 + 1 / 60 + work_h
+    # Every region has its floor, and part of an hour counts as part of one.
+    two = trace_of([0.0, 10.0], 10, 1)
+    two.data["region"] = ["eastus", "westus"]
+    assert vm_hours(two, one, 4500.0) == pytest.approx(2 * 1.25)
 
 
 def test_a_model_that_can_serve_nothing_has_its_floor_alone() -> None:
-    end = START + pd.Timedelta(hours=3)
-    rows = [(0.0, "east", "NIW", 9 * WHOLE), (1.0, "east", "IW-F", 0.0)]
-    floor = clairvoyant_bound(demand_of(rows), START, end, PAPER, {})["gpu_hours"].sum()
-    assert floor == pytest.approx(8 * 3 * PAPER.scaling.min_instances)
+    trace = trace_of([0.0, 1.0], 90_000, 10, model="BLOOM-176B")
+    assert vm_hours(trace, PAPER, 3600.0) == pytest.approx(PAPER.scaling.min_instances)
 
 
 @pytest.mark.parametrize("hours", [0.3, 3.0, 24.0])
@@ -67,13 +113,6 @@ def test_no_policy_holds_less_than_the_bound(hours: float) -> None:
     held = {name: wb.simulate(name).totals for name in ("reactive", "valley-fill")}
     assert all(totals["completed"] == totals["requests"] for totals in held.values())
     assert 0 < bound < min(totals["gpu_hours"] for totals in held.values())
-
-
-def test_an_instance_is_saturated_at_no_less_than_what_it_does_under_load() -> None:
-    wb = Workbook(scale=0.02, days=0.5, history_days=0)
-    saturated = saturated_tps(wb.token_sample, wb.models, wb.scenario, 7)
-    for model in ("BLOOM-176B", MODEL):
-        assert 1.1 < saturated[model] / wb.theta[model] < 2.0
 
 
 def test_what_lies_ahead_is_the_outlook_with_the_first_hour_planned_on() -> None:
@@ -109,8 +148,8 @@ def test_a_clairvoyant_is_told_the_largest_interval_of_each_hour_to_come() -> No
 def test_batch_work_on_few_instances_leaves_the_others_to_users() -> None:
     """The same requests on the same instances: fewer interactive ones wait for a batch prefill."""
 
-    class Still(Policy):
-        name = "still"
+    class Four(Policy):
+        name = "four"
         summary = "four instances"
         batch_instances = -1
 
@@ -120,13 +159,13 @@ def test_batch_work_on_few_instances_leaves_the_others_to_users() -> None:
         def initial_instances(self, group):
             return 4
 
-    class Apart(Still):
+    class Apart(Four):
         name = "apart"
         batch_instances = 1
 
     trace = random_trace(np.random.default_rng(1), 6000, 2.0, ["eastus"])
     trace.data["model"] = "BLOOM-176B"
     trace.data["tier"] = np.random.default_rng(2).choice(["IW-F", "IW-N", "NIW"], 6000, p=[0.1, 0.1, 0.8])
-    everywhere, apart = (simulate(trace, kind(PAPER), PAPER, THETA).totals for kind in (Still, Apart))
+    everywhere, apart = (simulate(trace, kind(PAPER), PAPER, THETA).totals for kind in (Four, Apart))
     assert everywhere["completed"] == apart["completed"]
     assert apart["iwf_sla_pct"] > everywhere["iwf_sla_pct"] + 1.0

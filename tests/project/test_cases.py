@@ -6,7 +6,7 @@ import pytest
 from conftest import shared
 
 from sageserve_lib import characterize, paths
-from sageserve_lib.allocation import saturated_tps, shortage_told, theta_table
+from sageserve_lib.allocation import shortage_told, theta_table
 from sageserve_lib.catalogue import load_scenario
 from sageserve_lib.characterize.sample import FEW_REQUESTS
 from sageserve_lib.errors import InputError
@@ -26,7 +26,6 @@ def test_case_01_a_model_with_three_requests_has_a_theta_that_says_so() -> None:
     table = theta_table(sample, trace.models, scenario, 7).set_index("model")
     assert table.at["Llama-2-70B", "source"] == "probed (from 3 requests)"
     assert table.at["Llama-2-70B", "theta_tps"] > 100
-    assert saturated_tps(sample, ("Llama-2-70B",), scenario, 7)["Llama-2-70B"] > 100
 
 
 @pytest.mark.parametrize("rare", [1, 99, 100, 250])
