@@ -6,24 +6,12 @@ import pandas as pd
 
 from sageserve_lib.workbook import Workbook
 
+#: What comes of simulating.
+SIMULATED = ("policies", "latency", "distributions", "utilization", "instances", "held", "gpu_hours", "dollars")
 #: All that a workbook computes from a trace, but for seconds of computing.
 TABLES = (
-    "demand",
-    "forecast",
-    "backtest",
-    "peaks",
-    "peak_backtest",
-    "outlook",
-    "allocation",
-    "bound",
-    "policies",
-    "latency",
-    "distributions",
-    "utilization",
-    "instances",
-    "held",
-    "gpu_hours",
-    "dollars",
+    *("demand", "forecast", "backtest", "peaks", "peak_backtest", "outlook", "allocation", "bound"),
+    *SIMULATED,
 )
 #: Columns that name a row, and those that hold labels.
 _KEYS = ("policy", "method", "origin", "time", "time_s", "region", "model", "tier", "group", "gpu", "horizon_h", "cause", "measure", "share")  # fmt: skip

@@ -2,6 +2,7 @@
 
 import gzip
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -45,7 +46,7 @@ class Retelling:
         here.mkdir()
         cuts = [len(told) * k // self.files for k in range(self.files + 1)]
         # A file needs a row.
-        parts = [told.iloc[a:b] for a, b in zip(cuts, cuts[1:], strict=False) if b > a]
+        parts = [told.iloc[a:b] for a, b in pairwise(cuts) if b > a]
         files = [self._write(here / f"part-{k}.{self.container}", part) for k, part in enumerate(parts)]
         columns = [f"{time}=ts", *(f"{ours}={theirs}" for ours, theirs in names.items())]
         return "|".join(map(str, files)), Reading(columns=",".join(columns))

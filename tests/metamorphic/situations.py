@@ -27,8 +27,10 @@ FLEETS_THAT_ARE_TOO_SMALL = False
 REQUESTS_THAT_NEVER_FIT = False
 #: Instances that are there at once.
 STARTS_THAT_TAKE_NO_TIME = False
-#: Whether policies that plan are compared where a plan is for another time than an hour.
-PLANS_OTHER_THAN_HOURLY = False
+#: Whether regions may come in another order where batch work waits in the queue that they share.
+ORDER_OF_REGIONS_WITH_BATCH_WORK = False
+#: Whether models may come in another order where one is lent the VMs of another.
+ORDER_OF_MODELS_THAT_SHARE_VMS = False
 #: Whether the bound is held against policies that have not done all they were asked by the end.
 BOUNDS_WITH_WORK_LEFT_AFTER_THE_END = False
 
