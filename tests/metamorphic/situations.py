@@ -24,7 +24,9 @@ ONE_REPLICA_OR_NONE = False
 #: Demand that no plan can meet with the VMs there are.
 FLEETS_THAT_ARE_TOO_SMALL = False
 #: A request whose KV cache no instance can hold.
-REQUESTS_THAT_NEVER_FIT = False
+REQUESTS_THAT_NEVER_FIT = True
+#: Whether the bound is held against policies where a trace ends within a quarter of an hour.
+BOUNDS_WHERE_A_QUARTER_IS_NOT_FILLED = False
 #: Instances that are there at once.
 STARTS_THAT_TAKE_NO_TIME = False
 #: Whether regions may come in another order where batch work waits in the queue that they share.

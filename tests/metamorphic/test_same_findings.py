@@ -1,4 +1,4 @@
-"""What is found in a demand table does not depend on when it was taken."""
+"""What is found in a demand table, and planned for it, does not depend on when it was taken."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from situations import MIDNIGHT
 
-from sageserve_lib import characterize
+from sageserve_lib import characterize, tables
+from sageserve_lib.allocation import actual_ahead, clairvoyant_bound, planned_demand
+from sageserve_lib.catalogue import load_scenario
 from sageserve_lib.forecast import diagnostics
 
 
@@ -69,3 +71,32 @@ def test_level_shifts_depend_on_the_hour_of_the_week_alone(
         since(start, characterize.level_shifts(demand_from(start, *series))) for start in (MIDNIGHT, later)
     )
     pd.testing.assert_frame_equal(before, after, check_exact=True)
+
+
+@settings(max_examples=10)
+@given(SERIES, st.integers(-10_000_000, 10_000_000_000), st.sampled_from([0.0, 0.25, 0.5]))
+def test_what_is_planned_for_demand_does_not_depend_on_when(
+    series: tuple[int, float, int], shift_ms: int, cut_h: float
+) -> None:
+    later = MIDNIGHT + pd.Timedelta(shift_ms, unit="ms")
+    before, after = (planned(demand_from(start, *series), cut_h) for start in (MIDNIGHT, later))
+    for name, table in before.items():
+        assert len(table) and (table.to_numpy() > 0).any(), name
+        pd.testing.assert_frame_equal(table, after[name], obj=name, check_exact=True, check_freq=False)
+
+
+def planned(demand: pd.DataFrame, cut_h: float) -> dict[str, pd.DataFrame]:
+    """What policies that know what comes are told, and the bound, of demand that ends within an hour."""
+    start = demand["time"].iloc[0]
+    end = demand["time"].iloc[-1] + pd.Timedelta("15min") - pd.Timedelta(hours=cut_h)
+    demand = demand[demand["time"] < end]
+    both = pd.concat([demand, demand.iloc[::3].assign(tier="NIW")], ignore_index=True)
+    hours = pd.date_range(start, end, freq="h", inclusive="left")
+    known = planned_demand(both, tables.empty("peaks"), hours, start, 0.1)
+    # Slow enough that it takes more than the floor.
+    bound = clairvoyant_bound(both, hours, end, load_scenario("paper"), {"Llama-2-70B": 2000.0}, "highs")
+    return {
+        "actual": known["actual"],
+        "ahead": actual_ahead(both, hours, start).reset_index(),
+        "bound": bound[["gpu_hours", "cost_usd"]],
+    }
