@@ -21,7 +21,7 @@ from sageserve_lib.workbook import Workbook
 pytestmark = pytest.mark.usefixtures("generated")
 
 
-@depths(quick=8, deep=80)
+@depths(quick=8, deep=10)
 def test_no_policy_holds_less_than_the_bound_and_no_request_is_lost(tmp_path: Path, depth: Depth) -> None:
     @depth.looks
     @given(situations(depth))

@@ -19,7 +19,7 @@ DAY_S = 86_400
 SERVED_PCT = dict(zip(TIERS, ("iwf_sla_pct", "iwn_sla_pct", "niw_sla_pct"), strict=True))
 
 
-@depths(quick=5, deep=40)
+@depths(quick=5, deep=8)
 def test_more_instances_serve_no_tier_worse(tmp_path: Path, depth: Depth) -> None:
     @depth.looks
     @given(situations(depth, least_requests=depth.requests), st.integers(1, 3))
@@ -39,7 +39,7 @@ def test_more_instances_serve_no_tier_worse(tmp_path: Path, depth: Depth) -> Non
     holds()
 
 
-@depths(quick=3, deep=20)
+@depths(quick=3, deep=8)
 def test_the_same_day_again_costs_as_much_again(tmp_path: Path, depth: Depth) -> None:
     @depth.looks
     @given(situations(depth), st.integers(0, DAY_S // 900))

@@ -1,4 +1,7 @@
-"""What is not drawn yet, each by its smallest example: when one of these passes, its switch in ``situations`` can be set."""
+"""What the library cannot do yet, each by its smallest example.
+
+When one of these passes, its mark goes, and so does the switch in ``situations`` that its reason names, if it names one.
+"""
 
 from pathlib import Path
 
@@ -23,8 +26,8 @@ FLEET = {
 }
 
 
-def not_yet(switch: str) -> pytest.MarkDecorator:
-    return pytest.mark.xfail(strict=True, reason=f"situations.{switch}")
+def not_yet(reason: str) -> pytest.MarkDecorator:
+    return pytest.mark.xfail(strict=True, reason=reason)
 
 
 def requests(arrival_s: list[float] | np.ndarray, **columns: object) -> pd.DataFrame:
@@ -41,7 +44,7 @@ def assert_bounded(wb: Workbook) -> None:
     assert wb.policies()["gpu_hours"].min() >= wb.bound()["gpu_hours"].sum() * (1 - 1e-9)
 
 
-@not_yet("ONE_REPLICA_OR_NONE")
+@not_yet("situations.ONE_REPLICA_OR_NONE")
 @pytest.mark.parametrize(
     "changes", [{"instances_per_endpoint": 1, "niw_instances_when_siloed": 0}, {"scaling__min_instances": 0}]
 )
@@ -49,44 +52,36 @@ def test_one_replica_and_floors_of_none_are_fleets(tmp_path: Path, changes: dict
     assert small(tmp_path, requests([0, 60, 120]), "reactive", **changes).policies()["completed"].tolist() == [3]
 
 
-@not_yet("FLEETS_THAT_ARE_TOO_SMALL")
+@not_yet("situations.FLEETS_THAT_ARE_TOO_SMALL")
 def test_a_fleet_that_is_too_small_is_planned_as_far_as_it_goes(tmp_path: Path) -> None:
     wb = small(tmp_path, requests(np.arange(0, 900, 0.5)), "oracle", theta_tps="{Llama-2-70B: 1000}")
     assert wb.policies()["requests"].tolist() == [1800]
 
 
-@not_yet("REQUESTS_THAT_NEVER_FIT")
-def test_a_request_that_never_fits_leaves_the_others_served(tmp_path: Path) -> None:
-    frame = requests([0, 60, 120], prompt_tokens=[2000, 5_000_000, 2000])
-    wb = small(tmp_path, frame, "reactive")
-    assert wb.policies()[["requests", "completed"]].to_numpy().tolist() == [[3, 2]]
-    assert_bounded(wb)
-
-
-@not_yet("PLANS_AT_OTHER_INTERVALS")
+@not_yet("forecasts are hourly, whatever planning.interval_s is")
 def test_plans_are_made_at_every_planning_interval(tmp_path: Path) -> None:
     wb = small(tmp_path, requests(np.arange(0, 14 * 3600, 60)), "lt-i", planning__interval_s=900)
     made = wb.planner.demand_tps["forecast"].notna().all(axis=1)
     assert made.iloc[8:].all(), made
 
 
-@not_yet("STARTS_THAT_TAKE_NO_TIME")
+@not_yet("situations.STARTS_THAT_TAKE_NO_TIME")
 def test_the_bound_of_a_fleet_whose_instances_start_at_once(tmp_path: Path) -> None:
     assert_bounded(small(tmp_path, requests([0, 60, 845]), "reactive", acquisition__reclaim_s=0))
 
 
-@not_yet("BOUNDS_WHERE_A_QUARTER_IS_NOT_FILLED")
+@not_yet("situations.BOUNDS_WHERE_A_QUARTER_IS_NOT_FILLED")
 def test_the_bound_of_a_trace_of_two_seconds(tmp_path: Path) -> None:
     assert_bounded(small(tmp_path, requests(np.linspace(0, 2, 400), prompt_tokens=6000), "chiron"))
 
 
-@not_yet("BOUNDS_WITH_WORK_LEFT_AFTER_ITS_HOUR")
+@not_yet("the bound has all interactive work done in the hour in which it came")
 def test_the_bound_of_a_fleet_that_is_behind_for_some_hours(tmp_path: Path) -> None:
     frame = requests(np.append(np.linspace(0, 3590, 20_000), 4 * 3600 - 55), prompt_tokens=6000)
     assert_bounded(small(tmp_path, frame, "reactive"))
 
 
-@not_yet("BOUNDS_OF_A_MIX_THAT_CHANGES")
+@not_yet("the bound takes every hour's tokens as those of the whole trace, some of which are done faster")
 def test_the_bound_of_a_mix_that_changes_by_the_hour(tmp_path: Path) -> None:
     n, m = 12_000, 25_000
     arrival_s = np.concatenate([np.linspace(0, 3500, n), np.linspace(3600, 4 * 3600 - 55, m)])
@@ -94,7 +89,7 @@ def test_the_bound_of_a_mix_that_changes_by_the_hour(tmp_path: Path) -> None:
     assert_bounded(small(tmp_path, frame, "reactive"))
 
 
-@not_yet("ORDER_OF_REGIONS_WITH_BATCH_WORK")
+@not_yet("situations.ORDER_OF_REGIONS_WITH_BATCH_WORK")
 def test_regions_in_another_order_with_batch_work(tmp_path: Path) -> None:
     frame = requests(np.arange(0, 800, 20), tier="NIW")
     frame["region"] = np.where(np.arange(len(frame)) % 3, "eastus", "westus")
@@ -105,7 +100,7 @@ def test_regions_in_another_order_with_batch_work(tmp_path: Path) -> None:
     assert_same(tables_of(before, ("policies", "held")), tables_of(after, ("policies", "held")), relative=1e-9)
 
 
-@not_yet("ORDER_OF_MODELS_THAT_SHARE_VMS")
+@not_yet("situations.ORDER_OF_MODELS_THAT_SHARE_VMS")
 def test_models_in_another_order_that_share_vms(tmp_path: Path) -> None:
     rng, n = np.random.default_rng(1), 4000
     frame = requests(np.sort(rng.uniform(0, 7200, n)), model=rng.choice(["Llama-2-70B", "Llama-3.1-8B"], n))

@@ -94,7 +94,7 @@ def planned(demand: pd.DataFrame, cut_h: float) -> dict[str, pd.DataFrame]:
     hours = pd.date_range(start, end, freq="h", inclusive="left")
     known = planned_demand(both, tables.empty("peaks"), hours, start, 0.1)
     # Slow enough that it takes more than the floor.
-    bound = clairvoyant_bound(both, hours, end, load_scenario("paper"), {"Llama-2-70B": 2000.0}, "highs")
+    bound = clairvoyant_bound(both, hours, end, load_scenario("paper"), {"Llama-2-70B": 10.0}, "highs")
     return {
         "actual": known["actual"],
         "ahead": actual_ahead(both, hours, start).reset_index(),

@@ -42,7 +42,7 @@ TIME_TABLES = [
 ]
 
 
-@depths(quick=5, deep=40)
+@depths(quick=5, deep=10)
 def test_a_trace_gives_the_same_numbers_whenever_it_was_taken(tmp_path: Path, depth: Depth) -> None:
     @depth.looks
     @given(situations(depth), st.integers(-10_000_000, 10_000_000_000))
@@ -54,7 +54,7 @@ def test_a_trace_gives_the_same_numbers_whenever_it_was_taken(tmp_path: Path, de
     holds()
 
 
-@depths(quick=3, deep=20)
+@depths(quick=2, deep=3)
 def test_a_trace_gives_the_same_numbers_and_times_in_any_zone(tmp_path: Path, depth: Depth) -> None:
     @depth.looks
     @given(situations(depth), st.sampled_from(["Asia/Kolkata", "America/St_Johns", "Pacific/Kiritimati"]))
@@ -66,7 +66,7 @@ def test_a_trace_gives_the_same_numbers_and_times_in_any_zone(tmp_path: Path, de
     holds()
 
 
-@depths(quick=25, deep=200)
+@depths(quick=25, deep=100)
 def test_a_trace_is_the_same_by_any_clock_in_any_container_and_number_of_files(tmp_path: Path, depth: Depth) -> None:
     @depth.looks
     @given(situations(depth), retellings())
@@ -80,7 +80,7 @@ def test_a_trace_is_the_same_by_any_clock_in_any_container_and_number_of_files(t
     holds()
 
 
-@depths(quick=4, deep=20)
+@depths(quick=4, deep=8)
 def test_a_trace_gives_the_same_numbers_however_it_is_told(tmp_path: Path, depth: Depth) -> None:
     @depth.looks
     @given(situations(depth), retellings())
@@ -98,7 +98,7 @@ def test_a_trace_gives_the_same_numbers_however_it_is_told(tmp_path: Path, depth
     holds()
 
 
-@depths(quick=5, deep=40)
+@depths(quick=4, deep=8)
 def test_names_of_regions_and_models_are_only_names(tmp_path: Path, depth: Depth) -> None:
     @depth.looks
     @given(situations(depth), st.permutations(["zz", "Mitte 3", "ä/b"]), st.permutations(MODELS))
@@ -120,7 +120,7 @@ def of_time_tables(situation: Situation, folder: Path) -> Workbook:
     return workbook(folder, situation.requests(), [*situation.changes(), f"time_tables={times}"])
 
 
-@depths(quick=3, deep=30)
+@depths(quick=3, deep=6)
 def test_regions_come_in_any_order_where_preferences_are_told(tmp_path: Path, depth: Depth) -> None:
     @depth.looks
     @given(situations(depth), st.permutations(REGIONS))
@@ -138,7 +138,7 @@ def test_regions_come_in_any_order_where_preferences_are_told(tmp_path: Path, de
     holds()
 
 
-@depths(quick=3, deep=30)
+@depths(quick=3, deep=6)
 def test_models_come_in_any_order(tmp_path: Path, depth: Depth) -> None:
     compared = TABLES if ORDER_OF_MODELS_THAT_SHARE_VMS else tuple(name for name in TABLES if name not in SIMULATED)
 
