@@ -29,6 +29,8 @@ BOUNDS_WHERE_A_QUARTER_IS_NOT_FILLED = False
 STARTS_THAT_TAKE_NO_TIME = False
 #: Whether regions may come in another order where batch work waits in the queue that they share.
 ORDER_OF_REGIONS_WITH_BATCH_WORK = False
+#: Whether regions may come in another order where a plan may serve them elsewhere: several plans then cost the same.
+ORDER_OF_REGIONS_THAT_SERVE_EACH_OTHER = False
 #: Whether models may come in another order where one is lent the VMs of another.
 ORDER_OF_MODELS_THAT_SHARE_VMS = False
 #: Whether the bound is held against policies that have not done all they were asked by the end.

@@ -14,6 +14,7 @@ from situations import (
     MIDNIGHT,
     MODELS,
     ORDER_OF_MODELS_THAT_SHARE_VMS,
+    ORDER_OF_REGIONS_THAT_SERVE_EACH_OTHER,
     ORDER_OF_REGIONS_WITH_BATCH_WORK,
     REGIONS,
     Depth,
@@ -127,6 +128,8 @@ def test_regions_come_in_any_order_where_preferences_are_told(tmp_path: Path, de
     def holds(situation: Situation, order: list[str]) -> None:
         if not ORDER_OF_REGIONS_WITH_BATCH_WORK:
             situation = situation.changed(tiers=("IW-F", "IW-N"))
+        if not ORDER_OF_REGIONS_THAT_SERVE_EACH_OTHER:
+            situation = situation.changed(local_share=1.0)
         traffic, requests = situation.traffic, situation.requests()
         rng = np.random.default_rng(traffic.seed)
         requests["region_preference"] = [">".join(rng.permutation(traffic.regions)) for _ in range(len(requests))]
