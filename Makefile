@@ -1,5 +1,5 @@
 # make report [TRACE=file] [SCENARIO=name|file] [RUN=name] [ARGS='--seed 3 ...']
-# make test | test-all | test-pythons | fuzz | audit | lab | bench | scorecard | clean
+# make test | test-all | test-pythons | mutants | fuzz | audit | lab | bench | scorecard | clean
 #
 # The first use sets up an environment: conda's if conda, mamba or micromamba is there, else a virtual one.
 # SAGESERVE_ENV=conda or SAGESERVE_ENV=venv chooses.
@@ -19,13 +19,14 @@ install = { uv pip install --quiet --python .venv/bin/python $(1) 2>/dev/null ||
 # JupyterLab neither looks for newer versions of itself nor for news.
 LAB_OFFLINE := --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 
-.PHONY: help report test test-all test-pythons lint fuzz audit lab bench scorecard lock clean $(if $(STALE),$(STAMP))
+.PHONY: help report test test-all test-pythons mutants lint fuzz audit lab bench scorecard lock clean $(if $(STALE),$(STAMP))
 
 help:
 	echo "make report [TRACE=file] [SCENARIO=name|file] [RUN=name] [ARGS='...']   the five notebooks and one HTML report"
 	echo "make test    lint, types and every test that takes seconds"
 	echo "make test-all      all of that and the tests that take minutes, with line and branch coverage (CI runs this)"
 	echo "make test-pythons  the tests in every supported version of Python that can be had (needs uv)"
+	echo "make mutants       puts faults of the past back into a copy, one at a time: a test has to fail for each (ARGS='bound' for some)"
 	echo "make fuzz          atheris on the readers until it finds something (FOR_S=60 for a minute; Linux)"
 	echo "make audit         known vulnerabilities of the pinned packages (needs a network)"
 	echo "make lab     JupyterLab on the notebooks"
@@ -57,6 +58,9 @@ test-all: lint
 
 test-pythons: $(STAMP)
 	bash tools/test-pythons.sh $(ARGS)
+
+mutants: $(STAMP)
+	$(IN_ENV) exec python tools/mutants.py $(ARGS)
 
 fuzz: $(STAMP)
 	$(IN_ENV) $(call install,--editable '.[fuzz]')

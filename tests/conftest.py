@@ -7,13 +7,15 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from sageserve_lib import paths
 
 pytest_plugins = ["skips"]
 
 settings.register_profile("sageserve", deadline=None, derandomize=True, max_examples=50)
+# The first counter-example will do where only whether there is one is asked.
+settings.register_profile("first", settings.get_profile("sageserve"), phases=[Phase.explicit, Phase.generate])
 settings.load_profile("sageserve")
 
 

@@ -88,6 +88,8 @@ def test_unknown_pairs_are_refused_by_name() -> None:
         ({"instances_per_endpoint": -1}, "instances_per_endpoint: Input should be greater than 0 (value '-1')"),
         ({"speed": 3}, "speed: Extra inputs are not permitted"),
         ({"niw_instances_when_siloed": 0}, "niw_instances_when_siloed: Input should be greater than 0"),
+        ({"scaling": {"min_instances": 26}}, "needs 104 VMs in each region, vms_per_region is 100"),
+        ({"scaling": {"min_instances": 21}}, "min_instances 21 is more than instances_per_endpoint 20"),
     ],
 )
 def test_bad_scenarios_are_refused_by_field(tmp_path, change: dict, said: str) -> None:

@@ -197,14 +197,22 @@ def test_frontier_and_who_dominates_whom() -> None:
 
 def test_distance_from_the_bound_is_within_each_seed() -> None:
     bound = pd.DataFrame({"seed": [7, 8], "gpu_hours": [40.0, 50.0]})
-    above = costs.above_bound(two_weeks(), bound)
+    weeks = two_weeks().assign(unfinished=0)
+    above = costs.above_bound(weeks, bound)
     assert above.to_dict() == pytest.approx({"siloed": 225.0, "reactive": 22.5, "chiron": 75.0})
-    assert math.isnan(costs.above_bound(two_weeks(), bound.assign(seed=99))["siloed"])
+    assert math.isnan(costs.above_bound(weeks, bound.assign(seed=99))["siloed"])
+    # A bound of all work says nothing of a policy that leaves some.
+    left = weeks.assign(unfinished=[*weeks["unfinished"][:-1], 3])
+    assert math.isnan(costs.above_bound(left.tail(1), bound).item())
 
 
 def test_headline_shows_the_mean_with_its_interval_and_the_service_beside_it() -> None:
     table = two_weeks().assign(
-        iwf_attainable_pct=95.0, iwn_sla_pct=99.0, niw_sla_pct=math.nan, cost_usd=lambda t: t["gpu_hours"]
+        iwf_attainable_pct=95.0,
+        iwn_sla_pct=99.0,
+        niw_sla_pct=math.nan,
+        cost_usd=lambda t: t["gpu_hours"],
+        unfinished=0,
     )
     intervals = costs.week_intervals(table, costs.savings_table(table, "week"))
     table["iwf_sla_pct"] = 90.0
