@@ -19,30 +19,18 @@ from sageserve_lib.traces import TIERS, write_parquet
 from sageserve_lib.workbook import Workbook
 
 # What is not drawn yet, because the library does not do it yet: set one to True to draw it.
-#: One instance per endpoint at the start, and floors of none.
-ONE_REPLICA_OR_NONE = False
-#: Demand that no plan can meet with the VMs there are.
-FLEETS_THAT_ARE_TOO_SMALL = False
-#: Whether the bound is held against policies where a trace ends within a quarter of an hour.
-BOUNDS_WHERE_A_QUARTER_IS_NOT_FILLED = False
-#: Instances that are there at once.
-STARTS_THAT_TAKE_NO_TIME = False
 #: Whether regions may come in another order where batch work waits in the queue that they share.
 ORDER_OF_REGIONS_WITH_BATCH_WORK = False
 #: Whether regions may come in another order where a plan may serve them elsewhere: several plans then cost the same.
 ORDER_OF_REGIONS_THAT_SERVE_EACH_OTHER = False
 #: Whether models may come in another order where one is lent the VMs of another.
 ORDER_OF_MODELS_THAT_SHARE_VMS = False
-#: Whether the bound is held against policies that have not done all they were asked by the end.
-BOUNDS_WITH_WORK_LEFT_AFTER_THE_END = False
 
 REGIONS = ("eastus", "westeurope", "asia-south")
 MODELS = ("Llama-2-70B", "Llama-3.1-8B", "Llama-3.2-3B", "BLOOM-176B")
 INTERVALS_S = (3600, 300, 900, 1800, 5400, 7200, 21_600, 86_400)
 MIDNIGHT = pd.Timestamp("2026-06-01T00:00:00Z")
 POLICIES = tuple(sorted(REGISTRY))
-#: How much more than the trace's largest minute an endpoint can serve, unless fleets may be too small: forecasts err.
-_ROOM = 4.0
 
 
 @dataclass(frozen=True)
@@ -125,6 +113,7 @@ class Fleet:
     instances: int
     floor: int
     spare_vms: int
+    room: float  # how much more than the trace's largest minute an endpoint can have VMs for; 0: what it starts with
     instances_asked: float
     interval_s: int
     scheduler: str
@@ -143,13 +132,13 @@ class Fleet:
         """The scenario's changes for a trace."""
         models = {model: self.theta_tps(frame[frame["model"] == model]) for model in traffic.models}
         instances = max(self.instances, self.floor)
-        wanted = 0 if FLEETS_THAT_ARE_TOO_SMALL else int(np.ceil(_ROOM * max(self.instances_asked, 1.0)))
+        wanted = int(np.ceil(self.room * max(self.instances_asked, 1.0)))
         told: dict[str, Any] = {
             "regions": list(traffic.regions),
             "models": list(models),
             "theta_tps": models,
             "instances_per_endpoint": instances,
-            "niw_instances_when_siloed": min(1, instances - 1),
+            "niw_instances_when_siloed": 1,
             "vms_per_region": len(models) * max(instances, wanted) + self.spare_vms,
             "scheduler": self.scheduler,
             "batching.max_requests": self.max_requests,
@@ -195,9 +184,10 @@ def fleets() -> st.SearchStrategy[Fleet]:
     """Fleets of a few instances each."""
     return st.builds(
         Fleet,
-        instances=st.integers(1 if ONE_REPLICA_OR_NONE else 2, 6),
-        floor=st.integers(0 if ONE_REPLICA_OR_NONE else 1, 3),
+        instances=st.integers(1, 6),
+        floor=st.integers(0, 3),
         spare_vms=st.integers(0, 4),
+        room=st.sampled_from([4.0, 0.0]),
         instances_asked=st.sampled_from([0.8, 0.1, 1.5, 3.7]),
         interval_s=st.sampled_from(INTERVALS_S),
         scheduler=st.sampled_from(["FCFS", "EDF", "PF", "DPA"]),
@@ -206,7 +196,7 @@ def fleets() -> st.SearchStrategy[Fleet]:
         scale_out_above=st.sampled_from([0.7, 0.4]),
         scale_in_below=st.sampled_from([0.3, 0.05]),
         threshold=st.sampled_from([0.7, 0.1, 5.0]),
-        reclaim_s=st.sampled_from([60.0, 0.0 if STARTS_THAT_TAKE_NO_TIME else 1.0, 333.3]),
+        reclaim_s=st.sampled_from([60.0, 0.0, 333.3]),
         cold_s=st.sampled_from([7200.0, 600.0]),
         local_share=st.sampled_from([1.0, 0.5]),
         quantile=st.sampled_from([None, 0.9]),
@@ -254,6 +244,9 @@ def workbook(
     policies: tuple[str, ...] = POLICIES,
     run_dir: str = "",
 ) -> Workbook:
+    """A workbook on these requests; without siloed where endpoints have one instance, which it needs two of."""
+    if "instances_per_endpoint=1" in changes:
+        policies = tuple(name for name in policies if name != "siloed")
     file = folder / f"requests-{len(list(folder.iterdir()))}.parquet"
     write_parquet([requests], file, start)
     return Workbook(str(file), policies=policies, scenario_changes=changes, run_dir=run_dir, per_request=bool(run_dir))
