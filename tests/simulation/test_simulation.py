@@ -392,6 +392,15 @@ def test_cost_stops_at_the_horizon_but_requests_are_finished_after_it() -> None:
     assert result.totals["gpu_hours"] == pytest.approx(3 * 8 * 900 / 3600)
 
 
+def test_a_month_is_projected_from_a_day_or_more() -> None:
+    scenario = scenario_of()
+    short, day = (
+        simulate(trace_of([0.0, end_s], 100, 10), Fixed(scenario), scenario) for end_s in (85_000.0, 86_300.0)
+    )
+    assert math.isnan(short.totals["monthly_cost_usd"])
+    assert day.totals["monthly_cost_usd"] == pytest.approx(day.totals["cost_usd"] * 730.5 / 24)
+
+
 def test_a_request_that_can_never_fit_is_dropped_and_missed() -> None:
     scenario = scenario_of()
     result = simulate(trace_of([0.0, 1.0], [100, 90_000], 10, model="BLOOM-176B"), Fixed(scenario), scenario)
