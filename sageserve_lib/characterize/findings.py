@@ -1,14 +1,19 @@
 """What the frames say, in a sentence with its numbers: titles of figures, and why something cannot be said."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from sageserve_lib.characterize.evenness import gini
-from sageserve_lib.characterize.forecastability import WORTH
+from sageserve_lib.characterize.forecastability import TOO_SHORT, WORTH
 from sageserve_lib.characterize.oddities import duration
+from sageserve_lib.characterize.series import DAY_H, WEEK_H
+from sageserve_lib.common.numbers import amount, number, signed
 
+#: Of fewer requests nothing is one in a hundred.
+_MANY_REQUESTS = 100
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
@@ -29,16 +34,9 @@ def _nothing(text: str) -> Finding:
     return Finding(text, drawn=False)
 
 
-def amount(value: float) -> str:
-    """A number to three significant digits, thousands and millions in words.
-
-    >>> amount(0.1234), amount(21.44), amount(144_600), amount(7_212_240)
-    ('0.123', '21.4', '145 thousand', '7.21 million')
-    """
-    for size, word in ((1e6, " million"), (1e4, " thousand")):
-        if abs(value) >= size:
-            return f"{value / (1e3 if size == 1e4 else size):.3g}{word}"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+def _no_interactive(text: str) -> Finding:
+    """Most findings cannot be made of batch work alone. That there is nothing else is noted once, by :func:`mix`."""
+    return _nothing(f"The trace has no interactive requests: {text}")
 
 
 def how_much(total: pd.DataFrame, tiers: pd.DataFrame) -> Finding:
@@ -55,6 +53,8 @@ def peak_demand(total: pd.DataFrame) -> Finding:
     """The largest hour against the mean, from `volume` of everything."""
     row = total.iloc[0]
     mean = row["prompt_tps"] + row["output_tps"]
+    if not mean > 0:
+        return _nothing("No token was asked for, so demand has no peak")
     if not np.isfinite(row["peak_hour_tps"]):
         return Finding(f"Demand averages {amount(mean)} tokens/s; the trace holds no whole hour to name a peak hour")
     times = row["peak_hour_tps"] / mean
@@ -67,7 +67,7 @@ def peak_hour(heat: pd.DataFrame) -> Finding:
     if len(heat[["weekday", "hour"]].drop_duplicates()) < 24:
         return _not("Under a day of requests: nothing can be said about hours of the day or days of the week.")
     if rows["requests_per_s"].sum() == 0:
-        return _not("The trace has no interactive requests: there is no rhythm of the day to show.")
+        return _no_interactive("there is no rhythm of the day to show")
     high, low = rows.loc[rows["requests_per_s"].idxmax()], rows["requests_per_s"].min()
     times = f", {high['requests_per_s'] / low:.1f} times the quietest hour" if low > 0 else ""
     return Finding(
@@ -76,12 +76,15 @@ def peak_hour(heat: pd.DataFrame) -> Finding:
     )
 
 
-def mix(tier_mix: pd.DataFrame) -> Finding:
-    """What share of batch the busiest and the quietest hours have, from `tier_mix`."""
+def mix(tier_mix: pd.DataFrame, tiers: Collection[str]) -> Finding:
+    """What share of batch the busiest and the quietest hours have, from `tier_mix`; ``tiers`` are those of all requests."""
     batch = tier_mix[tier_mix["tier"] == "NIW"].dropna()
-    if tier_mix["tier"].nunique() < 2:
-        return _not("All requests are of one tier: there is no mix to show.")
-    if batch.groupby("day")["hour"].nunique().max() < 24:
+    if len(tiers) < 2:
+        kind = "batch work (NIW)" if set(tiers) == {"NIW"} else f"of one tier, {' '.join(tiers)}"
+        return _not(f"All requests are {kind}: there is no mix to show.")
+    if "NIW" not in tiers:
+        return _not(f"No request is batch work: all are {' or '.join(sorted(tiers))}, and none of them can wait.")
+    if batch.empty or batch.groupby("day")["hour"].nunique().max() < DAY_H:
         return _not(
             "No whole weekday or weekend day of requests: how the mix of tiers changes over a day cannot be said."
         )
@@ -99,6 +102,8 @@ def _days(day: str) -> str:
 def rhythm(scores: pd.DataFrame) -> Finding:
     """How regular tiers are, from `periodicity` by tier."""
     seen = scores.dropna(subset=["score"])
+    if seen.empty and _hours(scores) >= 2 * DAY_H:
+        return _not("The requests of no tier vary from hour to hour: there is no score of their periodicity.")
     if seen.empty:
         return _not("Periodicity needs two days of whole hours that vary; this trace has less, so no score is given.")
     said = [
@@ -109,49 +114,62 @@ def rhythm(scores: pd.DataFrame) -> Finding:
     return Finding(f"Periodicity score at 24 h: {', '.join(said)}")
 
 
+def _hours(series: pd.DataFrame) -> int:
+    """How many whole hours the longest series has."""
+    return int(series["hours"].max()) if len(series) else 0
+
+
 def seasons(strength: pd.DataFrame) -> Finding:
     """Seasonal strength of the series, from `strength`."""
     daily, weekly = strength["daily"].dropna(), strength["weekly"].dropna()
+    if strength.empty:
+        return _no_interactive("there is no season whose strength could be told")
+    if daily.empty and _hours(strength) >= 2 * DAY_H:
+        return _not("No series of interactive requests varies: there is no season whose strength could be told.")
     if daily.empty:
         return _not("Seasonal strength needs two days of whole hours; this trace has less.")
     text = f"The day's rhythm explains {100 * daily.median():.0f} % of the variance of the median series"
     if len(weekly):
         return Finding(f"{text}, the week's {100 * weekly.median():.0f} %")
-    return Finding(f"{text}; a week's needs two weeks of demand")
+    return Finding(f"{text}; a week's needs two weeks of demand" if _hours(strength) < 2 * WEEK_H else text)
 
 
 def weekend(levels: pd.DataFrame) -> Finding:
     """What is left at the weekend, from `weekday_weekend` by tier."""
-    seen = levels[np.isfinite(levels["ratio"])]
-    if seen.empty:
+    seen = levels[(levels["weekday_per_s"] > 0) & levels["weekend_per_s"].notna()]
+    if levels[["weekday_per_s", "weekend_per_s"]].isna().any(axis=None) or levels.empty:
         return _not(
             "No whole day that is a weekday, or none that is a weekend, in every time zone: they cannot be compared."
         )
-    said = [f"{row.tier} {100 / row.ratio:.0f} %" for row in seen.itertuples()]
+    if seen.empty:
+        return _not("Nothing came on weekdays: there is nothing to compare the weekend with.")
+    said = [f"{row.tier} {100 * row.weekend_per_s / row.weekday_per_s:.0f} %" for row in seen.itertuples()]
     return Finding(f"At the weekend this much of weekday requests is left: {', '.join(said)}")
 
 
 def change(growth: pd.DataFrame) -> Finding:
     """The last week against the one before, from `growth`."""
     seen = growth.dropna(subset=["growth_pct"])
+    if seen.empty and growth["last"].notna().any():
+        return _not("Nothing came in the week before the last seven days: there is no growth to tell.")
     if seen.empty:
         return _not("Growth needs two weeks of demand; this trace has less.")
     total = 100 * (seen["last"].sum() / seen["before"].sum() - 1)
     most = seen.loc[seen["growth_pct"].abs().idxmax()]
     name = most.iloc[0]
     return Finding(
-        f"The last seven days have {_signed(total)} % requests against the seven before; most changed is {name} "
-        f"({_signed(most['growth_pct'])} %)"
+        f"The last seven days have {signed(total)} % requests against the seven before; most changed is {name} "
+        f"({signed(most['growth_pct'])} %)"
     )
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.0f}".replace("-", "−")
 
 
 def phase(phases: pd.DataFrame) -> Finding:
     """How far the regions' peaks lie apart, from `phases` by region."""
     seen = phases.dropna(subset=["peak_h"])
+    if phases.empty:
+        return _no_interactive("no region has a day that peaks")
+    if seen.empty and phases["days"].max() > 0:
+        return _not("No interactive request came on a whole weekday: when a region's day peaks cannot be said.")
     if seen.empty:
         return _not("When a region's day peaks needs a whole weekday of requests; this trace has none.")
     if len(seen) == 1:
@@ -209,8 +227,21 @@ def span(seconds: float) -> str:
     return f"{seconds:g} s" if seconds < 60 else f"{seconds / 60:g} min" if seconds < 3600 else f"{seconds / 3600:g} h"
 
 
-def burst_list(bursts: pd.DataFrame, minutes: int) -> Finding:
-    """How many bursts, and the largest, from `bursts`; ``minutes`` is the length of what was looked at."""
+def period(seconds: float) -> str:
+    """A trace's length in words.
+
+    >>> period(604_800), period(1230), period(0.9), period(0)
+    ('168.0 hours', '20 minutes', '0.9 seconds', 'one moment')
+    """
+    if seconds >= 3600:
+        return f"{seconds / 3600:,.1f} hours"
+    return duration(seconds / 60) if seconds >= 120 else f"{seconds:.3g} seconds" if seconds else "one moment"
+
+
+def burst_list(bursts: pd.DataFrame, minutes: int, interactive: int) -> Finding:
+    """How many bursts, and the largest, from `bursts`, in so many ``minutes`` with so many ``interactive`` requests."""
+    if interactive == 0:
+        return _no_interactive("there is no level that a burst could stand out from")
     if minutes < 30:
         return _not("Under half an hour of requests: there is no level that a burst could stand out from.")
     if bursts.empty:
@@ -226,7 +257,7 @@ def peaks(peak_to_mean: pd.DataFrame) -> Finding:
     """The series with the highest peak against its mean, from `peak_to_mean`."""
     seen = peak_to_mean.dropna(subset=["peak_to_mean"])
     if seen.empty:
-        return _not("The trace has no interactive requests: there is no peak to compare with a mean.")
+        return _no_interactive("there is no peak to compare with a mean")
     row = seen.loc[seen["peak_to_mean"].idxmax()]
     return Finding(f"{row['model']} peaks at {row['peak_to_mean']:.1f} times its mean in {row['region']}")
 
@@ -234,6 +265,12 @@ def peaks(peak_to_mean: pd.DataFrame) -> Finding:
 def size(quantiles: pd.DataFrame, modes: pd.DataFrame) -> Finding:
     """Typical and long prompts, and outputs of two kinds, from `quantiles` (by nothing) and `modes` by model."""
     prompt = quantiles[quantiles["kind"] == "prompt"].iloc[0]
+    if prompt["requests"] < _MANY_REQUESTS:
+        longest = f"the longest has about {number(prompt['max_tokens'])}"
+        half = f"Half of the prompts have more than {amount(prompt['p50_tokens'])} tokens, {longest}"
+        return Finding(
+            half if prompt["requests"] > 1 else f"The only prompt has about {number(prompt['max_tokens'])} tokens"
+        )
     text = (
         f"Half of the prompts have more than {amount(prompt['p50_tokens'])} tokens, one in a hundred more than "
         f"{amount(prompt['p99_tokens'])}"
@@ -251,8 +288,10 @@ def size(quantiles: pd.DataFrame, modes: pd.DataFrame) -> Finding:
 def imbalance(ratios: pd.DataFrame) -> Finding:
     """The model whose regions differ most, from `region_ratios`."""
     seen = ratios.dropna(subset=["ratio"])
+    if ratios.empty:
+        return _no_interactive("regions cannot be compared by them")
     if seen.empty:
-        return _not("One region, or interactive requests in one only: regions cannot be compared.")
+        return _not("No model has interactive requests from more than one region: regions cannot be compared.")
     row = seen.loc[seen["ratio"].idxmax()]
     return Finding(
         f"{row['model']} gets {row['ratio']:.1f} times as many interactive requests from {row['most']} as from {row['least']}"
@@ -274,48 +313,63 @@ def concentration(app_shares: pd.DataFrame) -> Finding:
 
 def pooling(rerouting: pd.DataFrame) -> Finding:
     """What serving regions together saves, from `rerouting`."""
-    seen = rerouting.dropna(subset=["absorbed_pct"]).set_index("model")
-    if seen.empty:
-        return _not("One region with interactive requests: there is nowhere to reroute to.")
-    models = seen.drop(index="all", errors="ignore")["absorbed_pct"]
+    if rerouting.empty or rerouting["sum_of_peaks_tps"].max() == 0:
+        return _no_interactive("there is nothing to reroute")
+    seen = rerouting[rerouting["model"] != "all"].dropna(subset=["absorbed_pct"])
+    models = seen.set_index("model")["absorbed_pct"]
+    if models.empty:
+        return _not("Every model has interactive requests from one region alone: there is nothing to reroute.")
     return Finding(
-        f"With rerouting, regions' peaks need up to {models.max():.0f} % less capacity ({models.idxmax()}), "
-        f"{models.min():.0f} % for {models.idxmin()}"
+        f"With rerouting, regions' peaks need up to {number(models.max())} % less capacity ({models.idxmax()}), "
+        f"{number(models.min())} % for {models.idxmin()}"
         if len(models) > 1
-        else f"With rerouting, regions' peaks need {models.iloc[0]:.0f} % less capacity"
+        else f"With rerouting, regions' peaks need {number(models.iloc[0])} % less capacity"
     )
 
 
 def deserving(verdicts: pd.DataFrame) -> Finding:
     """How many series deserve a model, from `worth_a_model`."""
     if verdicts.empty:
-        return _not("The trace has no interactive requests: there is nothing to forecast.")
+        return _no_interactive("there is nothing to forecast")
     told = verdicts[verdicts["last_value_pct"].notna() & verdicts["gain_pct"].notna()]
+    short = (verdicts["verdict"] == TOO_SHORT).all()
     if told.empty:
-        return _not("No series has three whole days of demand: whether one deserves a model cannot be said.")
+        why = "No series has three whole days of demand" if short else "No series has enough in its last seven days"
+        return _not(f"{why}: whether one deserves a model cannot be said.")
+    off = f"“last value” is off by {told['last_value_pct'].median():.0f} % one hour ahead in the median"
+    if short:
+        return Finding(f"Under three whole days no series can be said to deserve a model; {off}")
     worth = verdicts[verdicts["verdict"] == WORTH]
     many = f"{len(worth)} of {len(verdicts)} series" if len(worth) else f"None of {len(verdicts)} series"
     are = "is" if len(worth) <= 1 else "are"
-    return Finding(
-        f"{many} {are} worth a model ({worth['share_pct'].sum():.0f} % of interactive tokens); “last value” is off by "
-        f"{told['last_value_pct'].median():.0f} % one hour ahead in the median"
-    )
+    return Finding(f"{many} {are} worth a model ({worth['share_pct'].sum():.0f} % of interactive tokens); {off}")
 
 
-def shifts(level_shifts: pd.DataFrame, hours: int) -> Finding:
-    """The largest level shift, from `level_shifts`; ``hours`` is the number of whole hours looked at."""
-    if hours < 48:
+def shifts(level_shifts: pd.DataFrame, hours: int, interactive: int) -> Finding:
+    """The largest level shift, from `level_shifts`, in so many whole ``hours`` with so many ``interactive`` requests."""
+    if interactive == 0:
+        return _no_interactive("there is no level that could shift")
+    if hours < 2 * DAY_H:
         return _not("Under two days of whole hours: whether a level shifts cannot be told from the day's rhythm.")
     if level_shifts.empty:
         return _nothing("No interactive series changes its level for good, beyond day and week")
     row = level_shifts.iloc[0]
     together = level_shifts[level_shifts["model"] == row["model"]]
     together = together[(together["time"] - row["time"]).abs() <= pd.Timedelta(hours=3)]
+    # What comes from nothing has no percentage of what it was, and what goes for good has none left.
+    what = np.select([together["before_per_s"] == 0, together["after_per_s"] == 0], ["new", "gone"], "moves")
+    kind = what[together.index.get_loc(row.name)]
+    together = together[what == kind]
     regions = sorted(map(str, together["region"].unique()))
     where = f"in {len(regions)} regions" if len(regions) > 2 else f"in {' and '.join(regions)}"
+    when = f"{row['time']:%Y-%m-%d %H:%M}"
+    if kind == "new":
+        return Finding(f"{row['model']} is first asked for at {when}, {where}")
+    if kind == "gone":
+        return Finding(f"{row['model']} is no longer asked for from {when} on, {where}")
     percents = sorted({round(100 * ratio) for ratio in together["ratio"]})
     to = f"{percents[0]}" if len(percents) == 1 else f"{percents[0]} to {percents[-1]}"
-    return Finding(f"{row['model']} goes to {to} % of its level at {row['time']:%Y-%m-%d %H:%M}, {where}")
+    return Finding(f"{row['model']} goes to {to} % of its level at {when}, {where}")
 
 
 def odd(oddities: pd.DataFrame) -> Finding:

@@ -24,9 +24,3 @@ def bin_starts(
 def bins_of(times: pd.DatetimeIndex, starts: pd.DatetimeIndex) -> np.ndarray:
     """Place of the bin among ``starts`` that each time lies in, -1 before the first; the last one has no end."""
     return np.asarray(starts.searchsorted(times, side="right") - 1)
-
-
-def lengths_h(starts: pd.DatetimeIndex, end: pd.Timestamp) -> np.ndarray:
-    """Hours of each bin, the last of which may be cut short by ``end``."""
-    ends = [*starts[1:], end]
-    return np.array([(after - start) / pd.Timedelta(hours=1) for start, after in zip(starts, ends, strict=True)])

@@ -6,7 +6,7 @@ whether anyone rents what is lent out, and on how large the starting fleet is.
 
 from sageserve_lib.costs.assumptions import ON_DEMAND, assumptions
 from sageserve_lib.costs.breakdown import CAUSES, dollars, gpu_hours_by_cause
-from sageserve_lib.costs.headline import between, change_pct, headline, interval_of, number, usd
+from sageserve_lib.costs.headline import between, change_pct, headline, interval_of, usd
 from sageserve_lib.costs.intervals import (
     DAYS,
     SEEDS,
@@ -27,6 +27,7 @@ from sageserve_lib.costs.policies import (
     policies_table,
     policy_means,
     recommended,
+    saved_pct,
 )
 from sageserve_lib.costs.savings import above_bound, pareto, savings_table, service
 
@@ -51,12 +52,12 @@ __all__ = [
     "headline",
     "interval_of",
     "mean_intervals",
-    "number",
     "own_week",
     "pareto",
     "policies_table",
     "policy_means",
     "recommended",
+    "saved_pct",
     "savings_table",
     "service",
     "student_half_width",

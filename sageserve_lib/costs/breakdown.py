@@ -64,7 +64,7 @@ def dollars(held: pd.DataFrame, name: str, gpu: Gpu, months: float) -> pd.DataFr
     held, name, gpu
         As in :func:`gpu_hours_by_cause`.
     months : float
-        Length of the simulated period in months of 730.5 hours.
+        Length of the simulated period in months of 730.5 hours; NaN if it is too short to project a month from.
     """
     vm_hours = held.groupby(_ENDPOINT, sort=False, observed=True).sum(numeric_only=True).reset_index()
     causes = ["reclaim_h", "swap_h", "cold_h", "serving_h", "draining_h", "after_h"]

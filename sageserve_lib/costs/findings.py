@@ -5,11 +5,16 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from sageserve_lib.characterize.findings import Finding, amount
+from sageserve_lib.characterize.findings import Finding
+from sageserve_lib.common.numbers import amount, known, number
 from sageserve_lib.costs.intervals import DAYS, SEEDS, WEEK_SHAPES
 from sageserve_lib.costs.policies import BOUNDS, SLA, baseline_of, policy_means, recommended
 
 _WASTED = ("reclaim", "swap", "cold")
+
+
+def _not(text: str) -> Finding:
+    return Finding(text, told=False, drawn=False)
 
 
 def _extremes(values: pd.Series) -> pd.Series:
@@ -22,6 +27,9 @@ def what_hours_are_held_for(gpu_hours: pd.DataFrame) -> Finding:
     """Who wastes and who idles most and least, from the ``gpu_hours`` table."""
     wide = gpu_hours.pivot_table(index="policy", columns="cause", values="gpu_hours", aggfunc="sum", sort=False)
     held = wide.sum(axis=1)
+    wide, held = wide[held > 0], held[held > 0]
+    if wide.empty:
+        return _not("No policy held a GPU, so there is nothing to say of what GPUs are held for.")
     idle = _extremes(100 * wide["idle"] / held)
     wasted = 100 * wide[list(_WASTED)].sum(axis=1) / held
     between = " to ".join(f"{value:.0f} % ({name})" for name, value in idle.items())
@@ -32,23 +40,37 @@ def what_hours_are_held_for(gpu_hours: pd.DataFrame) -> Finding:
 
 
 def where_money_goes(dollars: pd.DataFrame, policy: str) -> Finding:
-    """The region and the model that cost most under a policy, from the ``dollars`` table."""
+    """The region and the model that cost most under a policy, from the ``dollars`` table.
+
+    A month is projected from a day or more; of less it is the period's own cost.
+    """
     rows = dollars[dollars["policy"] == policy]
     parts = [rows.groupby(name, sort=False, observed=True)["cost_usd"].sum() for name in ("model", "region")]
-    said = [f"{part.idxmax()} takes {100 * part.max() / part.sum():.0f} %" for part in parts if len(part) > 1]
-    month = amount(rows["monthly_cost_usd"].sum())
-    return Finding(f"{policy} costs {month} USD a month" + (f"; {' and '.join(said)} of it" if said else ""))
+    said = [
+        f"{part.idxmax()} takes {100 * part.max() / part.sum():.0f} %"
+        for part in parts
+        if len(part) > 1 and part.sum() > 0
+    ]
+    month, own = rows["monthly_cost_usd"].sum(min_count=1), rows["cost_usd"].sum()
+    cost = f"{amount(month)} USD a month" if known(month) else f"{amount(own)} USD in this period"
+    return Finding(f"{policy} costs {cost}" + (f"; {' and '.join(said)} of it" if said else ""))
 
 
 def who_is_dominated(frontier: pd.DataFrame) -> Finding:
     """Which policies are worth choosing among, from ``costs.pareto``."""
     rivals = frontier[~frontier["bound"]].dropna(subset=["service_pct"])
     if rivals.empty:
-        return Finding("No policy served a request, so cost cannot be set against service.", told=False, drawn=False)
+        return _not("No policy that one can run served a request, so cost cannot be set against service.")
+    if len(rivals) == 1:
+        return Finding(
+            f"{rivals.index[0]} alone of the policies simulated can be run, so there is nothing to compare it with"
+        )
     worth = rivals[rivals["dominated_by"] == ""].sort_values("cost_usd", kind="stable").index
     beaten = [f"{name} (by {row['dominated_by']})" for name, row in rivals.iterrows() if row["dominated_by"]]
     if len(worth) == 1:
-        text = f"{worth[0]} is cheapest and serves best"
+        text = f"No policy costs less or serves better than {worth[0]}"
+    elif rivals.loc[worth, ["cost_usd", "service_pct"]].nunique().max() == 1:
+        text = f"{', '.join(worth)} cost the same and serve alike"
     else:
         text = f"From cheapest to best served: {', '.join(worth)}"
     return Finding(text + (f"; dominated: {', '.join(beaten)}" if beaten else ""))
@@ -61,15 +83,19 @@ def how_sure_savings_are(intervals: pd.DataFrame, policies: pd.DataFrame) -> Fin
     """
     means = policy_means(policies)
     baseline = baseline_of(means.index)
-    if baseline is None or len(means) < 2:
-        return Finding("There are no two policies to compare, so nothing is saved.", told=False, drawn=False)
     rivals = means.drop([baseline, *BOUNDS], errors="ignore")
-    policy = recommended(means, baseline) or str(rivals["cost_usd"].idxmin() if len(rivals) else means.index[-1])
-    rows = intervals[
-        (intervals["measure"] == "gpu_hours_saved_pct")
-        & (intervals["policy"] == policy)
-        & (intervals["baseline"] == baseline)
-    ].set_index("over")
+    if baseline is None or rivals.empty:
+        return _not("There are no two policies that one can run to compare, so nothing is saved.")
+    policy = recommended(means, baseline) or str(rivals["cost_usd"].idxmin())
+    rows = (
+        intervals[
+            (intervals["measure"] == "gpu_hours_saved_pct")
+            & (intervals["policy"] == policy)
+            & (intervals["baseline"] == baseline)
+        ]
+        .dropna(subset=["mean", "low", "high"])
+        .set_index("over")
+    )
     said = []
     for over, words in ((SEEDS, "seeds"), (DAYS, "days of this trace"), (WEEK_SHAPES, "week shapes")):
         if over in rows.index:
@@ -77,26 +103,24 @@ def how_sure_savings_are(intervals: pd.DataFrame, policies: pd.DataFrame) -> Fin
             kind = "" if over == WEEK_SHAPES else "95 % interval "
             said.append(f"{kind}{row['low']:.1f} to {row['high']:.1f} over {row['n']:.0f} {words}")
     if not said:
-        return Finding(f"There is one week, so what {policy} saves has no interval.", told=False, drawn=False)
+        return _not(f"One period was simulated, so what {policy} saves has no interval.")
     saved = rows["mean"].iloc[0]
     served = ", ".join(
         f"{tier} {means.loc[policy, key]:.1f} against {means.loc[baseline, key]:.1f} %"
         for tier, key in zip(("IW-F", "IW-N", "NIW"), SLA, strict=True)
-        if np.isfinite(means.loc[policy, key])
+        if known(means.loc[policy, key])
     )
-    return Finding(f"{policy} saves {saved:.1f} % of {baseline}'s GPU-hours ({'; '.join(said)}), with in SLA {served}")
+    return Finding(
+        f"{policy} saves {number(saved, 1)} % of {baseline}'s GPU-hours ({'; '.join(said)}), with in SLA {served}"
+    )
 
 
 def who_waits(distributions: pd.DataFrame, promises_s: dict[str, float], policies: Iterable[str]) -> Finding:
     """Time to first token that one interactive request in 100 exceeds, from the ``distributions`` table."""
     rows = distributions[(distributions["measure"] == "ttft") & distributions["tier"].isin(["IW-F", "IW-N"])]
-    tail = rows[np.isclose(rows["share"], 0.99)]
+    tail = rows[np.isclose(rows["share"].astype(float), 0.99)].dropna(subset=["value_s"])
     if tail.empty:
-        return Finding(
-            "No interactive request was served, so there are no times to first token to compare.",
-            told=False,
-            drawn=False,
-        )
+        return _not("No interactive request was served, so there are no times to first token to compare.")
     said = []
     for tier, part in tail.groupby("tier", sort=False):
         ends = _extremes(part.set_index("policy")["value_s"].reindex(list(policies)))
@@ -108,6 +132,8 @@ def who_waits(distributions: pd.DataFrame, promises_s: dict[str, float], policie
 def how_many_are_held(policies: pd.DataFrame, gpus_per_vm: int, hours: float) -> Finding:
     """Least and most instances held on average over ``hours``, from the ``policies`` table."""
     means = policies.set_index("policy")["gpu_hours"] / gpus_per_vm / hours
+    if means.dropna().empty:
+        return _not("No policy was simulated, so no instances were held.")
     between = " to ".join(f"{value:.0f} ({name})" for name, value in _extremes(means).items())
     return Finding(f"Policies hold {between} instances on average")
 
@@ -115,6 +141,8 @@ def how_many_are_held(policies: pd.DataFrame, gpus_per_vm: int, hours: float) ->
 def how_used(utilization: pd.DataFrame) -> Finding:
     """Least and most utilized policy over the trace, from the ``utilization`` table."""
     means = utilization.groupby("policy", sort=False, observed=True)["utilization"].mean()
+    if means.dropna().empty:
+        return _not("No instance served at any time, so nothing was utilized.")
     between = " to ".join(f"{value:.2f} ({name})" for name, value in _extremes(means).items())
     return Finding(f"Endpoints are utilized {between} on average")
 
@@ -125,6 +153,8 @@ def scaling_changes(instances: pd.DataFrame) -> pd.DataFrame:
     An endpoint's instances on order or serving rise when one is asked for and fall when one is given back; the fleet
     each policy starts with is not counted.
     """
+    if instances.empty:
+        return pd.DataFrame(columns=["policy", "hour", "changes"])
     held = (instances["serving"] + instances["acquiring"]).astype(float)
     change = held.groupby([instances[name] for name in ("policy", "region", "model")], observed=True).diff().abs()
     last = int(np.ceil(instances["time_s"].max() / 3600.0)) - 1
@@ -135,6 +165,8 @@ def scaling_changes(instances: pd.DataFrame) -> pd.DataFrame:
 
 def how_restless(changes: pd.DataFrame) -> Finding:
     """Changes of the number of instances in an hour, from ``scaling_changes``."""
+    if changes.empty:
+        return _not("No instance was there at any time, so none was asked for or given back.")
     hours = int(changes["hour"].max()) + 1
     rates = changes.groupby("policy", sort=False, observed=True)["changes"].sum() / hours
     between = " to ".join(f"{amount(value)} ({name})" for name, value in _extremes(rates).items())

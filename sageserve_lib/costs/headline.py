@@ -5,32 +5,27 @@ from typing import Any
 
 import pandas as pd
 
+from sageserve_lib.common.numbers import NONE, known, number, signed
 from sageserve_lib.costs.intervals import DAYS, SEEDS
 from sageserve_lib.costs.policies import BASELINES, BOUNDS, SLA, SLA_TOLERANCE_PCT, baseline_of, recommended
 from sageserve_lib.costs.savings import above_bound
 
-#: Shown for a number that is missing.
-NONE = "\N{EN DASH}"
 #: Points of IW-F in SLA below what an empty fleet would reach, from which the finding says so.
 _FAR_BELOW_PCT = 5.0
-_DAYS_PER_MONTH = 31
 _TIERS = dict(zip(("IW-F", "IW-N", "NIW"), SLA, strict=True))
-
-
-def number(value: Any, digits: int = 0) -> str:
-    """``value`` with thousands separated; a dash when there is none."""
-    if value is None or not math.isfinite(value):
-        return NONE
-    text = f"{value:,.{digits}f}"
-    return text.lstrip("-") if not text.strip("-0.,") else text.replace("-", "\N{MINUS SIGN}")
+#: The tier whose promise is the hardest comes first.
+_SERVED = {
+    "IW-F": "Interactive fast (IW-F) requests in SLA",
+    "IW-N": "Interactive normal (IW-N) requests in SLA",
+    "NIW": "Batch (NIW) requests in SLA",
+}
 
 
 def change_pct(value: float, reference: float) -> str:
     """Signed change from ``reference`` to ``value`` in per cent."""
-    if not (math.isfinite(value) and math.isfinite(reference) and reference > 0):
+    if not (known(value) and known(reference) and reference > 0):
         return NONE
-    change = 100 * (value / reference - 1)
-    return ("+" if change > 0 else "") + number(change, 1) + "\N{NO-BREAK SPACE}%"
+    return signed(100 * (value / reference - 1), 1) + "\N{NO-BREAK SPACE}%"
 
 
 def usd(value: float) -> str:
@@ -39,7 +34,7 @@ def usd(value: float) -> str:
     >>> usd(1_666_875.5), usd(-2400.0)
     ('1.67 million USD', '−2,400 USD')
     """
-    return f"{number(value / 1e6, 2)} million USD" if abs(value) >= 1e6 else f"{number(value)} USD"
+    return number(value / 1e6, 2, "million USD") if abs(value) >= 1e6 else number(value, unit="USD")
 
 
 def between(low: float, high: float, digits: int) -> str:
@@ -86,14 +81,22 @@ def headline(means: pd.DataFrame, intervals: pd.DataFrame, bound: pd.DataFrame |
     rows: dict[str, dict[str, Any]] = means.to_dict("index")
     base = rows[baseline]
     chosen = recommended(means, baseline)
-    cheapest = str(means["cost_usd"].drop([name for name in BOUNDS if name in means.index]).idxmin())
-    shown = chosen or (cheapest if cheapest != baseline else None)
+    rivals_usd = means["cost_usd"].drop([baseline, *BOUNDS], errors="ignore")
+    if rivals_usd.empty:
+        return {
+            "text": f"No policy that one can run was simulated beside {baseline}, so nothing is saved.",
+            "baseline": baseline,
+        }
+    cheapest = str(rivals_usd.idxmin())
+    shown = chosen or (cheapest if rivals_usd[cheapest] < base["cost_usd"] else None)
+    batch = _only_batch(base)
     if shown is None:
-        return {"text": f"No simulated policy costs less than {baseline} on this trace.", "baseline": baseline}
+        return {"text": f"No simulated policy costs less than {baseline} on this trace.{batch}", "baseline": baseline}
     row = rows[shown]
+    less = change_pct(row["gpu_hours"], base["gpu_hours"])
     text = (
-        f"{shown} needs {number(row['gpu_hours'])} GPU-hours where {baseline} needs {number(base['gpu_hours'])} "
-        f"({change_pct(row['gpu_hours'], base['gpu_hours'])}), and costs {number(row['cost_usd'])} USD instead of "
+        f"{shown} needs {number(row['gpu_hours'])} GPU-hours where {baseline} needs {number(base['gpu_hours'])}"
+        f"{'' if less == NONE else f' ({less})'}, and costs {number(row['cost_usd'])} USD instead of "
         f"{number(base['cost_usd'])} USD. "
     )
     within = f"within {SLA_TOLERANCE_PCT:.0f} percentage point"
@@ -101,9 +104,9 @@ def headline(means: pd.DataFrame, intervals: pd.DataFrame, bound: pd.DataFrame |
         text += f"It keeps every SLA share {within} of {baseline}'s."
     else:
         text += f"But it serves worse than {baseline} (see the table); no policy was cheaper and kept every SLA share {within}."
-    text += _missed(row)
+    text += _missed(row) + batch
     numbers = [_saved(rows, shown, name, intervals) for name in BASELINES if name in rows and name != shown]
-    if base["monthly_cost_usd"] <= _DAYS_PER_MONTH * base["cost_usd"]:  # of less than a day nobody plans a month
+    if known(base["monthly_cost_usd"]):
         numbers.append(_money(rows, shown, baseline, intervals))
     numbers.append(_served(rows, shown, baseline, intervals))
     if bound is not None and len(bound):
@@ -124,6 +127,13 @@ def _missed(row: dict[str, Any]) -> str:
     )
 
 
+def _only_batch(row: dict[str, Any]) -> str:
+    """That there is no interactive request, where that is so; empty else."""
+    if known(row[SLA[0]]) or known(row[SLA[1]]) or not known(row[SLA[2]]):
+        return ""
+    return " All requests are batch work (NIW): nobody waits for a first token."
+
+
 def _cheaper(means: pd.DataFrame, shown: str) -> str:
     """Policies that cost less and were not chosen, with how they serve."""
     rivals = means[~means.index.isin(BOUNDS) & (means["cost_usd"] < means.loc[shown, "cost_usd"])]
@@ -131,7 +141,7 @@ def _cheaper(means: pd.DataFrame, shown: str) -> str:
         return ""
     said = [
         f"{name} ({change_pct(row['gpu_hours'], means.loc[shown, 'gpu_hours'])} GPU-hours; "
-        + ", ".join(f"{tier} {number(row[key], 1)} %" for tier, key in _TIERS.items() if math.isfinite(row[key]))
+        + ", ".join(f"{tier} {number(row[key], 1)} %" for tier, key in _TIERS.items() if known(row[key]))
         + " in SLA)"
         for name, row in rivals.sort_values("cost_usd").iterrows()
     ]
@@ -151,10 +161,10 @@ def _item(name: str, value: str, found: dict[str, Any] | None, interval: str, de
 def _saved(rows: dict[str, dict[str, Any]], shown: str, baseline: str, intervals: pd.DataFrame) -> dict[str, str]:
     own, base = rows[shown]["gpu_hours"], rows[baseline]["gpu_hours"]
     found = interval_of(intervals, shown, "gpu_hours_saved_pct", baseline)
-    saved = found["mean"] if found else 100 * (1 - own / base) if base else math.nan
+    saved = found["mean"] if found else 100 * (1 - own / base) if base > 0 else math.nan
     interval = between(found["low"], found["high"], 1) if found else ""
     detail = f"in this run {number(own)} instead of {number(base)}"
-    return _item(f"GPU-hours saved against {baseline}", f"{number(saved, 1)} %", found, interval, detail)
+    return _item(f"GPU-hours saved against {baseline}", number(saved, 1, "%"), found, interval, detail)
 
 
 def _money(rows: dict[str, dict[str, Any]], shown: str, baseline: str, intervals: pd.DataFrame) -> dict[str, str]:
@@ -167,21 +177,21 @@ def _money(rows: dict[str, dict[str, Any]], shown: str, baseline: str, intervals
 
 
 def _served(rows: dict[str, dict[str, Any]], shown: str, baseline: str, intervals: pd.DataFrame) -> dict[str, str]:
-    """IW-F's share, whose promise is the hardest, with the other tiers beside it."""
+    """The share of the tier whose promise is the hardest, with the other tiers beside it."""
     own, base = rows[shown], rows[baseline]
-    found = interval_of(intervals, shown, SLA[0])
+    tier = next((name for name, key in _TIERS.items() if known(own[key])), "IW-F")
+    found = interval_of(intervals, shown, _TIERS[tier])
     if found is not None and found["over"] == DAYS:
         found = None
-    value = found["mean"] if found else own[SLA[0]]
+    value = found["mean"] if found else own[_TIERS[tier]]
     interval = between(found["low"], found["high"], 1) if found else ""
     others = [
-        f"{tier} {number(own[key], 1)} % ({number(base[key], 1)} %)"
-        for tier, key in _TIERS.items()
-        if math.isfinite(own[key])
+        f"{name} {number(own[key], 1)} % ({number(base[key], 1)} %)" for name, key in _TIERS.items() if known(own[key])
     ]
-    detail = f"in this run ({baseline} in brackets) {', '.join(others)}; an empty fleet: IW-F {number(own['iwf_attainable_pct'], 1)} %"
-    shown_value = f"{number(value, 1)} %" if math.isfinite(value) else NONE
-    return _item("Interactive fast (IW-F) requests in SLA", shown_value, found, interval, detail)
+    detail = f"in this run ({baseline} in brackets) {', '.join(others)}"
+    if known(own["iwf_attainable_pct"]):
+        detail += f"; an empty fleet: IW-F {number(own['iwf_attainable_pct'], 1)} %"
+    return _item(_SERVED[tier], number(value, 1, "%"), found, interval, detail)
 
 
 def _above(means: pd.DataFrame, shown: str, bound: pd.DataFrame) -> dict[str, str]:
@@ -190,7 +200,7 @@ def _above(means: pd.DataFrame, shown: str, bound: pd.DataFrame) -> dict[str, st
     least = number(bound["gpu_hours"].iloc[0])
     return {
         "name": f"{shown} above the least possible GPU-hours",
-        "value": f"{number(above, 1)} %" if math.isfinite(above) else NONE,
+        "value": number(above, 1, "%"),
         "interval": f"least possible: {least}",
         "detail": "nobody can do all this work by the period's end with fewer on this fleet, even knowing all demand beforehand",
     }

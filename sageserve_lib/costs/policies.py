@@ -23,17 +23,27 @@ def baseline_of(policies: Iterable[str]) -> str | None:
     return next((name for name in BASELINES if name in names), None)
 
 
+def saved_pct(own: pd.Series, base: pd.Series | float) -> pd.Series:
+    """100·(1 - own / base); NaN where the base is nothing, of which nothing can be saved.
+
+    >>> saved_pct(pd.Series([6.0, 0.0]), pd.Series([8.0, 0.0])).tolist()
+    [25.0, nan]
+    """
+    base = pd.Series(base, index=own.index, dtype=float)
+    return 100.0 * (1.0 - own / base.where(base > 0))
+
+
 def policies_table(totals: pd.DataFrame) -> pd.DataFrame:
     """The ``policies`` table: totals of each policy (and seed), with savings against the baseline of the same seed.
 
     monthly_savings_usd is the baseline's monthly_cost_usd less the policy's; gpu_hours_saved_pct is
-    100·(1 - gpu_hours / baseline's gpu_hours). Without a baseline both are NaN.
+    100·(1 - gpu_hours / baseline's gpu_hours). Without a baseline both are NaN, as is the first under a day.
     """
     base = totals[totals["policy"] == baseline_of(totals["policy"])].set_index("seed")
     base = base.reindex(totals["seed"]).set_axis(totals.index)
     table = totals.assign(
         monthly_savings_usd=base["monthly_cost_usd"] - totals["monthly_cost_usd"],
-        gpu_hours_saved_pct=100.0 * (1.0 - totals["gpu_hours"] / base["gpu_hours"]),
+        gpu_hours_saved_pct=saved_pct(totals["gpu_hours"], base["gpu_hours"]),
     )
     return table[list(tables.COLUMNS["policies"])]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sageserve_lib import tables
-from sageserve_lib.costs.policies import BASELINES, BOUNDS, SLA
+from sageserve_lib.costs.policies import BASELINES, BOUNDS, SLA, saved_pct
 
 
 def savings_table(policies: pd.DataFrame, workload: str) -> pd.DataFrame:
@@ -32,7 +32,7 @@ def savings_table(policies: pd.DataFrame, workload: str) -> pd.DataFrame:
             workload=workload,
             baseline=baseline,
             gpu_hours_saved=base["gpu_hours"] - rows["gpu_hours"],
-            gpu_hours_saved_pct=100.0 * (1.0 - rows["gpu_hours"] / base["gpu_hours"]),
+            gpu_hours_saved_pct=saved_pct(rows["gpu_hours"], base["gpu_hours"]),
             cost_saved_usd=base["cost_usd"] - rows["cost_usd"],
             net_cost_saved_usd=base["net_cost_usd"] - rows["net_cost_usd"],
             monthly_savings_usd=base["monthly_cost_usd"] - rows["monthly_cost_usd"],
@@ -46,7 +46,8 @@ def service(policies: pd.DataFrame) -> pd.DataFrame:
     """Each row's worst-served tier and its share in SLA, relative to what can be attained.
 
     IW-F's share is divided by iwf_attainable_pct, the share an empty fleet would reach; the other tiers' promises are
-    so long that an empty fleet keeps them all. Tiers without requests (NaN) do not count.
+    so long that an empty fleet keeps them all. Tiers without requests (NaN) do not count, nor does an IW-F of which
+    nothing can be attained.
 
     Returns
     -------
@@ -59,9 +60,10 @@ def service(policies: pd.DataFrame) -> pd.DataFrame:
     >>> service(pd.DataFrame([row])).values.tolist()
     [[93.75, 'IW-F']]
     """
+    attainable = policies["iwf_attainable_pct"].astype(float)
     shares = pd.DataFrame(
         {
-            "IW-F": 100.0 * policies["iwf_sla_pct"] / policies["iwf_attainable_pct"],
+            "IW-F": 100.0 * policies["iwf_sla_pct"] / attainable.where(attainable > 0),
             "IW-N": policies["iwn_sla_pct"],
             "NIW": policies["niw_sla_pct"],
         }
@@ -121,7 +123,7 @@ def above_bound(policies: pd.DataFrame, bound: pd.DataFrame, measure: str = "gpu
     Returns
     -------
     Series
-        100·(policy / bound - 1) by policy, NaN where no seed of a policy has a bound and all work done.
+        100·(policy / bound - 1) by policy, NaN where no seed of a policy has a bound above nothing and all work done.
 
     Examples
     --------
@@ -130,6 +132,7 @@ def above_bound(policies: pd.DataFrame, bound: pd.DataFrame, measure: str = "gpu
     {'a': 20.0}
     """
     least = bound.groupby("seed")[measure].min()
+    least = least.where(least > 0)
     ratio = 100.0 * (policies[measure] / policies["seed"].map(least) - 1.0)
     if "unfinished" in policies:
         ratio = ratio.mask(policies["unfinished"] > 0)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
+from sageserve_lib.common.numbers import NONE, known, number
 from sageserve_lib.costs import CAUSES
 from sageserve_lib.explore.answers import Answer
 from sageserve_lib.figures.explore import two_weeks
@@ -27,6 +28,8 @@ MEASURES = {
     "scale_outs": ("instances ordered", "{:,.0f}"),
     "scale_ins": ("instances given back", "{:,.0f}"),
 }
+#: The tier whose promise is the hardest comes first.
+_TIERS = {"IW-F": "iwf_sla_pct", "IW-N": "iwn_sla_pct", "NIW": "niw_sla_pct"}
 #: Fields of Settings in a few words, and the format of their values.
 _WORDS = {
     "policy": "{}",
@@ -72,8 +75,8 @@ def as_text(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 
 def _number(how: str, value: float) -> str:
     """A number in a format: zero has no sign, and what is not there is a dash."""
-    if pd.isna(value):
-        return "–"
+    if not known(value):
+        return NONE
     text = how.format(value)
     return text if text.strip("+-0.,") else text.lstrip("+-")
 
@@ -81,15 +84,16 @@ def _number(how: str, value: float) -> str:
 def told(now: Answer, before: Answer | None) -> str:
     """What an answer says, in a sentence."""
     row = now.result.totals
+    tier, share = next((pair for pair in _TIERS.items() if known(row[pair[1]])), ("IW-F", "iwf_sla_pct"))
     text = (
         f"{now.settings.policy} holds {row['gpu_hours']:,.0f} GPU-hours ({row['cost_usd']:,.0f} USD) and has "
-        f"{row['iwf_sla_pct']:.1f} % of IW-F requests in SLA"
+        f"{number(row[share], 1)} % of {tier} requests in SLA"
     )
     if before is None:
         return text + "."
     base = before.result.totals
     hours_pct = 100 * (row["gpu_hours"] / base["gpu_hours"] - 1) if base["gpu_hours"] else 0.0
-    points = row["iwf_sla_pct"] - base["iwf_sla_pct"]
+    points = row[share] - base[share]
     changes = [_number("{:+.1f}", change) for change in (hours_pct, points)]
     return f"{text}: {changes[0]} % of GPU-hours and {changes[1]} points against {named(before, now)}."
 

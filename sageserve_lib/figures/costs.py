@@ -41,16 +41,23 @@ def gpu_hours_by_cause(gpu_hours: pd.DataFrame, labels: dict[str, str]) -> Figur
 
 
 def monthly_dollars(dollars: pd.DataFrame) -> Figure:
-    """A month's cost of each policy, on the left by region and on the right by model. Takes the ``dollars`` table."""
-    million = dollars.assign(cost=dollars["monthly_cost_usd"] / 1e6)
-    policies = million["policy"].nunique()
+    """A month's cost of each policy, on the left by region and on the right by model. Takes the ``dollars`` table.
+
+    Where the table projects no month, it is the period's cost.
+    """
+    projected = dollars["monthly_cost_usd"].notna().all()
+    cost, per, unit = (
+        ("monthly_cost_usd", 1e6, "million USD a month") if projected else ("cost_usd", 1e3, "thousand USD")
+    )
+    shown = dollars.assign(cost=dollars[cost] / per)
+    policies = shown["policy"].nunique()
     figure, panels = plt.subplots(1, 2, figsize=(10, 0.45 * policies + 2.0), sharey=True, layout="constrained")
     for axes, part, palette in zip(panels, ("region", "model"), (region_colours, model_colours), strict=True):
-        wide = _wide(million, part, "cost")
+        wide = _wide(shown, part, "cost")
         stacked_bars(axes, *folded(wide, palette(wide.columns)), "{:,.2f}")
-        axes.set_xlabel(f"million USD a month, by {part}")
+        axes.set_xlabel(f"{unit}, by {part}")
         axes.legend(ncols=2, frameon=False, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    figure.suptitle(" + ".join(million["sku"].unique()), fontsize="small", color="0.35")
+    figure.suptitle(" + ".join(shown["sku"].unique()), fontsize="small", color="0.35")
     return figure
 
 

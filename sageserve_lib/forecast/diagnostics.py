@@ -28,12 +28,18 @@ _REHEARSED_H, _BEGIN_H, _OUTAGE_H = 48, 12, 4
 
 
 def busiest(demand: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp) -> pd.Series:
-    """The interactive token rate of the (model, region) with the most of it; named "model in region", maybe empty."""
+    """The interactive token rate of the (model, region) with the most of it; named "model in region".
+
+    Empty where nothing interactive came in any whole interval.
+    """
     length = round(interval_seconds(demand, DEFAULT_INTERVAL_S))
     rates = whole_intervals(interactive_tps(demand, length), start, end, length)
+    nothing = pd.Series(dtype=float, index=pd.DatetimeIndex([], tz="UTC"), name="no series")
     if rates.empty or not rates.shape[1]:
-        return pd.Series(dtype=float, index=pd.DatetimeIndex([], tz="UTC"), name="no series")
+        return nothing
     best = rates.sum().idxmax()
+    if not rates[best].sum() > 0:
+        return nothing
     return rates[best].rename(" in ".join(best))
 
 

@@ -115,21 +115,26 @@ def accuracy(table: pd.DataFrame) -> list[Verdict]:
     verdicts = []
     for hours in table["mase"].columns:
         mase = table["mase"][hours].dropna()
+        if SELECTED not in mase or len(mase) < 2:
+            continue
         ours, others = mase[SELECTED], mase.drop(SELECTED)
         rivals = others[[name for name in BASELINES if name in others]]
-        verdicts.append(
-            Verdict(
-                f"{hours:g} h ahead: beats {', '.join(rivals.index)}",
-                bool((ours < rivals).all()),
-                f"MASE {ours:.3f}; theirs {', '.join(f'{v:.3f}' for v in rivals)}",
+        if len(rivals):
+            verdicts.append(
+                Verdict(
+                    f"{hours:g} h ahead: beats {', '.join(rivals.index)}",
+                    bool((ours < rivals).all()),
+                    f"MASE {ours:.3f}; theirs {', '.join(f'{v:.3f}' for v in rivals)}",
+                )
             )
-        )
         best = others.idxmin()
         verdicts.append(
             Verdict(
                 f"{hours:g} h ahead: within {100 * (CLOSE - 1):.0f} % of the best single method in hindsight",
                 bool(ours <= CLOSE * others[best]),
-                f"{100 * (ours / others[best] - 1):+.1f} % against {best}, {others[best]:.3f}",
+                f"{round(100 * (ours / others[best] - 1), 1) + 0.0:+.1f} % against {best}, {others[best]:.3f}"
+                if others[best] > 0
+                else f"{best} has no error at all",
             )
         )
     return verdicts
@@ -140,7 +145,7 @@ def calibration(table: pd.DataFrame, what: str, coverage_95: pd.Series | None = 
 
     ``coverage_95`` is that of `ForecastResult`, to be told beside it.
     """
-    cover = table["coverage_90"].loc[SELECTED]
+    cover = table["coverage_90"].loc[SELECTED].dropna()
     low, high = COVERED
     by = ", ".join(f"{hours:g} h {100 * value:.1f} %" for hours, value in cover.items())
     wide = "" if coverage_95 is None else f"; its 95 % band {100 * coverage_95[SELECTED].mean():.1f} %"
@@ -156,7 +161,10 @@ def verdicts(backtest: pd.DataFrame, what: str, coverage_95: pd.Series | None = 
     if backtest.empty or backtest["mase"].isna().all():
         return []
     table = pooled(backtest)
-    return [*accuracy(table), calibration(table, what, coverage_95)]
+    if SELECTED not in table.index:
+        return []
+    covered = table["coverage_90"].loc[SELECTED].notna().any() if "coverage_90" in table else False
+    return [*accuracy(table), *([calibration(table, what, coverage_95)] if covered else [])]
 
 
 def verdict_table(told: list[Verdict]) -> pd.DataFrame:

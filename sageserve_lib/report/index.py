@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from sageserve_lib import tables
 from sageserve_lib.common.files import write_whole
+from sageserve_lib.common.numbers import NONE, number
 from sageserve_lib.costs import (
     BASELINES,
     BOUNDS,
@@ -22,12 +23,11 @@ from sageserve_lib.costs import (
     between,
     headline,
     interval_of,
-    number,
     own_week,
     policy_means,
+    saved_pct,
     told,
 )
-from sageserve_lib.costs.headline import NONE
 from sageserve_lib.policies import REGISTRY
 from sageserve_lib.report.html import INDEX_PAGE, TEMPLATES, Page, data_uri, page_resources
 from sageserve_lib.scorecard import ON_GRID, THIS_RUN
@@ -130,7 +130,7 @@ def policy_rows(
     means = means.copy()
     for name in BASELINES:
         base = means["gpu_hours"].get(name, math.nan)
-        means[f"saved_{name}"] = (100.0 * (1.0 - means["gpu_hours"] / base)).drop([name], errors="ignore")
+        means[f"saved_{name}"] = saved_pct(means["gpu_hours"], base).drop([name], errors="ignore")
     means["above_bound_pct"] = math.nan
     if bound is not None and len(bound):
         own = means.rename_axis("policy").reset_index().assign(seed=bound["seed"].iloc[0])
@@ -238,7 +238,10 @@ def period(trace: Mapping[str, Any]) -> str:
     length = pd.Timedelta(seconds=float(trace.get("duration_s") or 0))
     end = start + length
     hours = length.total_seconds() / 3600
-    words = f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min"
+    if hours < 1:
+        words = f"{60 * hours:.0f} min" if hours >= 1 / 30 else f"{3600 * hours:.3g} s" if hours else "one moment"
+    else:
+        words = f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} h"
     last = end.strftime("%H:%M" if end.date() == start.date() else "%Y-%m-%d %H:%M")
     return f"{start:%Y-%m-%d %H:%M} to {last} ({start.tzname()}), {words}"
 

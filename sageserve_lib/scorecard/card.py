@@ -25,9 +25,9 @@ def scorecard(measured: Measured, claims: Iterable[Claim] = CLAIMS) -> pd.DataFr
 def of_run(totals: pd.DataFrame, held: pd.DataFrame, lasted: pd.Timedelta) -> pd.DataFrame:
     """Rows of the claims that one run can test, from its tables ``policies`` and ``held``; one seed, so no intervals.
 
-    None of a run shorter than a week: the claims are of weeks.
+    None of a run shorter than a week, or without interactive requests: the claims are of weeks that have them.
     """
-    if lasted < _LEAST:
+    if lasted < _LEAST or totals[["iwf_sla_pct", "iwn_sla_pct"]].isna().all(axis=None):
         return tables.empty("scorecard")
     labels = dict(zip(("study", "scenario", "workload"), WEEK, strict=True))
     hours = totals[["policy", "seed"]].merge(held, on="policy")

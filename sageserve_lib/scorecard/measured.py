@@ -1,16 +1,27 @@
 """What claims are judged by: the cells of a grid, and what was measured apart from them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import pandas as pd
+
+from sageserve_lib.common.numbers import NONE, known
 
 #: SLA shares of the ``policies`` table by tier.
 SLA = {"IW-F": "iwf_sla_pct", "IW-N": "iwn_sla_pct", "NIW": "niw_sla_pct"}
 #: A policy keeps the service of another if no tier's SLA share is lower by more percentage points.
 SLA_TOLERANCE_PCT = 1.0
 _LABELS = ["study", "scenario", "workload", "policy"]
+
+
+def listed(values: Mapping[str, float], digits: int, unit: str = "") -> str:
+    """What there is of a number by policy.
+
+    >>> listed({"reactive": 0.516, "lt-i": float("nan"), "lt-u": 0.6}, 2, " s")
+    'reactive 0.52 s, lt-u 0.60 s'
+    """
+    return ", ".join(f"{name} {value:.{digits}f}{unit}" for name, value in values.items() if known(value))
 
 
 class Fleet(NamedTuple):
@@ -72,7 +83,8 @@ class Measured:
         told = []
         for policy in policies:
             shares = self.sla(policy, fleet).values()
-            told.append(f"{policy} {'/'.join(f'{share:.3g}' for share in shares)}")
+            said = (f"{share:.3g}" if known(share) else NONE for share in shares)
+            told.append(f"{policy} {'/'.join(said)}")
         return f"SLA %: {', '.join(told)}"
 
     def held_h_per_day(self, policy: str, columns: Sequence[str], models: Sequence[str], region: str = "") -> pd.Series:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from sageserve_lib.scorecard.claim import NO, PARTLY, YES, Claim, Found, above, at_most, size
-from sageserve_lib.scorecard.measured import Measured
+from sageserve_lib.scorecard.measured import Measured, listed
 
 #: [SageServe]'s forecast-aware policies.
 LT = ("lt-i", "lt-u", "lt-ua")
@@ -17,12 +17,15 @@ _SAME_TAIL = 1.06
 _MANY_MORE_PCT = 20.0
 
 
+def _week_tails(m: Measured, *policies: str) -> str:
+    return listed({name: m.of("ttft_p95_s", name).mean() for name in policies}, 2, " s")
+
+
 def saving(policy: str) -> Claim:
     """GPU-hours a forecast-aware policy saves against reactive."""
 
     def note(m: Measured) -> str:
-        tails = ", ".join(f"{name} {m.of('ttft_p95_s', name).mean():.2f} s" for name in ("reactive", policy))
-        return f"{m.sla_text('reactive', policy)}; P95 TTFT {tails}"
+        return f"{m.sla_text('reactive', policy)}; P95 TTFT {_week_tails(m, 'reactive', policy)}"
 
     return Claim(
         f"GPU-hours saved by {policy.upper()} against reactive (%)",
@@ -81,7 +84,7 @@ def _waste_h_per_day(m: Measured, policy: str) -> pd.Series:
 
 
 def _waste_note(m: Measured) -> str:
-    hours = ", ".join(f"{name} {_waste_h_per_day(m, name).mean():.1f}" for name in ("reactive", *LT))
+    hours = listed({name: _waste_h_per_day(m, name).mean() for name in ("reactive", *LT)}, 1)
     return f"VM-hours a day while acquiring: {hours}; nearly all starts are reclaims of a minute, so there is little to waste"
 
 
@@ -90,7 +93,7 @@ def _million_usd(m: Measured, policy: str) -> pd.Series:
 
 
 def _money_note(m: Measured) -> str:
-    each = ", ".join(f"{name} {_million_usd(m, name).mean():.2f}" for name in LT)
+    each = listed({name: _million_usd(m, name).mean() for name in LT}, 2)
     return f"{each} at 98.32 USD per VM-hour, spot credit left out; {m.sla_text('reactive', 'lt-ua')}"
 
 
@@ -107,8 +110,7 @@ def _days_with_tail_at_most_reactive(m: Measured, policy: str) -> pd.Series:
 def _tails(policy: str) -> Claim:
     def note(m: Measured) -> str:
         worst = m.waits_of(86_400, policy).groupby("seed")["ttft_p95_s"].max().mean()
-        week = ", ".join(f"{name} {m.of('ttft_p95_s', name).mean():.2f} s" for name in ("reactive", policy))
-        return f"P95 of the week: {week}; of the worst day {worst:.1f} s"
+        return f"P95 of the week: {_week_tails(m, 'reactive', policy)}; of the worst day {worst:.1f} s"
 
     def judge(found: Found, _: Measured) -> str:
         return YES if found.mean >= 90.0 else (PARTLY if found.mean >= 50.0 else NO)
@@ -123,8 +125,7 @@ def _tails(policy: str) -> Claim:
 
 
 def _chiron_note(m: Measured) -> str:
-    tails = ", ".join(f"{name} {m.of('ttft_p95_s', name).mean():.2f} s" for name in ("reactive", "chiron"))
-    return f"P95 TTFT {tails}; {m.sla_text('reactive', 'chiron')}"
+    return f"P95 TTFT {_week_tails(m, 'reactive', 'chiron')}; {m.sla_text('reactive', 'chiron')}"
 
 
 def _chiron_judge(found: Found, m: Measured) -> str:

@@ -4,7 +4,7 @@ from sageserve_lib.simulation.cache import compiled_code
 
 with compiled_code():
     from sageserve_lib.simulation.per_request import PerRequest, RequestFile
-    from sageserve_lib.simulation.results import HOURS_PER_MONTH, SimulationResult
+    from sageserve_lib.simulation.results import HOURS_PER_MONTH, LEAST_PROJECTED_H, SimulationResult
     from sageserve_lib.simulation.simulate import (
         Planner,
         Simulation,
@@ -17,6 +17,7 @@ with compiled_code():
 
 __all__ = [
     "HOURS_PER_MONTH",
+    "LEAST_PROJECTED_H",
     "PerRequest",
     "Planner",
     "RequestFile",

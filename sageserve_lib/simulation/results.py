@@ -18,6 +18,8 @@ from sageserve_lib.traces import TIERS
 
 #: Average hours in a month, 365.25 · 24 / 12.
 HOURS_PER_MONTH = 730.5
+#: From less than a day no month is projected: it would be as many times one hour of it.
+LEAST_PROJECTED_H = 24.0
 _SHARES = (0.5, 0.95, 0.99)
 #: Quantiles that a latency distribution is given by: every percent, and finer where tails are.
 _CURVE = (*(k / 100 for k in range(1, 100)), 0.995, 0.999, 0.9999)
@@ -149,6 +151,7 @@ def _totals(sim: Finished, held: pd.DataFrame, gpu: Gpu) -> dict[str, float]:
     wasted_h = hours["reclaim_h"] + hours["swap_h"] + hours["cold_h"]
     held_h = wasted_h + hours["serving_h"] + hours["draining_h"] + hours["after_h"]
     cost_usd = held_h * gpu.on_demand_usd_per_h
+    period_h = sim.horizon_s / 3600.0
     credit_usd = hours["spot_h"] * gpu.spot_usd_per_h
     tiers = {name: sim.state.groups[name].reshape(-1, st.N_TIERS).sum(axis=0) for name in _COUNTS}
     requests, completed, dropped = (int(tiers[name].sum()) for name in ("requests", "completed", "dropped"))
@@ -164,7 +167,7 @@ def _totals(sim: Finished, held: pd.DataFrame, gpu: Gpu) -> dict[str, float]:
         "cost_usd": cost_usd,
         "spot_credit_usd": credit_usd,
         "net_cost_usd": cost_usd - credit_usd,
-        "monthly_cost_usd": cost_usd * HOURS_PER_MONTH / (sim.horizon_s / 3600.0),
+        "monthly_cost_usd": cost_usd * HOURS_PER_MONTH / period_h if period_h >= LEAST_PROJECTED_H else math.nan,
         "requests": requests,
         "completed": completed,
         "unfinished": requests - completed - dropped,

@@ -14,6 +14,7 @@ from sageserve_lib import tables
 from sageserve_lib.characterize.findings import Finding
 from sageserve_lib.common.files import partial_file, write_whole
 from sageserve_lib.common.status import prepare_notebook
+from sageserve_lib.workbook.cells import show_tables_in_words
 
 
 class Pages:
@@ -27,6 +28,7 @@ class Pages:
 
     def __init__(self, folder: Path | None) -> None:
         prepare_notebook()
+        show_tables_in_words()
         self.folder = folder
         self._memory: dict[str, Any] = {}
         plt.rcParams["figure.max_open_warning"] = 0

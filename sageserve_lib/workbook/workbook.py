@@ -4,6 +4,7 @@ Alone, a notebook computes what it needs; within a run it finds what earlier not
 are the same either way.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from functools import cached_property, partial
@@ -30,6 +31,7 @@ from sageserve_lib.forecast import ForecastResult, forecast_week, from_source, i
 from sageserve_lib.policies import REGISTRY, PlanKind, Policy
 from sageserve_lib.simulation import (
     HOURS_PER_MONTH,
+    LEAST_PROJECTED_H,
     RequestFile,
     SimulationResult,
     fleet_models,
@@ -198,7 +200,7 @@ class Workbook(Pages):
 
     def dollars(self) -> pd.DataFrame:
         """The ``dollars`` table: cost, spot credit and net cost by policy, GPU type, region and model."""
-        months = (self.end - self.start) / pd.Timedelta(hours=HOURS_PER_MONTH)
+        months = (self.end - self.start) / pd.Timedelta(hours=HOURS_PER_MONTH) if self.has_a_day else math.nan
         return self._table("dollars", lambda: costs.dollars(self.held(), self.scenario.gpu, self.gpu, months))
 
     def assumptions(self) -> pd.DataFrame:
@@ -231,6 +233,11 @@ class Workbook(Pages):
     def end(self) -> pd.Timestamp:
         """End of the trace, rounded up to whole quarters of an hour as the simulation's accounting is."""
         return self.start + pd.Timedelta(seconds=horizon_s(self.trace.duration_s))
+
+    @property
+    def has_a_day(self) -> bool:
+        """Whether the period is a day or more, from which a month may be projected."""
+        return self.end - self.start >= pd.Timedelta(hours=LEAST_PROJECTED_H)
 
     @cached_property
     def trace_notes(self) -> list[str]:

@@ -738,6 +738,15 @@ def test_theta_falls_with_longer_prompts_and_is_cached(generated) -> None:
         assert theta_tps(sample(1000), models, scenario, seed=1)["Llama-2-70B"] == 2.0
 
 
+def test_theta_of_a_model_whose_requests_never_fit_is_not_known(generated) -> None:
+    columns = ["model", "prompt_tokens", "output_tokens"]
+    large = pd.DataFrame([("BLOOM-176B", 90_000, 10)] * 5, columns=columns)
+    found = theta_table(large, ("BLOOM-176B",), PAPER, 1).iloc[0]
+    assert np.isnan(found["theta_tps"]) and found["source"] == "not known: no request fits in its memory"
+    assert theta_tps(large, ("BLOOM-176B",), PAPER, 1) == {}
+    assert list(generated.iterdir()) == []
+
+
 def test_constants_take_the_place_of_probing(generated) -> None:
     mixed = load_scenario("mixed-gpus")
     gpus = {

@@ -51,12 +51,16 @@ def all_of(trace: Trace, interval_s: int = 900, before: pd.DataFrame | None = No
     return {
         "peak": (findings.peak_demand(everything), volume.demand_over_time, (parts, trace.start)),
         "hour": (findings.peak_hour(heat), volume.weekday_heat_map, (heat,)),
-        "mix": (findings.mix(mix), volume.tier_mix, (mix,)),
+        "mix": (findings.mix(mix, demand["tier"].unique()), volume.tier_mix, (mix,)),
         "rhythm": (findings.rhythm(scores), regularity.periodicity, (by_all, scores)),
         "seasons": (findings.seasons(strength), regularity.seasonal_strength, (strength,)),
         "phase": (findings.phase(phases), regularity.day_shapes, (characterize.day_shape(interactive), phases)),
         "dispersion": (findings.burstiness(windows), bursts.dispersion, (windows,)),
-        "bursts": (findings.burst_list(found, len(counts)), bursts.bursts, (found, counts)),
+        "bursts": (
+            findings.burst_list(found, len(counts), interactive["requests"].sum()),
+            bursts.bursts,
+            (found, counts),
+        ),
         "peaks": (findings.peaks(peaks), bursts.peak_to_mean, (peaks,)),
         "size": (size, sizes.token_distribution, (characterize.density(profile.sizes), mixtures)),
         "imbalance": (
@@ -72,7 +76,7 @@ def all_of(trace: Trace, interval_s: int = 900, before: pd.DataFrame | None = No
         "apps": (findings.concentration(apps), evenness.concentration, (apps,)),
         "deserving": (findings.deserving(verdicts), forecastability.naive_errors, (verdicts,)),
         "shifts": (
-            findings.shifts(shifts, len(rates)),
+            findings.shifts(shifts, len(rates), interactive["requests"].sum()),
             anomalies.level_shifts,
             (characterize.thinned(rates), shifts),
         ),
@@ -166,6 +170,9 @@ def test_next_to_nothing_says_what_cannot_be_said(tier: str, times, tmp_path) ->
     why = {name: finding.text for name, (finding, *_) in found.items() if not finding.told}
     assert "no app column" in why["apps"]
     assert "two days" in why["rhythm"]
+    if tier == "NIW":
+        for name in ("bursts", "peaks", "imbalance", "pooling", "deserving", "seasons", "phase", "shifts"):
+            assert found[name][0].text.startswith("The trace has no interactive requests"), name
     # Labels are text, whatever they hold.
     assert [text.get_text() for text in drawn["peak"].axes[1].get_legend().get_texts()] == [model]
     assert [text.get_text() for text in drawn["peak"].axes[2].get_legend().get_texts()] == [region]
@@ -196,7 +203,7 @@ def test_sentences_of_levels_and_changes() -> None:
             "ratio": [0.5, 0.52],
         }
     )
-    assert findings.shifts(shifts, 99).text == "m goes to 50 to 52 % of its level at 2026-03-02 00:00, in a and b"
+    assert findings.shifts(shifts, 99, 9).text == "m goes to 50 to 52 % of its level at 2026-03-02 00:00, in a and b"
     peaks = pd.DataFrame(
         {"model": ["m"], "region": ["a"], "mean_tps": [1.0], "peak_tps": [2.31], "peak_to_mean": [2.31]}
     )

@@ -252,7 +252,7 @@ def test_nobody_is_told_of_a_month_by_less_than_a_day(days: float, shown: bool) 
         niw_sla_pct=math.nan,
         cost_usd=lambda t: t["gpu_hours"],
     )
-    table["monthly_cost_usd"] = table["cost_usd"] * 730 / (24 * days)
+    table["monthly_cost_usd"] = table["cost_usd"] * 730 / (24 * days) if days >= 1 else math.nan
     found = costs.headline(costs.policy_means(costs.own_week(table)), tables.empty("intervals"))
     assert any(item["name"].startswith("Saved a month") for item in found["numbers"]) == shown
 

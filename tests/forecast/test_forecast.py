@@ -10,10 +10,11 @@ from sageserve_lib.characterize import interval_seconds
 from sageserve_lib.figures import forecast as figures
 from sageserve_lib.forecast import METHODS, SELECTED, Periods, forecast_week, interactive_tps, interval_for
 from sageserve_lib.forecast.arima import ArimaFourier, LagsFourier, fourier_terms
+from sageserve_lib.forecast.findings import headline
 from sageserve_lib.forecast.methods import FitError, LastValue, MovingAverage, SeasonalNaive, WeekLevel
 from sageserve_lib.forecast.registry import COMBINATION
 from sageserve_lib.forecast.series import whole_intervals
-from sageserve_lib.forecast.summary import choice_table, error_table, headline
+from sageserve_lib.forecast.summary import choice_table, error_table
 
 START = pd.Timestamp("2026-06-01", tz="UTC")
 #: Hourly intervals keep the tests quick; the code knows time only as intervals per day and week.

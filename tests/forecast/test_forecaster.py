@@ -13,7 +13,17 @@ from typer.testing import CliRunner
 
 from sageserve_lib.cli import app
 from sageserve_lib.figures import forecast_fit
-from sageserve_lib.forecast import METHODS, SELECTED, Forecaster, Periods, diagnostics, forecast_week, judge, summary
+from sageserve_lib.forecast import (
+    METHODS,
+    SELECTED,
+    Forecaster,
+    Periods,
+    diagnostics,
+    findings,
+    forecast_week,
+    judge,
+    summary,
+)
 from sageserve_lib.forecast.arima import ORDERS, ArimaFourier, _Filter
 from sageserve_lib.forecast.holt_winters import HoltWinters
 from sageserve_lib.forecast.odd import KINDS, failure, odd_series
@@ -285,7 +295,7 @@ class TestDiagnostics:
         assert found.acf["before"].iloc[0] > 0.5
         assert abs(found.acf["after"].iloc[0]) < 0.2
         assert found.explained.sum() == pytest.approx(100)
-        assert "Ljung–Box" in summary.adequacy_sentence(found)
+        assert "Ljung–Box" in findings.adequacy_in_words(found)
         assert diagnostics.adequacy(series.iloc[:100]) is None
 
     def test_rehearsals(self, series):
@@ -308,7 +318,6 @@ class TestDiagnostics:
         )):  # fmt: skip
             figure.savefig(tmp_path / f"{k}.svg")
         plt.close("all")
-        assert summary.parts_title(diagnostics.parts(empty), "none").endswith("too short to be taken apart")
 
     def test_mape(self):
         assert diagnostics.mape(np.array([10.0, 0.0, 20.0]), np.array([11.0, 5.0, 10.0])) == pytest.approx(30)
@@ -340,7 +349,7 @@ class TestSummaries:
     def test_skill_and_worth(self):
         rows = backtest_rows(last_value=0.3, seasonal_naive_day=0.8, seasonal_naive_week=0.5, selected=0.25)
         assert summary.skill(rows).set_index("method")["skill_pct"][SELECTED] == pytest.approx(50)
-        assert "50 % smaller one hour ahead" in summary.skill_title(rows)
+        assert "50 % smaller one hour ahead" in findings.gain(rows).text
         worth = summary.worth(rows).iloc[0]
         assert (worth["best_naive"], worth["advice"]) == ("last-value", "forecast")
         assert worth["gain_pct"] == pytest.approx(100 / 6)

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from situations import MIDNIGHT
 
 from sageserve_lib import characterize, tables
-from sageserve_lib.allocation import actual_ahead, clairvoyant_bound, planned_demand
-from sageserve_lib.catalogue import load_scenario
+from sageserve_lib.allocation import actual_ahead, batch_tokens, planned_demand
 from sageserve_lib.forecast import diagnostics
 
 
@@ -86,17 +85,15 @@ def test_what_is_planned_for_demand_does_not_depend_on_when(
 
 
 def planned(demand: pd.DataFrame, cut_h: float) -> dict[str, pd.DataFrame]:
-    """What policies that know what comes are told, and the bound, of demand that ends within an hour."""
+    """What policies that know what comes are told of demand that ends within an hour, and its batch work by the hour."""
     start = demand["time"].iloc[0]
     end = demand["time"].iloc[-1] + pd.Timedelta("15min") - pd.Timedelta(hours=cut_h)
     demand = demand[demand["time"] < end]
     both = pd.concat([demand, demand.iloc[::3].assign(tier="NIW")], ignore_index=True)
     hours = pd.date_range(start, end, freq="h", inclusive="left")
     known = planned_demand(both, tables.empty("peaks"), hours, start, 0.1)
-    # Slow enough that it takes more than the floor.
-    bound = clairvoyant_bound(both, hours, end, load_scenario("paper"), {"Llama-2-70B": 10.0}, "highs")
     return {
         "actual": known["actual"],
         "ahead": actual_ahead(both, hours, start).reset_index(),
-        "bound": bound[["gpu_hours", "cost_usd"]],
+        "batch": batch_tokens(both, hours).reset_index(drop=True),
     }

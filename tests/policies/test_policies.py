@@ -294,3 +294,33 @@ def test_a_policy_that_names_an_endpoint_of_another_fleet_is_told_so() -> None:
 
     with pytest.raises(Exception, match=r"'astray' names .*mars.* which the fleet does not have"):
         simulate(trace_of([0.0], 10, 1), Astray(PAPER), PAPER)
+
+
+@pytest.mark.parametrize("policy", ["lt-i", "lt-u", "lt-ua"])
+def test_without_a_plan_policies_that_want_one_are_scaled_by_utilization(policy: str) -> None:
+    """What nobody asks for is given back down to the floor, as under reactive, and not kept until there is a plan."""
+    scenario = scenario_of(scaling={"min_instances": 1})
+    trace = random_trace(np.random.default_rng(4), 400, 0.3, ["eastus", "westus"])
+    alone, reactive = (simulate(trace, REGISTRY[name](scenario), scenario, THETA) for name in (policy, "reactive"))
+    assert alone.totals["gpu_hours"] == reactive.totals["gpu_hours"]
+    pd.testing.assert_frame_equal(alone.held.drop(columns="policy"), reactive.held.drop(columns="policy"))
+    assert alone.instances["serving"].min() == 1
+
+
+def test_lt_i_leaves_the_rule_of_the_time_without_a_plan_when_there_is_one() -> None:
+    kind = REGISTRY["lt-i"](scenario_of())
+    endpoint = Endpoint("eastus", "Llama-2-70B", "all")
+    view = View(3, 0, 0.9, 0.0, 0.0, 0, 0, 1000.0, 0.0, 0, ())
+    before = kind.decide(Observation(0.0, {endpoint: view}))
+    assert not before.counts and before.rules[endpoint].scale_out_above == scenario_of().scaling.scale_out_above
+    planned = kind.decide(Observation(3600.0, {endpoint: view._replace(planned_instances=2)}))
+    assert planned.counts == {endpoint: 2} and planned.rules[endpoint] == Rule()
+
+
+@pytest.mark.parametrize("seconds", [900.0, 3600.0, 21_600.0])
+def test_lt_ua_may_leave_its_target_in_the_last_third_of_an_interval(seconds: float) -> None:
+    kind = REGISTRY["lt-ua"](scenario_of(planning={"interval_s": seconds}))
+    endpoint = Endpoint("eastus", "Llama-2-70B", "all")
+    view = View(3, 0, 0.5, 0.0, 0.0, 0, 0, 1000.0, 0.0, 0, (), planned_instances=3, forecast_tps=100.0)
+    rule = kind.decide(Observation(2 * seconds, {endpoint: view})).rules[endpoint]
+    assert (rule.override_from_s, rule.override_until_s) == (pytest.approx(3 * seconds - seconds / 3), 3 * seconds)

@@ -187,14 +187,6 @@ def test_the_same_run_twice_gives_the_same_files(tmp_path: Path) -> None:
                 assert file.read_bytes() == (two / folder / file.name).read_bytes(), file.name
 
 
-def test_one_request_gives_a_report(tmp_path: Path) -> None:
-    trace = tmp_path / "one.csv"
-    trace.write_text("arrival_s,region,model,tier,prompt_tokens,output_tokens\n5,mars<b>,Llama-2-70B,NIW,10,3\n")
-    folder = report(tmp_path, "--trace", str(trace))
-    assert_contract(folder, 1)
-    assert "mars<b>" not in (folder / "index.html").read_text()
-
-
 def test_workbook_computes_alone_what_it_reads_in_a_run(tmp_path: Path) -> None:
     options = {"policies": ["siloed", "lt-i"], **SMALL}
     first, alone = Workbook(run_dir=str(tmp_path), **options), Workbook(**options)

@@ -275,7 +275,9 @@ def test_cheaper_policy_that_serves_worse_is_not_praised() -> None:
 
 def test_nothing_cheaper_and_nothing_to_compare_with_are_said() -> None:
     none = tables.empty("intervals")
-    dearest = costs.headline(costs.policy_means(policies(siloed={}, oracle={})), none)
+    alone = costs.headline(costs.policy_means(policies(siloed={}, oracle={})), none)
+    assert "No policy that one can run was simulated beside siloed" in alone["text"]
+    dearest = costs.headline(costs.policy_means(policies(siloed={}, reactive={})), none)
     assert "No simulated policy costs less" in dearest["text"]
     assert "nothing to compare with" in costs.headline(costs.policy_means(policies(lt_i={})), none)["text"]
 
@@ -322,7 +324,7 @@ def test_number(value: float | None, digits: int, text: str) -> None:
     ("duration_s", "text"),
     [
         (3500.0, "2023-11-16 18:15 to 19:14 (UTC), 58 min"),
-        (0.0, "2023-11-16 18:15 to 18:15 (UTC), 0 min"),
+        (0.0, "2023-11-16 18:15 to 18:15 (UTC), one moment"),
         (7 * 86400.0, "2023-11-16 18:15 to 2023-11-23 18:15 (UTC), 7.0 days"),
     ],
 )

@@ -428,6 +428,15 @@ def test_only_vms_of_the_fleet_at_the_start_earn_when_lent() -> None:
     assert 2 * 1.99 < earning_h <= 3 * 2.01
 
 
+def test_a_month_is_projected_from_a_day_or_more() -> None:
+    scenario = scenario_of()
+    short, day = (
+        simulate(trace_of([0.0, end_s], 100, 10), Fixed(scenario), scenario) for end_s in (85_000.0, 86_300.0)
+    )
+    assert math.isnan(short.totals["monthly_cost_usd"])
+    assert day.totals["monthly_cost_usd"] == pytest.approx(day.totals["cost_usd"] * 730.5 / 24)
+
+
 def test_a_request_that_can_never_fit_is_dropped_and_missed() -> None:
     scenario = scenario_of()
     result = simulate(trace_of([0.0, 1.0], [100, 90_000], 10, model="BLOOM-176B"), Fixed(scenario), scenario)
@@ -479,3 +488,12 @@ def test_histogram_quantiles_are_within_a_thousandth(values: list[float]) -> Non
 
 def test_histogram_of_nothing_is_nan() -> None:
     assert all(math.isnan(value) for value in histogram.quantiles(np.zeros(histogram.N_BINS, dtype=np.int64), (0.5,)))
+
+
+@pytest.mark.parametrize(("hours", "projected"), [(1, False), (23, False), (24, True), (48, True)])
+def test_a_month_is_projected_from_a_day_on(hours: int, projected: bool) -> None:
+    scenario = scenario_of()
+    totals = simulate(trace_of([0.0, 3600 * hours - 10], 100, 10), Fixed(scenario), scenario).totals
+    assert math.isnan(totals["monthly_cost_usd"]) != projected
+    if projected:
+        assert totals["monthly_cost_usd"] == pytest.approx(totals["cost_usd"] * 730.5 / hours)

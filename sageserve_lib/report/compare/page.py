@@ -11,8 +11,8 @@ import pandas as pd
 
 from sageserve_lib import __version__
 from sageserve_lib.common.files import write_whole
-from sageserve_lib.costs import between, change_pct, number
-from sageserve_lib.costs.headline import NONE
+from sageserve_lib.common.numbers import NONE, number
+from sageserve_lib.costs import between, change_pct
 from sageserve_lib.report.compare.changes import MEASURES
 from sageserve_lib.report.compare.runs import Comparison, Run
 from sageserve_lib.report.html import INDEX_PAGE, TEMPLATES, Page, page_resources
@@ -22,7 +22,6 @@ from sageserve_lib.report.index import Column
 FRONT = ("gpu_hours", "cost_usd", "iwf_sla_pct", "iwn_sla_pct", "niw_sla_pct", "ttft_p95_s", "e2e_p95_s", "lost")
 #: Rows of the tables of places and of service.
 MOST = 12
-_PERCENT = "\N{NO-BREAK SPACE}%"
 _SAME, _NEARLY = "same", "about the same"
 
 
@@ -109,7 +108,7 @@ def saving_rows(table: pd.DataFrame) -> list[dict[str, str]]:
     return [
         {
             **{name: str(row[name]) for name in ("policy", "baseline", "over")},
-            **{side: number(row[side], 1) + _PERCENT for side in ("a", "b")},
+            **{side: number(row[side], 1, "%") for side in ("a", "b")},
             **{f"{side}_interval": between(row[f"{side}_low"], row[f"{side}_high"], 1) for side in ("a", "b")},
             "apart": "yes" if row["apart"] else "no",
         }
