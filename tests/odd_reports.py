@@ -25,6 +25,7 @@ models: [Llama-2-70B, Llama-3.1-8B]
 theta_tps: {Llama-2-70B: 9000, Llama-3.1-8B: 60000}
 """
 SHARED = "cases/28-nothing-but-batch"
+TOO_SMALL = "cases/08-fleet-smaller-than-demand"
 HOSTILE_REGION = "mars<b>"
 
 
@@ -68,7 +69,7 @@ class Odd:
     policies: str = ""
 
 
-#: At most ten, of which each takes as long as five notebooks take to start. Together they hold every policy.
+#: At most twelve, of which each takes as long as five notebooks take to start. Together they hold every policy.
 ODD = {
     "one-request": Odd(lambda: _trace(np.array([5.0]), HOSTILE_REGION, "Llama-2-70B", "NIW")),
     "one-second": Odd(
@@ -85,6 +86,12 @@ ODD = {
     "batch": Odd(case=f"{SHARED}/batch.csv.gz"),
     "batch-quantile": Odd(
         case=f"{SHARED}/batch.csv.gz", scenario=f"{SHARED}/quantile.yaml", policies="siloed,reactive,lt-u,valley-fill"
+    ),
+    "too-small": Odd(
+        case=f"{TOO_SMALL}/ramp.csv.gz", scenario=f"{TOO_SMALL}/two-vms.yaml", policies="siloed,reactive,lt-u,lt-ua"
+    ),
+    "never-fit": Odd(
+        case="cases/09-a-model-whose-requests-never-fit/long-context.csv", policies="siloed,reactive,lt-u"
     ),
     "new-model": Odd(case="cases/34-a-model-first-seen-midway/new-model.csv", policies="reactive,lt-u"),
 }

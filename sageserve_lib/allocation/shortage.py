@@ -16,6 +16,7 @@ from sageserve_lib import tables
 from sageserve_lib.allocation.model import TPS_PER_KTPS, build
 from sageserve_lib.allocation.problem import AllocationProblem
 from sageserve_lib.allocation.solvers import BuiltModel, choose_solver
+from sageserve_lib.common.zones import Zone
 from sageserve_lib.errors import InfeasibleAllocationError
 
 #: The missing VMs are counted to a whole one.
@@ -114,18 +115,18 @@ def shortage_table(found: list[Short], time: Hashable) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(tables.COLUMNS["shortage"]))
 
 
-def shortage_told(shortage: pd.DataFrame, planned: pd.Series) -> str:
+def shortage_told(shortage: pd.DataFrame, planned: pd.Series, zone: Zone) -> str:
     """What the plan lacks, from when on and how much at most; ``planned`` are the starts of the intervals with a plan."""
     times = shortage["time"].drop_duplicates()
     first, n = times.min(), planned.nunique()
     worst = shortage.loc[shortage.groupby(["region", "gpu"], sort=False)["short_vms"].idxmax()]
     lacks = [
         f"{'all regions together' if row.region == ANY_REGION else row.region} up to {_vms(row.short_vms)} of {row.gpu} "
-        f"({row.vms} there, most needed by {row.model}, most lacking at {row.time:%A %H:%M} UTC)"
+        f"({row.vms} there, most needed by {row.model}, most lacking at {zone.told(row.time)})"
         for row in worst.itertuples()
     ]
     return (
-        f"The fleet is too small from {first:%A %Y-%m-%d %H:%M} UTC on, in {len(times)} of {n} intervals planned: what is lacking is "
+        f"The fleet is too small from {zone.told(first, '%A %Y-%m-%d %H:%M')} on, in {len(times)} of {n} intervals planned: what is lacking is "
         f"{'; '.join(lacks)}. The plan holds what there is, and every policy is simulated within it."
     )
 

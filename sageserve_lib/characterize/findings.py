@@ -11,6 +11,7 @@ from sageserve_lib.characterize.forecastability import TOO_SHORT, WORTH
 from sageserve_lib.characterize.oddities import duration
 from sageserve_lib.characterize.series import DAY_H, WEEK_H
 from sageserve_lib.common.numbers import amount, number, signed
+from sageserve_lib.common.zones import Zone
 
 #: Of fewer requests nothing is one in a hundred.
 _MANY_REQUESTS = 100
@@ -61,8 +62,8 @@ def peak_demand(total: pd.DataFrame) -> Finding:
     return Finding(f"Demand peaks at {amount(row['peak_hour_tps'])} tokens/s in an hour, {times:.1f} times its mean")
 
 
-def peak_hour(heat: pd.DataFrame) -> Finding:
-    """When interactive requests peak in the week, from `by_weekday_and_hour`."""
+def peak_hour(heat: pd.DataFrame, zone: Zone) -> Finding:
+    """When interactive requests peak in the week, from `by_weekday_and_hour` of a table on that clock."""
     rows = heat[heat["kind"] == "interactive"]
     if len(heat[["weekday", "hour"]].drop_duplicates()) < 24:
         return _not("Under a day of requests: nothing can be said about hours of the day or days of the week.")
@@ -71,12 +72,12 @@ def peak_hour(heat: pd.DataFrame) -> Finding:
     high, low = rows.loc[rows["requests_per_s"].idxmax()], rows["requests_per_s"].min()
     times = f", {high['requests_per_s'] / low:.1f} times the quietest hour" if low > 0 else ""
     return Finding(
-        f"Interactive requests peak on {_WEEKDAYS[int(high['weekday'])]} at {int(high['hour']):02d}:00 UTC: "
+        f"Interactive requests peak on {_WEEKDAYS[int(high['weekday'])]} at {int(high['hour']):02d}:00 {zone.name}: "
         f"{amount(high['requests_per_s'])} requests/s{times}"
     )
 
 
-def mix(tier_mix: pd.DataFrame, tiers: Collection[str]) -> Finding:
+def mix(tier_mix: pd.DataFrame, tiers: Collection[str], zone: Zone) -> Finding:
     """What share of batch the busiest and the quietest hours have, from `tier_mix`; ``tiers`` are those of all requests."""
     batch = tier_mix[tier_mix["tier"] == "NIW"].dropna()
     if len(tiers) < 2:
@@ -90,7 +91,7 @@ def mix(tier_mix: pd.DataFrame, tiers: Collection[str]) -> Finding:
         )
     low, high = batch.loc[batch["requests_pct"].idxmin()], batch.loc[batch["requests_pct"].idxmax()]
     return Finding(
-        f"Batch is {low['requests_pct']:.0f} % of requests at {low['hour']:02d}:00 UTC on {_days(low['day'])} and "
+        f"Batch is {low['requests_pct']:.0f} % of requests at {low['hour']:02d}:00 {zone.name} on {_days(low['day'])} and "
         f"{high['requests_pct']:.0f} % at {high['hour']:02d}:00 on {_days(high['day'])}"
     )
 
@@ -163,7 +164,7 @@ def change(growth: pd.DataFrame) -> Finding:
     )
 
 
-def phase(phases: pd.DataFrame) -> Finding:
+def phase(phases: pd.DataFrame, zone: Zone) -> Finding:
     """How far the regions' peaks lie apart, from `phases` by region."""
     seen = phases.dropna(subset=["peak_h"])
     if phases.empty:
@@ -174,7 +175,7 @@ def phase(phases: pd.DataFrame) -> Finding:
         return _not("When a region's day peaks needs a whole weekday of requests; this trace has none.")
     if len(seen) == 1:
         row = seen.iloc[0]
-        return Finding(f"The day of {row['region']} peaks at {clock(row['peak_h'])} UTC")
+        return Finding(f"The day of {row['region']} peaks at {clock(row['peak_h'])} {zone.name}")
     hours = np.sort(seen["peak_h"].to_numpy())
     # Peaks lie on a circle: first is the one after the longest time without any.
     gaps = np.diff(hours, append=hours[0] + 24)
@@ -183,7 +184,7 @@ def phase(phases: pd.DataFrame) -> Finding:
     first, last = seen.loc[order.index[0]], seen.loc[order.index[-1]]
     return Finding(
         f"{last['region']} peaks {order.iloc[-1]:.1f} h after {first['region']}: at {clock(last['peak_h'])} and "
-        f"{clock(first['peak_h'])} UTC"
+        f"{clock(first['peak_h'])} {zone.name}"
     )
 
 

@@ -121,7 +121,7 @@ def growth(demand: pd.DataFrame, by: Sequence[str] = ("tier",)) -> pd.DataFrame:
 
 
 def day_shape(demand: pd.DataFrame, by: Sequence[str] = ("region",)) -> pd.DataFrame:
-    """Mean requests/s by hour of a weekday, UTC: ``by``, hour, requests_per_s, relative (to the series' mean)."""
+    """Mean requests/s by hour of a weekday, by the table's clock: ``by``, hour, requests_per_s, relative (to the series' mean)."""
     hourly = hourly_rates(demand, by)
     times = pd.DatetimeIndex(hourly.index)
     weekdays = hourly[day_kind(times) == "weekday"]
@@ -135,7 +135,7 @@ def day_shape(demand: pd.DataFrame, by: Sequence[str] = ("region",)) -> pd.DataF
 
 
 def phases(demand: pd.DataFrame, by: Sequence[str] = ("region",)) -> pd.DataFrame:
-    """When a series' day peaks: ``by``, days, peak_h (hour of the day, UTC, 0 to 24), swing.
+    """When a series' day peaks: ``by``, days, peak_h (hour of the day by the table's clock, 0 to 24), swing.
 
     The first harmonic of the day, Σ y·exp(2πi·t/24) over whole weekdays, at the middle of each interval: its angle is
     ``peak_h``, and ``swing`` is its amplitude over the mean (0 flat; above 1 where nights are empty). NaN without a whole
@@ -145,8 +145,8 @@ def phases(demand: pd.DataFrame, by: Sequence[str] = ("region",)) -> pd.DataFram
     times = pd.DatetimeIndex(wide.index)
     per_day = round(DAY_H * 3600 / interval_seconds(demand)) if len(wide) else 1
     chosen = wide[day_kind(times) == "weekday"]
-    # Weekdays are noon to noon; a day that is not there in full would pull the phase towards its missing half.
-    noon = (pd.DatetimeIndex(chosen.index) - pd.Timedelta(hours=12)).floor("D")
+    # Weekdays are noon to noon, UTC; a day that is not there in full would pull the phase towards its missing half.
+    noon = (pd.DatetimeIndex(chosen.index).tz_convert("UTC") - pd.Timedelta(hours=12)).floor("D")
     whole = chosen[(noon.to_series().groupby(noon).transform("size") == per_day).to_numpy()]
     middle_h = _hours(pd.DatetimeIndex(whole.index)) + DAY_H / per_day / 2
     turn = np.exp(2j * np.pi * middle_h / DAY_H)
@@ -161,6 +161,5 @@ def phases(demand: pd.DataFrame, by: Sequence[str] = ("region",)) -> pd.DataFram
 
 
 def _hours(times: pd.DatetimeIndex) -> np.ndarray:
-    """Hours since midnight UTC."""
-    times = times.tz_convert("UTC")
+    """Hours since midnight."""
     return np.asarray(times.hour + times.minute / 60 + times.second / 3600, dtype=float)

@@ -116,7 +116,7 @@ def volume(demand: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def by_weekday_and_hour(demand: pd.DataFrame) -> pd.DataFrame:
-    """Mean rates by weekday (0 is Monday) and hour, UTC: weekday, hour, kind, requests_per_s, tps; seen hours only.
+    """Mean rates by weekday (0 is Monday) and hour of the table's clock: weekday, hour, kind, requests_per_s, tps; seen hours only.
 
     ``kind`` is ``interactive`` or ``batch``.
     """
@@ -134,12 +134,12 @@ def by_weekday_and_hour(demand: pd.DataFrame) -> pd.DataFrame:
 
 
 def tier_mix(demand: pd.DataFrame) -> pd.DataFrame:
-    """What the traffic of an hour consists of: day (``weekday`` or ``weekend``), hour (UTC), tier, requests_pct.
+    """What the traffic of an hour consists of: day (``weekday`` or ``weekend``), hour (of the table's clock), tier, requests_pct.
 
     Days of one kind in every time zone only, see `series.day_kind`; shares of an hour add to 100.
     """
     times = pd.DatetimeIndex(demand["time"])
-    rows = demand.assign(day=day_kind(times), hour=times.tz_convert("UTC").hour)
+    rows = demand.assign(day=day_kind(times), hour=times.hour)
     rows = rows[rows["day"] != "mixed"]
     counts = rows.groupby(["day", "hour", "tier"], observed=True)["requests"].sum().reset_index()
     total = counts.groupby(["day", "hour"])["requests"].transform("sum")

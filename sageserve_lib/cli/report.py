@@ -198,7 +198,7 @@ def _facts(trace: "Trace") -> dict[str, Any]:
     return {
         "name": trace.name,
         "sha256": trace.sha256,
-        "start": trace.start.isoformat(),
+        "start": trace.start.tz_convert(trace.zone.tz).isoformat(),
         "requests": trace.requests,
         "duration_s": trace.duration_s,
         "regions": list(trace.regions),

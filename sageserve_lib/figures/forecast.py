@@ -1,14 +1,13 @@
 """Figures of forecasts and of their errors. Tidy frames in, matplotlib figure out."""
 
-import matplotlib.dates as mdates
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from sageserve_lib.figures.many import folded
+from sageserve_lib.figures.style import time_axis
 from sageserve_lib.forecast.registry import COMBINATION, METHODS, SELECTED
 from sageserve_lib.forecast.summary import choice_table, method_order
 
@@ -59,16 +58,9 @@ def forecast_against_actual(forecast: pd.DataFrame, top: int = 4) -> Figure:
         # A band from few errors can be very wide: what came decides the scale.
         axes.set_ylim(0, max(1e-3, 1.6e-3 * rows[["actual_tps", "mean_tps"]].max().max()))
     panels[0].legend(loc="upper right", ncols=3)
-    _time_axis(panels[-1])
+    time_axis(panels[-1])
     figure.suptitle("Interactive token rate, and the latest forecast made of it from what came before")
     return figure
-
-
-def _time_axis(axes: Axes) -> None:
-    locator = mdates.AutoDateLocator()
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))
-    axes.set_xlabel("time (UTC)")
 
 
 def error_by_method(backtest: pd.DataFrame) -> Figure:

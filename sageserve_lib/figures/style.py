@@ -12,6 +12,7 @@ from matplotlib.axis import Axis
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from sageserve_lib.common.status import prepare_notebook
+from sageserve_lib.common.zones import Zone
 
 #: Okabe and Ito's colours, told apart by colour-blind readers too.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
@@ -34,9 +35,13 @@ _POLICY_COLOURS = {
 }
 
 
-def use_style() -> None:
-    """Set the look of figures and tables, and of errors, in a notebook."""
+_clock = {"zone": Zone()}
+
+
+def use_style(zone: Zone | None = None) -> None:
+    """Set the look of figures and tables, and of errors, in a notebook, and the clock of their axes."""
     prepare_notebook()
+    _clock["zone"] = zone or Zone()
     sns.set_theme(context="notebook", style="whitegrid", palette=list(PALETTE), font_scale=0.85)
     plt.rcParams.update(
         {
@@ -95,8 +100,14 @@ def _in_order(names: Iterable[str], palette: Sequence[str]) -> dict[str, str]:
 
 
 def time_axis(axes: Axes, most_ticks: int = 8) -> None:
-    """Short date labels on the x axis."""
-    locator = mdates.AutoDateLocator(minticks=min(3, most_ticks // 2), maxticks=most_ticks)
+    """Short date labels on the x axis, by the clock of ``use_style``."""
+    tz = _clock["zone"].tz
+    locator = mdates.AutoDateLocator(tz=tz, minticks=min(3, most_ticks // 2), maxticks=most_ticks)
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))
-    axes.set_xlabel("time (UTC)")
+    axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator, tz=tz))
+    axes.set_xlabel(f"time ({zone_name()})")
+
+
+def zone_name() -> str:
+    """What the clock of ``use_style`` is called."""
+    return _clock["zone"].name

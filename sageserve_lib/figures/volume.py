@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sageserve_lib.figures.many import folded
-from sageserve_lib.figures.style import TIER_COLOURS, model_colours, region_colours, time_axis
+from sageserve_lib.figures.style import TIER_COLOURS, model_colours, region_colours, time_axis, zone_name
 
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
@@ -72,7 +72,7 @@ def weekday_heat_map(heat: pd.DataFrame) -> Figure:
         image = axes.pcolormesh(np.arange(25), np.arange(len(days) + 1), wide.to_numpy(), cmap="cividis", vmin=0)
         figure.colorbar(image, ax=axes, label="requests/s", pad=0.02)
         axes.set_title(kind, fontsize="medium")
-        axes.set_xlabel("hour of the day (UTC)")
+        axes.set_xlabel(f"hour of the day ({zone_name()})")
         axes.set_xticks(range(0, 25, 6))
         axes.grid(visible=False)
     panels[0, 0].set_yticks(np.arange(len(days)) + 0.5, [_WEEKDAYS[day] for day in days])
@@ -100,7 +100,7 @@ def tier_mix(mix: pd.DataFrame) -> Figure:
             )
             bottom += wide[tier].to_numpy()
         axes.set_title(f"{day}s", fontsize="medium")
-        axes.set_xlabel("hour of the day (UTC)")
+        axes.set_xlabel(f"hour of the day ({zone_name()})")
         axes.set_xlim(0, 24)
         axes.set_xticks(range(0, 25, 6))
         axes.grid(axis="x", visible=False)

@@ -21,6 +21,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from sageserve_lib import paths
 from sageserve_lib.common.files import partial_file, sha256_of
 from sageserve_lib.common.sources import code_of
+from sageserve_lib.common.zones import Zone
 from sageserve_lib.traces import canonical
 from sageserve_lib.traces.canonical import ROWS, write_parquet
 from sageserve_lib.traces.files import paths_of
@@ -57,6 +58,8 @@ class Trace:
         Sentences for the report: what was filled in, assumed, changed or left out.
     oddities : tuple of str
         What is legal and yet moves the numbers, with what to do about it.
+    zone : Zone
+        That people read its times by: what ``reading`` says, or that of a start told with an offset; else UTC.
     preferences : tuple of str
         Regions that requests name in their preferences, sorted.
     skipped : DataFrame
@@ -76,6 +79,7 @@ class Trace:
     tiers: tuple[str, ...]
     notes: tuple[str, ...]
     oddities: tuple[str, ...]
+    zone: Zone
     preferences: tuple[str, ...]
     prefix_block_tokens: int | None
     skipped: pd.DataFrame = field(repr=False, compare=False)
@@ -159,6 +163,7 @@ def open_trace(
         tiers=tuple(tier for tier in TIERS if tier in labels["tier"]),
         notes=tuple(facts.notes),
         oddities=tuple(facts.oddities),
+        zone=Zone.named(reading.timezone) if reading.timezone else Zone.of(pd.Timestamp(facts.start)),
         preferences=tuple(sorted(named)),
         prefix_block_tokens=facts.prefix_block_tokens,
         skipped=pd.DataFrame(facts.skipped, columns=list(SKIPPED_COLUMNS)).astype({"row": "int64", "line": "Int64"}),

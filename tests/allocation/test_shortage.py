@@ -10,6 +10,7 @@ from test_allocation import SMALL, problem, small
 
 from sageserve_lib.allocation import AllocationProblem, AllocationSolver, shortage_told, violations
 from sageserve_lib.allocation.shortage import ANY_REGION, explain_infeasible, served_within, shortage_table
+from sageserve_lib.common.zones import Zone
 from sageserve_lib.errors import InfeasibleAllocationError
 
 SOLVER = AllocationSolver("highs", gap=0.0)
@@ -85,6 +86,6 @@ def test_a_shortage_is_told_with_its_first_hour_and_the_most_that_is_lacking() -
     short = list(SOLVER.solve_within(p).short)
     hours = pd.date_range("2026-06-01T09:17:23", periods=5, freq="h", tz="UTC")
     table = pd.concat([shortage_table(short, hours[2]), shortage_table([short[0]._replace(short_vms=1)], hours[4])])
-    told = shortage_told(table, pd.Series(hours))
+    told = shortage_told(table, pd.Series(hours), Zone())
     assert told.startswith("The fleet is too small from Monday 2026-06-01 11:17 UTC on, in 2 of 5 intervals planned")
     assert "east up to 2 VMs of H100 (4 there, most needed by " in told and "most lacking at Monday 11:17 UTC" in told

@@ -15,6 +15,7 @@ from series import MONDAY, arrivals_of, daily, demand_of, poisson, trace_of
 
 from sageserve_lib import characterize
 from sageserve_lib.characterize import findings
+from sageserve_lib.common.zones import Zone
 from sageserve_lib.figures import allocation, anomalies, bursts, evenness, forecastability, regularity, sizes, volume
 from sageserve_lib.figures.style import TIER_COLOURS, model_colours, region_colours, use_style
 from sageserve_lib.traces import Trace
@@ -50,11 +51,11 @@ def all_of(trace: Trace, interval_s: int = 900, before: pd.DataFrame | None = No
     levels, growth = characterize.weekday_weekend(demand), characterize.growth(demand, ["model"])
     return {
         "peak": (findings.peak_demand(everything), volume.demand_over_time, (parts, trace.start)),
-        "hour": (findings.peak_hour(heat), volume.weekday_heat_map, (heat,)),
-        "mix": (findings.mix(mix, demand["tier"].unique()), volume.tier_mix, (mix,)),
+        "hour": (findings.peak_hour(heat, Zone()), volume.weekday_heat_map, (heat,)),
+        "mix": (findings.mix(mix, demand["tier"].unique(), Zone()), volume.tier_mix, (mix,)),
         "rhythm": (findings.rhythm(scores), regularity.periodicity, (by_all, scores)),
         "seasons": (findings.seasons(strength), regularity.seasonal_strength, (strength,)),
-        "phase": (findings.phase(phases), regularity.day_shapes, (characterize.day_shape(interactive), phases)),
+        "phase": (findings.phase(phases, Zone()), regularity.day_shapes, (characterize.day_shape(interactive), phases)),
         "dispersion": (findings.burstiness(windows), bursts.dispersion, (windows,)),
         "bursts": (
             findings.burst_list(found, len(counts), interactive["requests"].sum()),
@@ -229,8 +230,8 @@ def test_random_arrivals_and_lumps_are_told_apart() -> None:
 
 def test_phases_on_either_side_of_midnight_are_close() -> None:
     phases = pd.DataFrame({"region": ["a", "b", "c"], "days": 1, "peak_h": [23.0, 1.5, 0.0], "swing": 0.5})
-    assert findings.phase(phases).text == "b peaks 2.5 h after a: at 01:30 and 23:00 UTC"
-    assert findings.phase(phases.head(1)).text == "The day of a peaks at 23:00 UTC"
+    assert findings.phase(phases, Zone()).text == "b peaks 2.5 h after a: at 01:30 and 23:00 UTC"
+    assert findings.phase(phases.head(1), Zone()).text == "The day of a peaks at 23:00 UTC"
 
 
 def test_the_same_thing_has_the_same_colour_everywhere(fleet) -> None:

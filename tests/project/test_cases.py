@@ -181,7 +181,7 @@ def test_case_08_a_fleet_that_is_too_small_has_a_plan_of_what_there_is_and_says_
     assert shortage["time"].tolist() == needed.index[needed > 2].tolist()
     assert shortage["short_vms"].tolist() == (needed[needed > 2] - 2).astype(int).tolist()
     assert (held[needed > 2] == 2).all()
-    told = shortage_told(shortage, plan["time"])
+    told = shortage_told(shortage, plan["time"], wb.trace.zone)
     [region], [gpu] = shortage["region"].unique(), shortage["gpu"].unique()
     first = shortage["time"].min()
     assert f"too small from {first:%A %Y-%m-%d %H:%M} UTC on" in told

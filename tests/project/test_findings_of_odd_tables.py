@@ -17,6 +17,7 @@ from sageserve_lib.characterize import findings as of_demand
 from sageserve_lib.characterize.findings import Finding
 from sageserve_lib.characterize.forecastability import AS_GOOD, TOO_SHORT, TOO_SMALL, WORTH
 from sageserve_lib.common.numbers import amount, number, signed
+from sageserve_lib.common.zones import Zone
 from sageserve_lib.costs import findings as of_costs
 from sageserve_lib.forecast import findings as of_forecast
 from sageserve_lib.forecast import judge, summary
@@ -63,7 +64,7 @@ def of_growth(weeks: pd.DataFrame, two_weeks: bool) -> Finding:
 
 OF_DEMAND: dict[str, tuple[Callable[..., Finding], tuple[st.SearchStrategy[Any], ...]]] = {
     "mix": (
-        of_demand.mix,
+        lambda mix, tiers: of_demand.mix(mix, tiers, Zone()),
         (
             rows(("day", "hour", "tier"), day=st.sampled_from(["weekday", "weekend"]), hour=st.integers(0, 23), tier=tiers,
                  requests_pct=shares),
@@ -75,7 +76,7 @@ OF_DEMAND: dict[str, tuple[Callable[..., Finding], tuple[st.SearchStrategy[Any],
     "weekend": (of_demand.weekend, (rows(("tier",), tier=tiers, weekday_per_s=rates, weekend_per_s=rates),)),
     "change": (of_growth, (rows(("model",), model=models, before=rates, last=rates), st.booleans())),
     "phase": (
-        of_demand.phase,
+        lambda phases: of_demand.phase(phases, Zone()),
         (rows(("region",), region=regions, days=counts, peak_h=st.sampled_from([math.nan, 0.0, 7.5, 23.999]), swing=shares),),
     ),
     "burstiness": (
