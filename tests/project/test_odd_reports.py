@@ -63,7 +63,7 @@ def test_lines_are_what_a_reader_sees() -> None:
 
 
 def test_the_odd_inputs_are_few_and_hold_every_policy() -> None:
-    assert len(ODD) <= 10
+    assert len(ODD) <= 12
     named = {name for odd in ODD.values() for name in odd.policies.split(",") if name}
     named |= set(DEFAULT_POLICIES) if any(not odd.policies for odd in ODD.values()) else set()
     assert named == set(REGISTRY)
@@ -148,3 +148,24 @@ def test_labels_of_one_request_stay_text(tmp_path_factory: pytest.TempPathFactor
     folder = odd_report("one-request", tmp_path_factory)
     assert HOSTILE_REGION not in (folder / "index.html").read_text(encoding="utf-8")
     assert HOSTILE_REGION in page("one-request", tmp_path_factory)
+
+
+@pytest.mark.slow
+def test_case_08_the_first_page_says_from_when_on_the_fleet_is_too_small(tmp_path_factory: pytest.TempPathFactory) -> None:
+    text = page("too-small", tmp_path_factory)
+    shortage = tables.read("shortage", odd_report("too-small", tmp_path_factory) / "tables")
+    assert shortage is not None and len(shortage)
+    first = shortage["time"].min()
+    assert f"The fleet is too small from {first:%A %Y-%m-%d %H:%M} UTC on" in text
+    assert "The plan holds what there is, and every policy is simulated within it." in text
+    # What moves the numbers stands before them.
+    assert text.index("The fleet is too small") < text.index("GPU-hours")
+
+
+@pytest.mark.slow
+def test_case_09_the_first_page_names_requests_that_never_fit(tmp_path_factory: pytest.TempPathFactory) -> None:
+    text = page("never-fit", tmp_path_factory)
+    said = "5 of 5 requests to BLOOM-176B can never be served: prompt and output are up to "
+    assert said in text and text.index(said) < text.index("GPU-hours needed" if "GPU-hours needed" in text else "GPU-hours")
+    plan = page("never-fit", tmp_path_factory, "3-allocation-model.html")
+    assert "θ of BLOOM-176B on H100-80GB is not known, since no request to it fits there: the plan holds its floor." in plan
