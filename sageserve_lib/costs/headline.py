@@ -202,5 +202,5 @@ def _above(means: pd.DataFrame, shown: str, bound: pd.DataFrame) -> dict[str, st
         "name": f"{shown} above the least possible GPU-hours",
         "value": number(above, 1, "%"),
         "interval": f"least possible: {least}",
-        "detail": "nobody can do all this work by the period's end with fewer on this fleet, even knowing all demand beforehand",
+        "detail": "nobody can do all this work with fewer on this fleet, even knowing all demand beforehand",
     }

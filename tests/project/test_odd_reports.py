@@ -151,7 +151,9 @@ def test_labels_of_one_request_stay_text(tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.mark.slow
-def test_case_08_the_first_page_says_from_when_on_the_fleet_is_too_small(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_case_08_the_first_page_says_from_when_on_the_fleet_is_too_small(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
     text = page("too-small", tmp_path_factory)
     shortage = tables.read("shortage", odd_report("too-small", tmp_path_factory) / "tables")
     assert shortage is not None and len(shortage)
@@ -166,6 +168,11 @@ def test_case_08_the_first_page_says_from_when_on_the_fleet_is_too_small(tmp_pat
 def test_case_09_the_first_page_names_requests_that_never_fit(tmp_path_factory: pytest.TempPathFactory) -> None:
     text = page("never-fit", tmp_path_factory)
     said = "5 of 5 requests to BLOOM-176B can never be served: prompt and output are up to "
-    assert said in text and text.index(said) < text.index("GPU-hours needed" if "GPU-hours needed" in text else "GPU-hours")
+    assert said in text and text.index(said) < text.index(
+        "GPU-hours needed" if "GPU-hours needed" in text else "GPU-hours"
+    )
     plan = page("never-fit", tmp_path_factory, "3-allocation-model.html")
-    assert "θ of BLOOM-176B on H100-80GB is not known, since no request to it fits there: the plan holds its floor." in plan
+    assert (
+        "θ of BLOOM-176B on H100-80GB is not known, since no request to it fits there: the plan holds its floor."
+        in plan
+    )

@@ -497,3 +497,20 @@ def test_a_month_is_projected_from_a_day_on(hours: int, projected: bool) -> None
     assert math.isnan(totals["monthly_cost_usd"]) != projected
     if projected:
         assert totals["monthly_cost_usd"] == pytest.approx(totals["cost_usd"] * 730.5 / hours)
+
+
+@pytest.mark.parametrize("policy", ["reactive", "lt-u", "valley-fill", "chiron", "siloed"])
+@pytest.mark.parametrize("tier", ["IW-F", "NIW"])
+def test_with_a_floor_of_none_the_next_request_starts_an_instance(policy: str, tier: str) -> None:
+    scenario = scenario_of(
+        instances_per_endpoint=2, scaling={"min_instances": 0}, niw_queue={"promote_after_s": 1200.0}
+    )
+    parts: list[pd.DataFrame] = []
+    trace = trace_of([0.0, 9000.0, 9000.5], 100, 10, tier=tier)
+    result = simulate(trace, REGISTRY[policy](scenario), scenario, THETA, per_request=parts.append)
+    log = result.instances
+    held = (log["serving"] + log["acquiring"]).groupby(log["time_s"]).last()
+    assert held[held.index < 8999].iloc[-1] == 0
+    waited_s = pd.concat(parts)["ttft_s"].to_numpy()
+    most_s = 15 + scenario.acquisition.reclaim_s + 5 + (1200 if tier == "NIW" else 0)
+    assert result.totals["completed"] == 3 and (waited_s[1:] < most_s).all(), waited_s

@@ -55,7 +55,7 @@ def test_a_trace_gives_the_same_numbers_whenever_it_was_taken(tmp_path: Path, sh
 
 
 @pytest.mark.usefixtures("generated")
-@pytest.mark.parametrize(("minutes", "hours"), [(5, 5.1), (15, 5.1), (50, 30.0), (360, 60.0), (1440, 75.0)])
+@pytest.mark.parametrize(("minutes", "hours"), [(5, 13.1), (15, 13.1), (50, 30.0), (360, 60.0), (1440, 75.0)])
 def test_there_is_a_plan_for_every_interval_that_has_a_forecast(tmp_path: Path, minutes: int, hours: float) -> None:
     frame = requests(hours).iloc[::40]
     file = tmp_path / "t.parquet"
