@@ -126,7 +126,8 @@ def cost_against_service(
     axes.margins(x=0.22)  # room for names
     axes.set_xlim(left=max(axes.get_xlim()[0], 0.0))
     axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda usd, _: number(usd)))
+    whole = np.ptp(axes.get_xlim()) > 10
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda usd, _: f"{usd:,.0f}" if whole else number(usd)))
     axes.set_xlabel(f"cost over the trace's {_length(end - start)} (USD)")
     axes.set_ylabel("worst-served tier in SLA\n(% of what is attainable)")
     figure.tight_layout()

@@ -161,7 +161,7 @@ def test_case_08_the_first_page_says_from_when_on_the_fleet_is_too_small(
     assert f"The fleet is too small from {first:%A %Y-%m-%d %H:%M} UTC on" in text
     assert "The plan holds what there is, and every policy is simulated within it." in text
     # What moves the numbers stands before them.
-    assert text.index("The fleet is too small") < text.index("GPU-hours")
+    assert text.index("The fleet is too small") < text.index("GPU-hours saved against")
 
 
 @pytest.mark.slow
