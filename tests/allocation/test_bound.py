@@ -106,7 +106,7 @@ def test_a_model_that_can_serve_nothing_has_its_floor_alone() -> None:
     assert vm_hours(trace, PAPER, 3600.0) == pytest.approx(PAPER.scaling.min_instances)
 
 
-@pytest.mark.parametrize("hours", [0.3, 3.0, 24.0])
+@pytest.mark.parametrize("hours", [0.3, pytest.param(24.0, marks=pytest.mark.slow)])
 def test_no_policy_holds_less_than_the_bound(hours: float) -> None:
     wb = Workbook(scale=1.0, days=hours / 24, history_days=0, scenario_changes=["scaling.min_instances=1"])
     bound = wb.bound()["gpu_hours"].item()

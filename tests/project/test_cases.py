@@ -18,6 +18,7 @@ CASE_17 = "cases/17-one-replica-and-scale-to-zero"
 pytestmark = pytest.mark.usefixtures("generated")
 
 
+@pytest.mark.slow
 def test_case_01_a_model_with_three_requests_has_a_theta_that_says_so() -> None:
     trace = open_trace(shared("cases/01-rare-model-in-a-large-trace/rare.csv.gz"))
     sample = characterize.token_sample(trace)
@@ -72,6 +73,7 @@ def test_case_23_floors_that_no_region_can_hold_are_refused_before_any_work() ->
     assert "scaling.min_instances 8 is more than instances_per_endpoint 4" in said
 
 
+@pytest.mark.slow
 def test_case_35_an_endpoint_with_nightly_batch_alone_gives_lt_ua_nothing_to_override() -> None:
     # As many instances and as much time as the case has, in a fleet and a night that take seconds.
     n = 400
@@ -153,6 +155,7 @@ def test_requests_too_large_for_a_model_that_serves_others_count_for_nothing_but
     assert mixed_book.demand()["requests"].sum() == n + len(large)
 
 
+@pytest.mark.slow
 def test_case_04_times_of_the_scenario_need_none_in_the_catalogue(tmp_path) -> None:
     folder = "cases/04-time-tables-for-a-gpu-without-times"
     files = {"trace": str(shared(f"{folder}/requests.csv")), "scenario": str(shared(f"{folder}/mi300x.yaml"))}
@@ -192,6 +195,7 @@ def test_case_08_a_fleet_that_is_too_small_has_a_plan_of_what_there_is_and_says_
         assert result.totals["requests"] == wb.trace.requests
 
 
+@pytest.mark.slow
 def test_case_20_a_plan_every_quarter_of_an_hour_follows_demand_more_closely() -> None:
     folder = "cases/20-plan-every-quarter-of-an-hour"
     plans, totals = {}, {}
@@ -207,6 +211,7 @@ def test_case_20_a_plan_every_quarter_of_an_hour_follows_demand_more_closely() -
     assert quarter["iwn_sla_pct"] > hourly["iwn_sla_pct"] + 1
 
 
+@pytest.mark.slow
 def test_case_02_the_same_work_has_the_same_bound_and_clairvoyant_whenever_it_begins() -> None:
     folder = "cases/02-start-not-on-the-hour"
     scenario = str(shared(f"{folder}/bloom-a100-24.yaml"))

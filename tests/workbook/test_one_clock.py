@@ -11,7 +11,12 @@ from sageserve_lib.common.bins import bin_starts, bins_of
 from sageserve_lib.traces import write_parquet
 from sageserve_lib.workbook import Workbook
 
-FLEET = ["instances_per_endpoint=3", "niw_instances_when_siloed=1", "vms_per_region=12"]
+FLEET = [
+    "instances_per_endpoint=3",
+    "niw_instances_when_siloed=1",
+    "vms_per_region=12",
+    "theta_tps={Llama-2-70B: 5000, Llama-3.1-8B: 20000}",
+]
 POLICIES = ["siloed", "reactive", "lt-i", "lt-u", "oracle", "clairvoyant", "valley-fill"]
 TABLES = ("demand", "forecast", "peaks", "allocation", "bound", "policies")
 MIDNIGHT = pd.Timestamp("2026-06-01T00:00:00Z")
@@ -55,12 +60,19 @@ def test_a_trace_gives_the_same_numbers_whenever_it_was_taken(tmp_path: Path, sh
 
 
 @pytest.mark.usefixtures("generated")
-@pytest.mark.parametrize(("minutes", "hours"), [(5, 13.1), (15, 13.1), (50, 30.0), (360, 60.0), (1440, 75.0)])
+@pytest.mark.parametrize(
+    ("minutes", "hours"),
+    [
+        (15, 13.1),
+        (50, 30.0),
+        *(pytest.param(*more, marks=pytest.mark.slow) for more in [(5, 13.1), (360, 60.0), (1440, 75.0)]),
+    ],
+)
 def test_there_is_a_plan_for_every_interval_that_has_a_forecast(tmp_path: Path, minutes: int, hours: float) -> None:
     frame = requests(hours).iloc[::40]
     file = tmp_path / "t.parquet"
     write_parquet([frame], file, MIDNIGHT + pd.Timedelta("9h17min23.4s"))
-    changes = [*FLEET, f"planning.interval_s={60 * minutes}", "theta_tps={Llama-2-70B: 5000, Llama-3.1-8B: 20000}"]
+    changes = [*FLEET, f"planning.interval_s={60 * minutes}"]
     wb = Workbook(str(file), policies=["lt-i", "clairvoyant"], scenario_changes=changes)
     made = pd.DatetimeIndex(wb.allocation()["time"].unique())
     first = wb.forecast()["origin"].min()
