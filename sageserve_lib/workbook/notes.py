@@ -7,12 +7,13 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from IPython.core.pylabtools import print_figure
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
 from sageserve_lib import tables
 from sageserve_lib.characterize.findings import Finding
-from sageserve_lib.common.files import partial_file, write_whole
+from sageserve_lib.common.files import write_whole
 from sageserve_lib.common.status import prepare_notebook
 from sageserve_lib.workbook.cells import show_tables_in_words
 
@@ -57,15 +58,14 @@ class Pages:
         figure.set_label(title)
         self.say(f"**{title}**")
         alt = f"{title}. {see}"
-        display(figure, metadata={kind: {"alt": alt} for kind in ("image/svg+xml", "image/png")})
+        # Drawn once, for the notebook and for the file. Without a date, equal runs give equal ones.
+        svg = print_figure(figure, "svg", bbox_inches="tight", metadata={"Date": None})
         plt.close(figure)
+        kind = "image/svg+xml"
+        display({kind: svg, "text/plain": title}, metadata={kind: {"alt": alt}}, raw=True)
         self.say(f"*{see}*")
         if self.folder is not None and name:
-            file = self.folder / "figures" / f"{name}.svg"
-            with partial_file(file) as partial:
-                # Without a date, equal runs give equal files.
-                figure.savefig(partial, format="svg", bbox_inches="tight", metadata={"Date": None})
-                partial.replace(file)
+            write_whole(self.folder / "figures" / f"{name}.svg", svg)
             captions = self._json("figures/captions.json", {})
             captions[name] = {"file": f"{name}.svg", "title": title, "see": see, "alt": alt}
             self._write_json("figures/captions.json", captions)
