@@ -40,7 +40,7 @@ def cell(fleet: Fleet, policy: str, **values: float) -> list[dict[str, object]]:
 
 
 def held(policy: str, serving_h: float, reclaim_h: float) -> list[dict[str, object]]:
-    causes = dict.fromkeys(("swap_h", "cold_h", "draining_h"), 0.0)
+    causes = dict.fromkeys(("swap_h", "cold_h", "draining_h", "after_h"), 0.0)
     return [
         {**WEEK._asdict(), "policy": policy, "seed": seed, "region": region, "model": "Llama-2-70B", "group": "all"}
         | {"serving_h": share * serving_h, "reclaim_h": share * reclaim_h, **causes}

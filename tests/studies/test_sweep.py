@@ -77,7 +77,7 @@ def test_cells_keep_their_tables(swept: Path) -> None:
     place = "study == 'one' and scenario == 'floor 4' and seed == 2 and policy == 'siloed'"
     totals = read_results(swept).query(place).iloc[0]
     held, latency, waits = (read_parts(swept, part).query(place) for part in ("held", "latency", "waits"))
-    causes = ["reclaim_h", "swap_h", "cold_h", "serving_h", "draining_h"]
+    causes = ["reclaim_h", "swap_h", "cold_h", "serving_h", "draining_h", "after_h"]
     assert 8 * held[causes].to_numpy().sum() == pytest.approx(totals["gpu_hours"])
     assert latency["requests"].sum() == totals["requests"]
     for _, part in waits.groupby("width_s"):
@@ -134,7 +134,7 @@ def test_a_scheduler_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pyte
 
 BAD = {
     "policy": ("siloed, reactive", "nope", "studies.one.policies: unknown policy 'nope'"),
-    "scenario": ("scaling.min_instances=4", "scaling.min_instances=0", "studies.one.scenarios.floor 4"),
+    "scenario": ("scaling.min_instances=4", "scaling.min_instances=-1", "studies.one.scenarios.floor 4"),
     "forecast": ("scaling.min_instances=4", "planning.forecast.source=x", "unknown forecast 'x'"),
     "path": ("scaling.min_instances=4", "scaling.min_instance=4", "Did you mean 'scaling.min_instances'?"),
     "field": ("days: 0.25", "day: 0.25", "studies.one.day"),
