@@ -86,8 +86,7 @@ def planned_demand(
         step = hours[1] - hours[0] if len(hours) > 1 else pd.Timedelta(hours=1)
         made = hourly_maximum_tps(peaks, 0.5 if quantile is None else quantile)
         # The newest forecast there was, unless a newer one should have been made since.
-        origins = pd.DatetimeIndex(made.index)
-        tolerance = max([step, *(origins[1:] - origins[:-1])[:1]]) - pd.Timedelta(seconds=1)
+        tolerance = max(step, pd.Timedelta(seconds=interval_s)) - pd.Timedelta(seconds=1)
         made = made.reindex(columns=buffer.columns).reindex(hours, method="ffill", tolerance=tolerance)
         made = made + buffer if quantile is None else made
     peak = pd.DataFrame([actual.max()] * len(hours), index=hours)
