@@ -25,7 +25,6 @@ stay above it, and one that does not cannot come under it either.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -33,33 +32,19 @@ import pandas as pd
 from sageserve_lib.catalogue import Scenario, instance_times, load_catalogue
 from sageserve_lib.catalogue.fit import room_tokens, too_large
 from sageserve_lib.catalogue.times import InstanceTimes
+from sageserve_lib.simulation import TraceLike
 
 _INTERVAL_S = 900.0
 #: Lines tried, from flat to as steep as prefill is at its end.
 _LINES = 41
 
 
-class Requests(Protocol):
-    """A trace's requests."""
-
-    @property
-    def regions(self) -> tuple[str, ...]:
-        """Regions in it, each with an endpoint of every model."""
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """Models in it."""
-
-    def chunks(self) -> Iterator[pd.DataFrame]:
-        """Columns arrival_s, model, prompt_tokens, output_tokens among others."""
-
-
-def clairvoyant_bound(trace: Requests, period_s: float, scenario: Scenario) -> pd.DataFrame:
+def clairvoyant_bound(trace: TraceLike, period_s: float, scenario: Scenario) -> pd.DataFrame:
     """The bound of every model.
 
     Parameters
     ----------
-    trace : Requests
+    trace : TraceLike
         Those that never fit in an instance's memory are no work.
     period_s : float
         Seconds from the trace's start for which floors are held; arrivals lie within them.
@@ -94,7 +79,7 @@ class _Sums:
     room: np.ndarray  # o·(p + o)
 
 
-def _sums(trace: Requests, period_s: float, scenario: Scenario) -> dict[str, _Sums]:
+def _sums(trace: TraceLike, period_s: float, scenario: Scenario) -> dict[str, _Sums]:
     room = room_tokens(trace.models, scenario)
     n = int(np.ceil(period_s / _INTERVAL_S))
     found = {model: _Sums(*np.zeros((5, n))) for model in trace.models}

@@ -13,7 +13,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 #: Beyond what any fleet has, and within what memory and time allow.
 Instances = Annotated[int, Field(gt=0, le=100_000)]
-InstancesOrNone = Annotated[int, Field(ge=0, le=100_000)]
+Floor = Annotated[int, Field(ge=0, le=100_000)]
 
 
 #: Of something that is done again and again: less would never end.
@@ -45,7 +45,7 @@ class Scaling(Data):
     cooldown_after_in_s: NonNegativeFloat | None = Field(default=None, description="after giving one back, if other")
     scale_out_above: PositiveFloat = 0.7
     scale_in_below: NonNegativeFloat = 0.3
-    min_instances: InstancesOrNone = Field(
+    min_instances: Floor = Field(
         default=2, description="0: an endpoint nobody asks may have none; the next request waits until one is started"
     )
     override_out_ratio: PositiveFloat = Field(

@@ -18,7 +18,7 @@ HOURS = 24 * 8
 def log(folder, **reading: str):
     """A log without zone that is busiest from 14 to 15 on weekdays' clocks."""
     times = pd.date_range("2026-06-01", periods=HOURS, freq="h")
-    often = times.repeat(np.where((times.hour == 14) & (times.dayofweek < 5), 50, 2))
+    often = times.repeat(np.where((times.hour == 14) & (times.day_of_week < 5), 50, 2))
     frame = pd.DataFrame({"time": often.strftime("%Y-%m-%d %H:%M:%S"), "model": "Llama-2-70B", "tier": "IW-F",
                           "prompt_tokens": 10, "output_tokens": 5})  # fmt: skip
     frame.to_csv(folder / "log.csv", index=False)
