@@ -77,10 +77,24 @@ def results(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in found if file.stem != "timings"}
 
 
-def assert_nothing_looks_whole(reports: Path) -> None:
-    assert {item.name for item in reports.iterdir() if not item.name.startswith(".")} == {"before", "latest"}
-    assert os.readlink(reports / "latest") == "before"
+def assert_nothing_looks_whole(reports: Path, expected: dict[str, bytes]) -> None:
+    """Nothing is there beside the run before, or, where the kill came after the last rename, the whole run."""
+    visible = {item.name for item in reports.iterdir() if not item.name.startswith(".")}
+    if "r" in visible:
+        assert results(reports / "r") == expected
+        assert (reports / "r" / "manifest.json").exists()
+        forget(reports)
+    else:
+        assert os.readlink(reports / "latest") == "before"
+    assert visible - {"r"} == {"before", "latest"}
     assert (reports / "before" / "page").read_text() == "untouched"
+
+
+def forget(reports: Path) -> None:
+    """Take a finished run away: the run before is the latest again."""
+    shutil.rmtree(reports / "r")
+    (reports / "latest").unlink()
+    (reports / "latest").symlink_to("before")
 
 
 def killed_and_finished(folder: Path, notebooks: list[Path], kills: int, seed: int) -> int:
@@ -104,7 +118,7 @@ def killed_and_finished(folder: Path, notebooks: list[Path], kills: int, seed: i
         except subprocess.TimeoutExpired:
             orphans += kill(process, kernels_too=bool(rng.integers(2)))
             killed += 1
-            assert_nothing_looks_whole(reports)
+            assert_nothing_looks_whole(reports, expected)
             if not rng.integers(3):
                 psutil.wait_procs(orphans, timeout=30)
             continue
@@ -120,9 +134,7 @@ def killed_and_finished(folder: Path, notebooks: list[Path], kills: int, seed: i
         assert not list((reports / "r").rglob(".*")), "no file that is half written"
         text = "".join(page.read_text() for page in (reports / "r").rglob("*.ipynb"))
         assert ".partial-" not in text
-        shutil.rmtree(reports / "r")
-        (reports / "latest").unlink()
-        (reports / "latest").symlink_to("before")
+        forget(reports)
     assert killed == kills
     assert psutil.wait_procs(orphans, timeout=60)[1] == [], "something outlives the run it worked for"
     return went_on
