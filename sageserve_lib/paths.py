@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CODE = ROOT / "sageserve_lib"
 NOTEBOOKS = ROOT / "notebooks"
 DATA = ROOT / "data"
-CATALOGUE = DATA / "catalogue.yaml"
+CATALOGUE = DATA / "catalogue"
 SCENARIOS = DATA / "scenarios"
 GRIDS = DATA / "grids"
 WORKLOADS = DATA / "workloads"
@@ -72,7 +72,7 @@ def check_checkout() -> None:
     InputError
         Saying what to do.
     """
-    if not (CATALOGUE.is_file() and NOTEBOOKS.is_dir()):
+    if not (CATALOGUE.is_dir() and NOTEBOOKS.is_dir()):
         msg = (
             f"{ROOT} has no data and notebooks: SageServe needs its checkout. Run `pip install -e .` in one, or "
             "`make report`, which sets up an environment there."

@@ -1,26 +1,24 @@
-"""What can be rented and run: GPUs and prices, models, their performance; and scenarios, which pick from it.
+"""What can be rented and run: GPUs and prices, models, their iteration times; and scenarios, which pick from it.
 
-Everything is data in ``data/catalogue.yaml`` and ``data/scenarios/*.yaml``; each number there says
+Everything is data in ``data/catalogue/`` and ``data/scenarios/*.yaml``; each number there says
 whether it was measured, calibrated (fitted to measurements) or modelled, and where it comes from.
 """
 
-from sageserve_lib.catalogue.hardware import Catalogue, FitError, Gpu, Label, Performance, load_catalogue
+from sageserve_lib.catalogue.hardware import Catalogue, FitError, FittedTimes, Gpu, Label, load_catalogue
 from sageserve_lib.catalogue.load import instance_times, load_scenario, scenario_names
+from sageserve_lib.catalogue.placing import first_fit, node_sizes
+from sageserve_lib.catalogue.promises import Promise, Tier
 from sageserve_lib.catalogue.scenario import (
-    Acquisition,
     Batching,
     Dpa,
     ForecastFrom,
-    Instances,
     NiwQueue,
-    PlannedGpu,
     Planning,
     Routing,
     Scaling,
     Scenario,
-    Sla,
-    TimeTable,
 )
+from sageserve_lib.catalogue.variant import Acquisition, TimeTable, Variant
 
 __all__ = [
     "Acquisition",
@@ -28,21 +26,23 @@ __all__ = [
     "Catalogue",
     "Dpa",
     "FitError",
+    "FittedTimes",
     "ForecastFrom",
     "Gpu",
-    "Instances",
     "Label",
     "NiwQueue",
-    "Performance",
-    "PlannedGpu",
     "Planning",
+    "Promise",
     "Routing",
     "Scaling",
     "Scenario",
-    "Sla",
+    "Tier",
     "TimeTable",
+    "Variant",
+    "first_fit",
     "instance_times",
     "load_catalogue",
     "load_scenario",
+    "node_sizes",
     "scenario_names",
 ]

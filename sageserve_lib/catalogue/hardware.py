@@ -1,33 +1,36 @@
-"""What can be rented and run: GPUs and prices, models, their performance. Data in ``data/catalogue.yaml``."""
+"""What can be rented and run: GPU types and prices, models, their iteration times. Data in ``data/catalogue/*.yaml``."""
 
+from collections.abc import Mapping
 from functools import cache
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from sageserve_lib import paths
 from sageserve_lib.catalogue.times import DecodeTime, ModelShape, PrefillTime
-from sageserve_lib.common.yaml_files import Data, load
+from sageserve_lib.common.names import did_you_mean
+from sageserve_lib.common.yaml_files import Data, merged, read_yaml, validated
 from sageserve_lib.errors import InputError
 
 Label = Literal["measured", "calibrated", "modelled"]
 
+#: Bytes that a weight takes. The four-bit formats carry a scale of eight bits: mxfp4 for 32 weights, nvfp4 for 16.
+WEIGHT_BYTES = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "mxfp4": 0.53125, "nvfp4": 0.5625, "int4": 0.5}
+Precision = Literal["bf16", "fp16", "fp8", "int8", "mxfp4", "nvfp4", "int4"]
+
 
 class Gpu(Data):
-    """One rentable VM type: its GPUs, memory and price."""
+    """A GPU type: its memory, the size of its nodes (VMs) and its price."""
 
-    gpus_per_vm: PositiveInt = 8
     memory_gb: PositiveFloat = Field(description="per GPU, in 10^9 bytes")
-    on_demand_usd_per_h: PositiveFloat = Field(description="per VM")
-    spot_usd_per_h: PositiveFloat = Field(description="per VM; what a donated VM earns")
-    sku: str
+    gpus_per_node: PositiveInt = 8
+    on_demand_usd_per_gpu_h: PositiveFloat
+    spot_usd_per_gpu_h: PositiveFloat = Field(description="what a GPU that is lent out earns")
+    sku: str = ""
     price_source: str
     price_date: str
-
-    @property
-    def memory_bytes(self) -> float:
-        """GPU memory of the whole VM."""
-        return self.gpus_per_vm * self.memory_gb * 1e9
+    same_as: str | None = Field(default=None, description="the GPU type whose hardware and iteration times this one has")
 
 
 class FitError(Data):
@@ -40,12 +43,14 @@ class FitError(Data):
     rows: PositiveInt
 
 
-class Performance(Data):
-    """Prefill and decode time of one model on one GPU type."""
+class FittedTimes(Data):
+    """Prefill and decode time of one model on some GPUs of one type."""
 
     model: str
     gpu: str
-    tensor_parallel: PositiveInt
+    gpus: PositiveInt = Field(description="per instance")
+    precision: Precision = "bf16"
+    engine: str = ""
     label: Label
     source: str
     prefill: PrefillTime
@@ -56,36 +61,101 @@ class Performance(Data):
 class Catalogue(Data):
     """Everything that can be chosen from."""
 
-    regions: tuple[str, ...]
     gpus: dict[str, Gpu]
     models: dict[str, ModelShape]
-    performance: tuple[Performance, ...]
+    times: tuple[FittedTimes, ...] = ()
 
-    def performance_of(self, model: str, gpu: str) -> Performance:
-        """Times of ``model`` on a whole VM of ``gpu``.
+    def times_of(self, model: str, gpu: str, gpus: int, precision: str = "bf16", engine: str = "") -> FittedTimes:
+        """Times of ``model`` on ``gpus`` GPUs; of another engine where the catalogue has none of this one or none is named.
 
         Raises
         ------
         InputError
-            If the catalogue has no such pair.
+            If the catalogue has none for these GPUs and this precision.
         """
-        gpus = self.gpus[gpu].gpus_per_vm
-        for entry in self.performance:
-            if (entry.model, entry.gpu, entry.tensor_parallel) == (model, gpu, gpus):
-                return entry
-        known = sorted({entry.model for entry in self.performance if entry.gpu == gpu})
+        types = {gpu, self.gpus[gpu].same_as}
+        found = [e for e in self.times if e.gpu in types and (e.model, e.gpus, e.precision) == (model, gpus, precision)]
+        if found:
+            return next((e for e in found if e.engine == engine), found[0])
+        own = [f"{e.gpus} × {e.gpu} at {e.precision}" for e in self.times if e.model == model]
+        there = sorted({e.model for e in self.times if e.gpu in types and e.gpus == gpus})
+        known = f"it has {model} on {', '.join(own)}" if own else f"it has no times of {model} at all"
+        also = f"; models it has on {gpus} × {gpu}: {', '.join(there)}" if there else ""
         raise InputError(
-            f"The catalogue has no performance for model {model!r} on {gpus}×{gpu}; models it has there: "
-            f"{', '.join(known)}. Add an entry to {paths.CATALOGUE.name}, or name one of these in the trace."
+            f"The catalogue has no times of {model!r} on {gpus} × {gpu} at {precision}; {known}{also}. Give the variant `times` "
+            "of its own, or add an entry in a catalogue file of yours (--catalogue)."
         )
 
-    def kv_capacity_tokens(self, model: str, gpu: str) -> float:
-        """Tokens of KV cache that fit beside the weights of ``model`` on one VM of ``gpu``."""
+    def kv_capacity_tokens(self, model: str, gpu: str, gpus: int, precision: str = "bf16") -> float:
+        """Tokens of KV cache that fit beside the weights of ``model`` in the memory of ``gpus`` GPUs."""
         shape = self.models[model]
-        return (self.gpus[gpu].memory_bytes - shape.weights_bytes) / shape.kv_bytes_per_token
+        weights_bytes = shape.parameters * WEIGHT_BYTES[precision]
+        return (gpus * self.gpus[gpu].memory_gb * 1e9 - weights_bytes) / shape.kv_bytes_per_token
+
+
+def load_catalogue(own: str | Path | None = None) -> Catalogue:
+    """The project's catalogue, with a user's file laid over it.
+
+    Parameters
+    ----------
+    own : str or Path, optional
+        A YAML file with any of ``gpus``, ``models`` and ``times``: entries by name field by field, times before the
+        project's own.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read or does not fit; it names file and field.
+    """
+    return _project_catalogue() if own is None else _laid_over(Path(own))
 
 
 @cache
-def load_catalogue() -> Catalogue:
-    """The project's catalogue."""
-    return load(Catalogue, paths.CATALOGUE)
+def _project_catalogue() -> Catalogue:
+    return _checked(_project_raw(), str(paths.CATALOGUE))
+
+
+def _project_raw() -> dict[str, Any]:
+    raw: dict[str, Any] = {}
+    for file in sorted(paths.CATALOGUE.glob("*.yaml")):
+        raw |= _mapping(file)
+    return raw
+
+
+def _laid_over(file: Path) -> Catalogue:
+    own = _mapping(file)
+    raw = merged(_project_raw(), {name: part for name, part in own.items() if name != "times"})
+    given = own.get("times") or []
+    raw["times"] = [*given, *raw["times"]] if isinstance(given, list) else given
+    return _checked(raw, str(file))
+
+
+def _mapping(file: Path) -> dict[str, Any]:
+    raw = read_yaml(file)
+    if not isinstance(raw, Mapping) or not set(raw) <= set(Catalogue.model_fields):
+        found = ", ".join(map(str, raw)) if isinstance(raw, Mapping) else repr(raw)[:80]
+        raise InputError(f"{file}: expected a catalogue, any of {', '.join(Catalogue.model_fields)}; found {found}.")
+    return dict(raw)
+
+
+def _checked(raw: Mapping[str, Any], origin: str) -> Catalogue:
+    """The catalogue in ``raw``, whose GPU types may be ``same_as`` others."""
+    gpus, problems = {}, []
+    for name, entry in (raw.get("gpus") or {}).items():
+        base = entry.get("same_as") if isinstance(entry, Mapping) else None
+        if base is not None and (base not in raw["gpus"] or raw["gpus"][base].get("same_as")):
+            real = [other for other, e in raw["gpus"].items() if isinstance(e, Mapping) and not e.get("same_as")]
+            hint = did_you_mean(str(base), real)
+            problems.append(f"{origin}: gpus.{name}.same_as: {base!r} is no GPU type of its own in the catalogue.{hint}")
+        gpus[name] = entry if base is None or problems else {**raw["gpus"][base], **entry}
+    if problems:
+        raise InputError(problems)
+    catalogue = validated(Catalogue, {**raw, "gpus": gpus}, origin)
+    for k, entry in enumerate(catalogue.times):
+        for what, name, names in (("model", entry.model, catalogue.models), ("gpu", entry.gpu, catalogue.gpus)):
+            if name not in names:
+                hint = did_you_mean(name, names)
+                problems.append(f"{origin}: times.{k}.{what}: {name!r} is not among the catalogue's {what}s.{hint}")
+    if problems:
+        raise InputError(problems)
+    return catalogue

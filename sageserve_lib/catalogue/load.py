@@ -1,15 +1,23 @@
 """Scenarios by name or from files, checked against the catalogue; and how fast an instance of one is."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sageserve_lib import paths
-from sageserve_lib.catalogue.hardware import Catalogue, load_catalogue
+from sageserve_lib.catalogue.hardware import load_catalogue
+from sageserve_lib.catalogue.old_form import old_form_problems
+from sageserve_lib.catalogue.placing import first_fit, node_sizes
 from sageserve_lib.catalogue.scenario import Scenario
 from sageserve_lib.catalogue.times import InstanceTimes
-from sageserve_lib.common.yaml_files import changed, is_file, load, validated
+from sageserve_lib.catalogue.variant import Variant
+from sageserve_lib.common.names import did_you_mean
+from sageserve_lib.common.yaml_files import changed, is_file, read_yaml, validated
 from sageserve_lib.errors import InputError
 from sageserve_lib.traces.schema import label_problem, shown
+
+#: A catalogue of the user's own that lies beside a scenario.
+BESIDE = "catalogue.yaml"
 
 
 def scenario_names() -> list[str]:
@@ -17,7 +25,9 @@ def scenario_names() -> list[str]:
     return sorted(file.stem for file in paths.SCENARIOS.glob("*.yaml"))
 
 
-def load_scenario(name_or_file: str | Path, changes: Iterable[str] = ()) -> Scenario:
+def load_scenario(
+    name_or_file: str | Path, changes: Iterable[str] = (), catalogue: str | Path | None = None
+) -> Scenario:
     """A scenario by name (``data/scenarios/<name>.yaml``) or from a YAML file.
 
     Parameters
@@ -25,111 +35,142 @@ def load_scenario(name_or_file: str | Path, changes: Iterable[str] = ()) -> Scen
     name_or_file : str or Path
     changes : iterable of str
         Single values to change, ``path=value`` each, such as ``scaling.utilization=memory``.
+    catalogue : str or Path, optional
+        A file laid over the project's catalogue; by default ``catalogue.yaml`` beside the scenario, if there is one.
 
     Raises
     ------
     InputError
         If there is no such scenario or value, or it does not fit the schema or the catalogue.
     """
-    file = paths.SCENARIOS / f"{name_or_file}.yaml" if str(name_or_file) in scenario_names() else Path(name_or_file)
+    own = str(name_or_file) not in scenario_names()
+    file = Path(name_or_file) if own else paths.SCENARIOS / f"{name_or_file}.yaml"
     if not is_file(file):
+        hint = did_you_mean(str(name_or_file), scenario_names())
         raise InputError(
-            f"Unknown scenario {str(name_or_file)!r}: it is neither a file nor one of {', '.join(scenario_names())}."
+            f"Unknown scenario {str(name_or_file)!r}: it is neither a file nor one of {', '.join(scenario_names())}.{hint}"
         )
-    scenario = load(Scenario, file)
+    if not catalogue and own and is_file(file.parent / BESIDE):
+        catalogue = file.parent / BESIDE
+    raw = read_yaml(file)
+    if old := old_form_problems(raw, file):
+        raise InputError(old)
+    scenario = validated(Scenario, raw, str(file))
     if changes := list(changes):
         raw = changed(scenario.model_dump(mode="json"), changes, f"Scenario {scenario.name!r}")
         scenario = validated(Scenario, raw, f"{file} with {', '.join(changes)}")
-    catalogue = load_catalogue()
-    problems = []
-    if scenario.gpu not in catalogue.gpus:
-        problems.append(f"{file}: gpu {scenario.gpu!r} is not in the catalogue ({', '.join(catalogue.gpus)}).")
-    for what, names in (("regions", scenario.regions), ("models", scenario.models)):
-        problems += [f"{file}: {what}: {name!r} is there twice." for name in names if names.count(name) > 1]
-        problems += [
-            f"{file}: {what}: {shown(name)}; expected {found[1]}."
-            for name in names
-            if (found := label_problem("", name))
-        ]
-    for model in scenario.models:
-        if model not in catalogue.models:
-            problems.append(f"{file}: model {model!r} is not in the catalogue ({', '.join(catalogue.models)}).")
-        elif scenario.gpu in catalogue.gpus and model not in scenario.time_tables:
-            problems += _times_problems(catalogue, model, scenario.gpu, file)
-    problems += _plan_problems(scenario, catalogue, file)
-    floor = scenario.scaling.min_instances
-    if floor * len(scenario.models) > scenario.vms_per_region:
-        problems.append(
-            f"{file}: scaling.min_instances is {floor} for {len(scenario.models)} models, which needs "
-            f"{floor * len(scenario.models)} VMs in each region, vms_per_region is {scenario.vms_per_region}."
-        )
-    if floor > scenario.instances_per_endpoint:
-        problems.append(
-            f"{file}: scaling.min_instances {floor} is more than instances_per_endpoint {scenario.instances_per_endpoint}: "
-            "the fleet would start below its floor."
-        )
-    needed = scenario.instances_per_endpoint * len(scenario.models)
-    if needed > scenario.vms_per_region:
-        problems.append(
-            f"{file}: {len(scenario.models)} models × {scenario.instances_per_endpoint} instances need {needed} VMs "
-            f"in each region, vms_per_region is {scenario.vms_per_region}."
-        )
-    if problems:
+    scenario = scenario.model_copy(update={"catalogue": load_catalogue(catalogue or None)})
+    if problems := [f"{file}: {problem}" for problem in _problems(scenario)]:
         raise InputError(problems)
     return scenario
 
 
-def _times_problems(catalogue: Catalogue, model: str, gpu: str, file: Path) -> list[str]:
-    """Why the catalogue has no iteration times of a model on a GPU type."""
+def _problems(scenario: Scenario) -> Iterator[str]:
+    """What of a scenario does not fit together, or is not in the catalogue."""
+    for name, n in Counter(scenario.regions).items():
+        if n > 1:
+            yield f"regions: {name!r} is there twice."
+    for place, name in [
+        *(("regions", region) for region in scenario.regions),
+        *((f"variants.{k}.model", variant.model) for k, variant in enumerate(scenario.variants)),
+    ]:
+        if found := label_problem("", name):
+            yield f"{place}: {shown(name)}; expected {found[1]}."
+    for name, n in Counter(variant.name for variant in scenario.variants).items():
+        if n > 1:
+            yield f"variants: {name} is there twice."
+    known = True
+    for k, variant in enumerate(scenario.variants):
+        for problem in _variant_problems(scenario, variant):
+            known = False
+            yield f"variants.{k}: {problem}"
+    yield from _other_names(scenario)
+    if known:
+        yield from _fleet_problems(scenario)
+
+
+def _variant_problems(scenario: Scenario, variant: Variant) -> Iterator[str]:
+    catalogue = scenario.catalogue
+    if variant.gpu not in catalogue.gpus:
+        hint = did_you_mean(variant.gpu, catalogue.gpus)
+        yield f"gpu {variant.gpu!r} is not in the catalogue ({', '.join(catalogue.gpus)}).{hint}"
+        return
+    if variant.gpu not in scenario.capacity_gpus:
+        hint = did_you_mean(variant.gpu, scenario.capacity_gpus)
+        yield f"capacity_gpus does not say how many {variant.gpu} a region can hold.{hint}"
+    size = catalogue.gpus[variant.gpu].gpus_per_node
+    if variant.gpus > size and variant.gpus % size:
+        yield f"gpus {variant.gpus}: an instance larger than a node of {variant.gpu} has to take whole nodes of {size}."
+    if variant.times is not None:
+        return
+    if variant.model not in catalogue.models:
+        hint = did_you_mean(variant.model, catalogue.models)
+        yield f"model {variant.model!r} is not in the catalogue ({', '.join(catalogue.models)}).{hint}"
+        return
     try:
-        catalogue.performance_of(model, gpu)
+        catalogue.times_of(variant.model, variant.gpu, variant.gpus, variant.precision, variant.engine)
     except InputError as error:
-        return [f"{file}: {problem}" for problem in error.problems]
-    if catalogue.kv_capacity_tokens(model, gpu) < 1:
-        return [f"{file}: the weights of {model} leave no room for a request in the memory of {gpu} (catalogue)."]
-    return []
+        yield from error.problems
+        return
+    if catalogue.kv_capacity_tokens(variant.model, variant.gpu, variant.gpus, variant.precision) < 1:
+        yield f"the weights of {variant.model} leave no room for a request in the memory of {variant.kind} (catalogue)."
 
 
-def _plan_problems(scenario: Scenario, catalogue: Catalogue, file: Path) -> list[str]:
-    """What of ``planning`` does not fit the rest."""
-    problems = []
-    models = set(scenario.models)
-    problems += [
-        f"{file}: theta_tps: the fleet serves no model {m!r}." for m in sorted(set(scenario.theta_tps) - models)
+def _other_names(scenario: Scenario) -> Iterator[str]:
+    """Regions, GPU types and models that other fields name."""
+    for what, names, all_of in (
+        ("capacity_gpus", scenario.capacity_gpus, scenario.catalogue.gpus),
+        ("reserved_gpus", scenario.reserved_gpus or {}, scenario.capacity_gpus),
+        ("sla_by_model", scenario.sla_by_model, scenario.models),
+    ):
+        for name in names:
+            if name not in all_of:
+                yield f"{what}: {name!r} is not one of {', '.join(all_of)}.{did_you_mean(name, all_of)}"
+    by_region = [
+        *((f"capacity_gpus.{name}", counts) for name, counts in scenario.capacity_gpus.items()),
+        *((f"reserved_gpus.{name}", counts) for name, counts in (scenario.reserved_gpus or {}).items()),
+        *((f"variants.{k}.start", variant.start) for k, variant in enumerate(scenario.variants)),
     ]
-    for name, planned in scenario.planning.gpus.items():
-        if name not in catalogue.gpus:
-            problems.append(f"{file}: planning.gpus: {name!r} is not in the catalogue ({', '.join(catalogue.gpus)}).")
-            continue
-        known = {
-            e.model
-            for e in catalogue.performance
-            if (e.gpu, e.tensor_parallel) == (name, catalogue.gpus[name].gpus_per_vm)
-        }
-        known |= set(planned.theta_tps)
-        if name == scenario.gpu:
-            known |= set(scenario.time_tables) | set(scenario.theta_tps)
-        problems += [
-            f"{file}: planning.gpus: {name}: the catalogue has no times for {model}; give its θ as theta_tps "
-            "(0: it cannot run there)."
-            for model in scenario.models
-            if model not in known
-        ]
-    if scenario.planning.gpus and scenario.gpu not in scenario.planning.gpus:
-        problems.append(f"{file}: planning.gpus must have the fleet's own gpu {scenario.gpu!r} among its types.")
-    return problems
+    for place, counts in by_region:
+        for region in counts if isinstance(counts, dict) else ():
+            if region not in scenario.regions:
+                yield f"{place}: {region!r} is no region of the scenario.{did_you_mean(region, scenario.regions)}"
 
 
-def instance_times(scenario: Scenario, model: str) -> InstanceTimes:
-    """Iteration times of ``model`` in a scenario: its own table, else the catalogue's fit.
+def _fleet_problems(scenario: Scenario) -> Iterator[str]:
+    """Floors and a starting fleet that the regions cannot hold."""
+    floor = scenario.scaling.min_instances
+    for model in scenario.models:
+        if low := [r for r in scenario.regions if scenario.instances_at_start(model, r) < floor]:
+            start = scenario.instances_at_start(model, low[0])
+            yield (
+                f"scaling.min_instances {floor} is more than the {start} instances of {model} at the start in {low[0]}: "
+                "the fleet would start below its floor."
+            )
+    for gpu in scenario.gpu_types:
+        for region in scenario.regions:
+            size, capacity = scenario.gpu(gpu).gpus_per_node, scenario.capacity_of(gpu, region)
+            starts = {v: scenario.start_of(v, region) for v in scenario.variants if v.gpu == gpu}
+            wanted = [v.gpus for v, n in starts.items() for _ in range(n)]
+            if None in first_fit(node_sizes(capacity, size), wanted):
+                said = " + ".join(f"{n} × {v.gpus} for {v.model}" for v, n in starts.items() if n)
+                yield (
+                    f"{region}: the fleet at the start needs {sum(wanted)} {gpu} ({said}), and capacity_gpus is {capacity}"
+                    + (f", in nodes of {size}." if sum(wanted) <= capacity else ".")
+                )
+                break
+
+
+def instance_times(scenario: Scenario, variant: Variant) -> InstanceTimes:
+    """Iteration times and KV room of an instance: a variant's own, else the catalogue's fit.
 
     Raises
     ------
     InputError
         If there is neither.
     """
-    if model in scenario.time_tables:
-        return scenario.time_tables[model].times()
-    catalogue = load_catalogue()
-    entry = catalogue.performance_of(model, scenario.gpu)
-    return InstanceTimes.of_fit(entry.prefill, entry.decode, catalogue.kv_capacity_tokens(model, scenario.gpu))
+    if variant.times is not None:
+        return variant.times.times()
+    own = (variant.model, variant.gpu, variant.gpus, variant.precision)
+    entry = scenario.catalogue.times_of(*own, variant.engine)
+    return InstanceTimes.of_fit(entry.prefill, entry.decode, scenario.catalogue.kv_capacity_tokens(*own))

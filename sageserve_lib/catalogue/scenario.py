@@ -1,39 +1,17 @@
 """What a scenario says: a fleet and the rules it is run by. Data in ``data/scenarios/*.yaml``."""
 
-from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from sageserve_lib.catalogue.times import InstanceTimes
+from sageserve_lib.catalogue.hardware import Catalogue, Gpu, load_catalogue
+from sageserve_lib.catalogue.promises import Promise, PromisesByTier, Tier, promises_of
+from sageserve_lib.catalogue.variant import Acquisition, ByRegion, Count, Variant, in_region
 from sageserve_lib.common.yaml_files import Data
 
 Share = Annotated[float, Field(ge=0, le=1)]
-
-
-#: Beyond what any fleet has, and within what memory and time allow.
-Instances = Annotated[int, Field(gt=0, le=100_000)]
-Floor = Annotated[int, Field(ge=0, le=100_000)]
-
-
 #: Of something that is done again and again: less would never end.
 Seconds = Annotated[float, Field(ge=1, le=86_400)]
-
-
-class Acquisition(Data):
-    """Seconds until an acquired instance serves, by how it was got."""
-
-    reclaim_s: NonNegativeFloat = 60.0
-    swap_s: NonNegativeFloat = 600.0
-    cold_s: NonNegativeFloat = 7200.0
-
-
-class Sla(Data):
-    """What each tier is promised."""
-
-    iwf_ttft_s: PositiveFloat = 1.0
-    iwn_ttft_s: PositiveFloat = 60.0
-    niw_e2e_s: PositiveFloat = 86_400.0
 
 
 class Scaling(Data):
@@ -45,7 +23,7 @@ class Scaling(Data):
     cooldown_after_in_s: NonNegativeFloat | None = Field(default=None, description="after giving one back, if other")
     scale_out_above: PositiveFloat = 0.7
     scale_in_below: NonNegativeFloat = 0.3
-    min_instances: Floor = Field(
+    min_instances: Count = Field(
         default=2, description="0: an endpoint nobody asks may have none; the next request waits until one is started"
     )
     override_out_ratio: PositiveFloat = Field(
@@ -103,15 +81,6 @@ class Dpa(Data):
     severe_s: NonNegativeFloat = Field(default=60.0, description="τ_p: a deadline missed by more than this is severe")
 
 
-class PlannedGpu(Data):
-    """A GPU type the plan may use: how many VMs of it a region has, and what they sustain if not probed."""
-
-    vms_per_region: Instances
-    theta_tps: dict[str, NonNegativeFloat] = Field(
-        default={}, description="θ by model in place of probing; 0: the model cannot run there"
-    )
-
-
 class ForecastFrom(Data):
     """What a plan, and every policy that looks at the forecast, takes for the coming hour's demand."""
 
@@ -136,10 +105,7 @@ class Planning(Data):
     startup: Literal["flat", "by_way"] = Field(
         default="flat", description="flat: σ is startup_cost_h; by_way: reclaim, swap and cold at their own times"
     )
-    startup_cost_h: NonNegativeFloat = Field(default=0.17, description="σ as hours of the VM's price")
-    gpus: dict[str, PlannedGpu] = Field(
-        default={}, description="GPU types of the plan; none: the fleet's own, vms_per_region of it"
-    )
+    startup_cost_h: NonNegativeFloat = Field(default=0.17, description="σ as hours of the instance's price")
     routing_usd_per_mtok: dict[str, dict[str, NonNegativeFloat | None]] = Field(
         default={}, description="by region and serving region, USD per million tokens; null: closed; left out: free"
     )
@@ -148,71 +114,76 @@ class Planning(Data):
     solver_gap: NonNegativeFloat = 1e-3
 
 
-class TimeTable(Data):
-    """A model's iteration times and memory given outright, in place of the catalogue's."""
-
-    batch_tokens: tuple[PositiveFloat, ...]
-    prefill_ms: tuple[float, ...]
-    decode_ms: tuple[float, ...]
-    overhead_ms: NonNegativeFloat = 0.0
-    mixed_factor: PositiveFloat = 1.0
-    vm_memory_bytes: PositiveFloat
-    weights_bytes: PositiveFloat
-    kv_bytes_per_token: PositiveFloat
-
-    @model_validator(mode="after")
-    def _columns_match(self) -> "TimeTable":
-        if not len(self.batch_tokens) == len(self.prefill_ms) == len(self.decode_ms) >= 2:
-            msg = "batch_tokens, prefill_ms and decode_ms must have the same length, at least 2"
-            raise ValueError(msg)
-        if any(after <= before for before, after in pairwise(self.batch_tokens)):
-            msg = "batch_tokens must increase"
-            raise ValueError(msg)
-        if self.weights_bytes >= self.vm_memory_bytes:
-            msg = "weights_bytes must be less than vm_memory_bytes: there is no room for a request"
-            raise ValueError(msg)
-        return self
-
-    def times(self) -> InstanceTimes:
-        """Linear between the rows and beyond them; a decoding request counts as one token."""
-        tokens, prefill_ms = self.batch_tokens, self.prefill_ms
-        slopes = [(prefill_ms[k + 1] - prefill_ms[k]) / (tokens[k + 1] - tokens[k]) for k in (0, len(tokens) - 2)]
-        at_zero_ms = prefill_ms[0] - slopes[0] * tokens[0]
-        knots = ((0.0, at_zero_ms), *zip(tokens, prefill_ms, strict=True))
-        return InstanceTimes(
-            prefill_knots=tuple((n, ms / 1000) for n, ms in knots),
-            prefill_slope_s=slopes[1] / 1000,
-            decode_knots=tuple((n, ms / 1000) for n, ms in zip(tokens, self.decode_ms, strict=True)),
-            mixed_request_tokens=1.0,
-            mixed_factor=self.mixed_factor,
-            overhead_s=self.overhead_ms / 1000,
-            kv_capacity_tokens=(self.vm_memory_bytes - self.weights_bytes) / self.kv_bytes_per_token,
-        )
-
-
 class Scenario(Data):
     """A fleet and the rules it is run by."""
 
     name: str
     description: str
-    gpu: str
     regions: Annotated[tuple[str, ...], Field(min_length=1)]
-    models: Annotated[tuple[str, ...], Field(min_length=1)]
-    instances_per_endpoint: Instances = 20
-    niw_instances_when_siloed: Instances | None = Field(
+    capacity_gpus: dict[str, ByRegion] = Field(
+        description="most GPUs of a type that a region can hold; a type that is not named cannot be used"
+    )
+    variants: Annotated[tuple[Variant, ...], Field(min_length=1)]
+    niw_instances_when_siloed: Annotated[int, Field(gt=0, le=100_000)] | None = Field(
         default=None, description="of an endpoint's instances; a fifth, at least one, when left out"
     )
-    vms_per_region: Instances = 100
+    paid: Literal["held", "reserved"] = Field(
+        default="held", description="reserved: what is reserved costs whether it is held or not"
+    )
+    reserved_gpus: dict[str, ByRegion] | None = Field(default=None, description="None: the GPUs of the fleet at the start")
+    lend_idle: bool = Field(default=False, description="GPUs that are given back are lent out as spot, and earn")
     scheduler: Literal["FCFS", "EDF", "PF", "DPA"] = "FCFS"
     dpa: Dpa = Dpa()
     batching: Batching = Batching()
     acquisition: Acquisition = Acquisition()
-    sla: Sla = Sla()
+    sla: PromisesByTier = Field(default={}, description="by tier; a tier that is not named has the usual promise")
+    sla_by_model: dict[str, PromisesByTier] = Field(default={}, description="where a model is promised something else")
     scaling: Scaling = Scaling()
     routing: Routing = Routing()
     niw_queue: NiwQueue = NiwQueue()
     planning: Planning = Planning()
-    time_tables: dict[str, TimeTable] = Field(default={}, description="by model, in place of the catalogue's times")
-    theta_tps: dict[str, PositiveFloat] = Field(
-        default={}, description="θ by model on the fleet's GPU in place of probing, such as published constants"
-    )
+    catalogue: Catalogue = Field(default_factory=load_catalogue, exclude=True, repr=False)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Models it serves, in the order of their first variants."""
+        return tuple(dict.fromkeys(variant.model for variant in self.variants))
+
+    @property
+    def gpu_types(self) -> tuple[str, ...]:
+        """GPU types that variants use, in their order."""
+        return tuple(dict.fromkeys(variant.gpu for variant in self.variants))
+
+    def gpu(self, name: str) -> Gpu:
+        """A GPU type, from the catalogue."""
+        return self.catalogue.gpus[name]
+
+    def variants_of(self, model: str) -> tuple[Variant, ...]:
+        """The variants of a model, in their order."""
+        return tuple(variant for variant in self.variants if variant.model == model)
+
+    def start_of(self, variant: Variant, region: str) -> int:
+        """Instances of a variant that a region has at the start."""
+        if variant.start is None:
+            return self.scaling.min_instances if variant == self.variants_of(variant.model)[0] else 0
+        return in_region(variant.start, region)
+
+    def instances_at_start(self, model: str, region: str) -> int:
+        """Instances of a model, of all its variants, that a region has at the start."""
+        return sum(self.start_of(variant, region) for variant in self.variants_of(model))
+
+    def capacity_of(self, gpu: str, region: str) -> int:
+        """Most GPUs of a type that a region can hold; regions beside the scenario's have as many as each of them."""
+        return in_region(self.capacity_gpus.get(gpu, 0), region)
+
+    def acquisition_of(self, variant: Variant) -> Acquisition:
+        """Start-up times of a variant's instances."""
+        return variant.acquisition or self.acquisition
+
+    def price_usd_per_h(self, variant: Variant) -> float:
+        """Of one instance of a variant, on demand."""
+        return variant.gpus * self.gpu(variant.gpu).on_demand_usd_per_gpu_h
+
+    def promise(self, tier: Tier, model: str | None = None) -> Promise:
+        """What a tier is promised, by a model where it differs."""
+        return promises_of(self.sla, self.sla_by_model.get(model or "", {}))[tier]

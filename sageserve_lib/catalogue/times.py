@@ -113,21 +113,19 @@ class ModelShape(BaseModel):
     layers: int = Field(gt=0)
     kv_heads: int = Field(gt=0)
     head_size: int = Field(gt=0)
+    kv_bytes: PositiveFloat | None = Field(
+        default=None, description="of a token at 16 bits, where not all layers keep keys and values of all heads"
+    )
     source: str
 
     @property
-    def weights_bytes(self) -> float:
-        """Bytes of the weights at 16 bits."""
-        return self.parameters * BYTES_PER_VALUE
-
-    @property
-    def kv_bytes_per_token(self) -> int:
-        """2 (key and value) · layers · KV heads · head size · bytes per value.
+    def kv_bytes_per_token(self) -> float:
+        """2 (key and value) · layers · KV heads · head size · bytes per value, unless ``kv_bytes`` is given.
 
         >>> ModelShape(parameters=7e10, layers=80, kv_heads=8, head_size=128, source="").kv_bytes_per_token
         327680
         """
-        return 2 * self.layers * self.kv_heads * self.head_size * BYTES_PER_VALUE
+        return self.kv_bytes or 2 * self.layers * self.kv_heads * self.head_size * BYTES_PER_VALUE
 
 
 def fit_prefill(prompt_tokens: np.ndarray, seconds: np.ndarray) -> PrefillTime:
