@@ -30,7 +30,9 @@ class Gpu(Data):
     sku: str = ""
     price_source: str
     price_date: str
-    same_as: str | None = Field(default=None, description="the GPU type whose hardware and iteration times this one has")
+    same_as: str | None = Field(
+        default=None, description="the GPU type whose hardware and iteration times this one has"
+    )
 
 
 class FitError(Data):
@@ -146,7 +148,9 @@ def _checked(raw: Mapping[str, Any], origin: str) -> Catalogue:
         if base is not None and (base not in raw["gpus"] or raw["gpus"][base].get("same_as")):
             real = [other for other, e in raw["gpus"].items() if isinstance(e, Mapping) and not e.get("same_as")]
             hint = did_you_mean(str(base), real)
-            problems.append(f"{origin}: gpus.{name}.same_as: {base!r} is no GPU type of its own in the catalogue.{hint}")
+            problems.append(
+                f"{origin}: gpus.{name}.same_as: {base!r} is no GPU type of its own in the catalogue.{hint}"
+            )
         gpus[name] = entry if base is None or problems else {**raw["gpus"][base], **entry}
     if problems:
         raise InputError(problems)

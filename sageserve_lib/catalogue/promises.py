@@ -17,7 +17,9 @@ class Promise(Data):
     ttft_s: PositiveFloat | None = Field(default=None, description="to the first token")
     tbt_s: PositiveFloat | None = Field(default=None, description="mean between the later tokens (TPOT)")
     e2e_s: PositiveFloat | None = Field(default=None, description="to the last token")
-    objective: Annotated[float, Field(gt=0, le=1)] = Field(default=0.95, description="share of requests that must have it")
+    objective: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.95, description="share of requests that must have it"
+    )
 
     @model_validator(mode="after")
     def _promises_something(self) -> "Promise":

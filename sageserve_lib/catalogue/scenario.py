@@ -130,7 +130,9 @@ class Scenario(Data):
     paid: Literal["held", "reserved"] = Field(
         default="held", description="reserved: what is reserved costs whether it is held or not"
     )
-    reserved_gpus: dict[str, ByRegion] | None = Field(default=None, description="None: the GPUs of the fleet at the start")
+    reserved_gpus: dict[str, ByRegion] | None = Field(
+        default=None, description="None: the GPUs of the fleet at the start"
+    )
     lend_idle: bool = Field(default=False, description="GPUs that are given back are lent out as spot, and earn")
     scheduler: Literal["FCFS", "EDF", "PF", "DPA"] = "FCFS"
     dpa: Dpa = Dpa()

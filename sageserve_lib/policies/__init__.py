@@ -23,6 +23,7 @@ from sageserve_lib.policies.base import (
     PlanKind,
     Policy,
     Rule,
+    VariantView,
     View,
     register,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "PlanKind",
     "Policy",
     "Rule",
+    "VariantView",
     "View",
     "chiron",
     "clairvoyant",

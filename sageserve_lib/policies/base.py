@@ -41,7 +41,8 @@ class BatchGroup(NamedTuple):
 class Plan:
     """What a planner answers for one interval; empty where nothing is known.
 
-    All are by (region, model): instances to hold, ρ, and the largest interactive TPS of this hour and of each after it.
+    Instances to hold are by (region, variant), a variant by its name; ρ, and the largest interactive TPS of this hour and
+    of each after it, are by (region, model).
     """
 
     instances: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -49,14 +50,29 @@ class Plan:
     ahead_tps: Mapping[tuple[str, str], tuple[float, ...]] = field(default_factory=dict)
 
 
+class VariantView(NamedTuple):
+    """What is known of an endpoint's instances of one variant now; see :class:`View`."""
+
+    serving: int
+    acquiring: int
+    reclaimable: int
+    theta_tps: float
+
+    @property
+    def held(self) -> int:
+        """Instances serving or on their way."""
+        return self.serving + self.acquiring
+
+
 class View(NamedTuple):
     """What is known of one endpoint now.
 
     ``interactive_instances`` are the serving ones with an interactive request in progress. ``theta_tps`` is what an
-    instance sustains within SLA (infinite if unknown). ``batch_groups`` wait for any region of the model, the oldest
-    first; ``batch_output_tokens`` is the mean output of its batch requests completed so far. ``reclaimable`` VMs of the
-    region are lent out and still hold the model.
-    ``planned_instances`` and ``forecast_tps`` are None, and ``ahead_tps`` is empty, for a policy that has no such plan, or
+    instance of the variant with the cheapest θ sustains within SLA (infinite if unknown). ``batch_groups`` wait for any region of the model, the oldest
+    first; ``batch_output_tokens`` is the mean output of its batch requests completed so far. ``reclaimable`` instances of
+    the region were given back and still hold the model. ``variants`` are in the scenario's order, and so are ``planned``
+    instances.
+    ``planned`` and ``forecast_tps`` are None, and ``ahead_tps`` is empty, for a policy that has no such plan, or
     when there is none yet.
     """
 
@@ -71,7 +87,8 @@ class View(NamedTuple):
     batch_output_tokens: float
     reclaimable: int
     batch_groups: tuple[BatchGroup, ...]
-    planned_instances: int | None = None
+    variants: tuple[VariantView, ...] = ()
+    planned: tuple[int, ...] | None = None
     forecast_tps: float | None = None
     ahead_tps: tuple[float, ...] = ()
 
@@ -79,6 +96,11 @@ class View(NamedTuple):
     def held(self) -> int:
         """Instances serving or on their way."""
         return self.serving + self.acquiring
+
+    @property
+    def planned_instances(self) -> int | None:
+        """Of all variants together."""
+        return None if self.planned is None else sum(self.planned)
 
 
 @dataclass(frozen=True)
@@ -123,10 +145,27 @@ class Rule:
 
 @dataclass(frozen=True)
 class Actions:
-    """A policy's answer. Endpoints not named keep what they have."""
+    """A policy's answer. Endpoints not named keep what they have.
 
-    counts: Mapping[Endpoint, int] = field(default_factory=dict)
+    Attributes
+    ----------
+    counts : mapping
+        Instances an endpoint is to hold at once: a number, or one for each variant in the scenario's order. For a number
+        the variant with the cheapest USD per θ that has room for more is taken, the quickest to get among equals, and the
+        dearest is given back first.
+    capacity_tps : mapping
+        The θ of all its instances together that an endpoint is to hold at once, as few of them as reach it, got and given
+        back in the same order.
+    rules : mapping
+    targets : mapping
+        Instances of each variant aimed at: what a rule takes is of a variant below its number first, and what it gives back
+        of one above it.
+    """
+
+    counts: Mapping[Endpoint, int | tuple[int, ...]] = field(default_factory=dict)
     rules: Mapping[Endpoint, Rule] = field(default_factory=dict)
+    capacity_tps: Mapping[Endpoint, float] = field(default_factory=dict)
+    targets: Mapping[Endpoint, tuple[int, ...]] = field(default_factory=dict)
 
 
 class Policy(ABC):
@@ -147,9 +186,20 @@ class Policy(ABC):
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
 
-    def initial_instances(self, group: str) -> int:
-        """Instances a pool starts with."""
-        return self.scenario.instances_per_endpoint
+    def initial_instances(self, endpoint: Endpoint) -> tuple[int, ...]:
+        """Instances a pool starts with, by variant in the scenario's order."""
+        return self.at_start(endpoint)
+
+    def at_start(self, endpoint: Endpoint, skip: int = 0, most: int = 1_000_000) -> tuple[int, ...]:
+        """The scenario's instances of a region and model by variant: ``most`` of them in order, after the first ``skip``."""
+        counts = []
+        for variant in self.scenario.variants_of(endpoint.model):
+            there = self.scenario.start_of(variant, endpoint.region)
+            left_out = min(skip, there)
+            taken = min(there - left_out, most)
+            skip, most = skip - left_out, most - taken
+            counts.append(taken)
+        return tuple(counts)
 
     def threshold_rule(self, floor: int | None = None, cap: int = 1_000_000) -> Rule:
         """The scenario's utilization thresholds as a rule between ``floor`` (default: its minimum) and ``cap``."""

@@ -20,7 +20,8 @@ class Chiron(Policy):
     Interactive back-pressure is the share of the interactive and mixed instances of an endpoint that are running an
     interactive request; the rest stand by for bursts, and mixed ones serve batch requests meanwhile. Batch
     back-pressure is the number of groups of waiting batch requests that would be late; batch instances are as many
-    as make it zero, and none when nothing waits.
+    as make it zero, and none when nothing waits. It counts instances, whatever their variant; batch instances are counted
+    by the θ of the cheapest one.
     """
 
     name = "chiron"
@@ -34,12 +35,12 @@ class Chiron(Policy):
     #: Θ: interactive back-pressure aimed at; also the share of interactive instances among interactive and mixed ones.
     back_pressure = 0.6
 
-    def initial_instances(self, group: str) -> int:
+    def initial_instances(self, endpoint: Endpoint) -> tuple[int, ...]:
         """An endpoint's instances, Θ of them interactive; no batch instances."""
-        total = self.scenario.instances_per_endpoint
-        return {"interactive": self.interactive_share(total), "mixed": total - self.interactive_share(total)}.get(
-            group, 0
-        )
+        share = self.interactive_share(sum(self.at_start(endpoint)))
+        if endpoint.group == "interactive":
+            return self.at_start(endpoint, most=share)
+        return self.at_start(endpoint, skip=share, most=0 if endpoint.group == "batch" else 1_000_000)
 
     def interactive_share(self, instances: int) -> int:
         """How many of an endpoint's interactive and mixed instances are interactive."""

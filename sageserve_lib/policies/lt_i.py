@@ -10,7 +10,10 @@ PLANNED = Rule()
 
 @register
 class LtI(Policy):
-    """Long-term, immediate: [SageServe]'s LT-I. An endpoint without a plan is scaled by its utilization, as in reactive."""
+    """Long-term, immediate: [SageServe]'s LT-I. An endpoint without a plan is scaled by its utilization, as in reactive.
+
+    The plan says how many instances of each variant; each is set.
+    """
 
     name = "lt-i"
     summary = "the plan's counts, applied at once each hour"
@@ -19,6 +22,6 @@ class LtI(Policy):
     def decide(self, observation: Observation) -> Actions:
         """Set every endpoint to its planned count; thresholds where no plan exists."""
         views = observation.endpoints.items()
-        counts = {e: v.planned_instances for e, v in views if v.planned_instances is not None}
+        counts = {e: v.planned for e, v in views if v.planned is not None}
         rules = {e: PLANNED if e in counts else self.threshold_rule() for e, _ in views}
         return Actions(counts, rules)

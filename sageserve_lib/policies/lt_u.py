@@ -5,7 +5,11 @@ from sageserve_lib.policies.base import Actions, Endpoint, Observation, Policy, 
 
 @register
 class LtU(Policy):
-    """Long-term with utilization: [SageServe]'s LT-U. An endpoint without a plan has no target: as in reactive."""
+    """Long-term with utilization: [SageServe]'s LT-U. An endpoint without a plan has no target: as in reactive.
+
+    Utilization moves the endpoint's number of instances; variants below what the plan has of them are taken first, and
+    those above it given back first.
+    """
 
     name = "lt-u"
     summary = "the plan's counts as target, approached as utilization crosses its thresholds"
@@ -18,4 +22,6 @@ class LtU(Policy):
 
     def decide(self, observation: Observation) -> Actions:
         """A new target for every endpoint."""
-        return Actions(rules={e: self.rule(observation, e, v) for e, v in observation.endpoints.items()})
+        views = observation.endpoints.items()
+        targets = {e: v.planned for e, v in views if v.planned is not None}
+        return Actions(rules={e: self.rule(observation, e, v) for e, v in views}, targets=targets)

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from sageserve_lib.catalogue import Scenario
 from sageserve_lib.errors import InputError
-from sageserve_lib.policies.base import Actions, Observation, Policy, register
+from sageserve_lib.policies.base import Actions, Endpoint, Observation, Policy, register
 
 
 @register
@@ -19,17 +19,28 @@ class Siloed(Policy):
 
     def __init__(self, scenario: Scenario) -> None:
         super().__init__(scenario)
-        total, given = scenario.instances_per_endpoint, scenario.niw_instances_when_siloed
-        self._batch = max(round(total / 5), 1) if given is None else given
-        if self._batch >= total:
-            raise InputError(
-                f"siloed keeps two pools for each model and region, {self._batch} of {total} instances for batch requests "
-                "(instances_per_endpoint, niw_instances_when_siloed): none is left for interactive ones."
-            )
+        for model in scenario.models:
+            for region in scenario.regions:
+                total = scenario.instances_at_start(model, region)
+                if self.batch_share(total) >= total:
+                    raise InputError(
+                        f"siloed keeps two pools for each model and region, {self.batch_share(total)} of {total} instances of "
+                        f"{model} in {region} for batch requests (variants' start, niw_instances_when_siloed): none is left "
+                        "for interactive ones."
+                    )
 
-    def initial_instances(self, group: str) -> int:
-        """The scenario's split of an endpoint's instances."""
-        return self._batch if group == "batch" else self.scenario.instances_per_endpoint - self._batch
+    def batch_share(self, total: int) -> int:
+        """How many of an endpoint's instances at the start are for batch requests."""
+        given = self.scenario.niw_instances_when_siloed
+        return max(round(total / 5), 1) if given is None else given
+
+    def initial_instances(self, endpoint: Endpoint) -> tuple[int, ...]:
+        """The scenario's split of an endpoint's instances, the last variants for batch requests."""
+        total = sum(self.at_start(endpoint))
+        interactive = total - self.batch_share(total)
+        if endpoint.group == "batch":
+            return self.at_start(endpoint, skip=interactive)
+        return self.at_start(endpoint, most=interactive)
 
     def decide(self, observation: Observation) -> Actions:
         """The same thresholds for every pool, always."""

@@ -18,6 +18,8 @@ class ValleyFill(Policy):
     its deadline, and done on as few instances as do it: first where interactive load leaves room, then on instances of its
     own. Instances that the hours ahead will need are ordered early, as far as they could not be reclaimed within a minute:
     so a wrong forecast costs nothing where enough VMs are lent out, and a good one serves where instances take hours to come.
+
+    It counts in instances of the variant with the cheapest θ: where others are held too, their θ counts, not their number.
     """
 
     name = "valley-fill"
@@ -57,7 +59,9 @@ class ValleyFill(Policy):
                 early = self.instances_ahead(view, can_swap=lent[endpoint.region] > view.reclaimable)
                 counts[endpoint] = max(held[endpoint], early - view.reclaimable)
                 rules[endpoint] = _taking(taking[endpoint])
-        return Actions(counts=counts, rules=rules)
+        views = observation.endpoints
+        known = {e: n * views[e].theta_tps for e, n in counts.items() if math.isfinite(views[e].theta_tps)}
+        return Actions({e: n for e, n in counts.items() if e not in known}, rules, known)
 
     def interactive_instances(self, endpoint: Endpoint, view: View) -> float:
         """How many instances the interactive load of the last minutes needs, not rounded: soon more, slowly fewer."""
