@@ -42,12 +42,15 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "iwf_attainable_pct", "iwf_sla_pct", "iwn_sla_pct", "niw_sla_pct",
         "ttft_p50_s", "ttft_p95_s", "ttft_p99_s", "e2e_p50_s", "e2e_p95_s", "e2e_p99_s",
         "utilization_mean", "scale_outs", "scale_ins",
+        "usd_per_mtok", "goodput_per_gpu", "tbt_p50_s", "tbt_p95_s", "tbt_p99_s",
     ),
     "latency": (
         "policy", "region", "model", "tier", "requests", "ttft_p50_s", "ttft_p95_s", "ttft_p99_s",
-        "tbt_p50_s", "e2e_p50_s", "e2e_p95_s", "e2e_p99_s", "sla_pct",
+        "tbt_p50_s", "e2e_p50_s", "e2e_p95_s", "e2e_p99_s", "sla_pct", "tbt_p95_s", "tbt_p99_s",
     ),
-    "instances": ("policy", "time_s", "region", "model", "gpu", "serving", "acquiring", "draining", "spot"),
+    "instances": (
+        "policy", "time_s", "region", "model", "gpu", "serving", "acquiring", "draining", "spot", "gpus_per_instance",
+    ),
     # Beyond the contract: requests that are larger than an instance's memory.
     "never_fit": ("model", "requests", "of_requests", "largest_tokens", "room_tokens"),
     # Beyond the contract: VMs that the plan lacks, where demand is beyond what there is.
@@ -59,6 +62,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "held": (
         "policy", "region", "model", "group",
         "reclaim_h", "swap_h", "cold_h", "serving_h", "draining_h", "spot_h", "busy_h", "after_h",
+        "gpu", "gpus_per_instance",
     ),
     # Beyond the contract: cost by cause, GPU type, region and model; savings with the service beside them; how sure they
     # are, and what they rest on.

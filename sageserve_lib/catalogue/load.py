@@ -139,6 +139,12 @@ def _other_names(scenario: Scenario) -> Iterator[str]:
 
 def _fleet_problems(scenario: Scenario) -> Iterator[str]:
     """Floors and a starting fleet that the regions cannot hold."""
+    for model in scenario.models:
+        usable = [
+            v for v in scenario.variants_of(model) for r in scenario.regions if scenario.capacity_of(v.gpu, r) >= v.gpus
+        ]
+        if not usable:
+            yield f"capacity_gpus: no region can hold an instance of {model}."
     floor = scenario.scaling.min_instances
     for model in scenario.models:
         if low := [r for r in scenario.regions if scenario.instances_at_start(model, r) < floor]:

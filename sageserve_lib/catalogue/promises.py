@@ -34,6 +34,11 @@ class Promise(Data):
         return tuple(math.inf if limit is None else limit for limit in (self.ttft_s, self.tbt_s, self.e2e_s))  # type: ignore[return-value]
 
     @property
+    def longest_s(self) -> float:
+        """How long a request may take in all, infinite where only TBT is promised."""
+        return min(limit for limit in (self.ttft_s, self.e2e_s, math.inf) if limit is not None)
+
+    @property
     def words(self) -> str:
         """Every part of it, for people.
 

@@ -178,6 +178,12 @@ class Scenario(Data):
         """Most GPUs of a type that a region can hold; regions beside the scenario's have as many as each of them."""
         return in_region(self.capacity_gpus.get(gpu, 0), region)
 
+    def reserved_of(self, gpu: str, region: str) -> int:
+        """GPUs of a type that are reserved in a region: those said to be, else those of the fleet at the start."""
+        if self.reserved_gpus is not None:
+            return in_region(self.reserved_gpus.get(gpu, 0), region)
+        return sum(v.gpus * self.start_of(v, region) for v in self.variants if v.gpu == gpu)
+
     def acquisition_of(self, variant: Variant) -> Acquisition:
         """Start-up times of a variant's instances."""
         return variant.acquisition or self.acquisition

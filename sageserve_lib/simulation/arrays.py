@@ -16,11 +16,13 @@ from sageserve_lib.simulation.state import (
     LOG,
     MODEL,
     N_HELD,
+    NODE,
     POOL,
     QUEUE,
     RECORD,
     REQUEST,
     RULE,
+    VARIANT,
     WAIT,
 )
 
@@ -43,8 +45,8 @@ def requests(s):
 
 @njit(cache=True)
 def instances(s):
-    """(V,)."""
-    return carray(_pointer(s.instances), (s.n_vms,), INSTANCE)
+    """(I,)."""
+    return carray(_pointer(s.instances), (s.n_instances,), INSTANCE)
 
 
 @njit(cache=True)
@@ -61,26 +63,44 @@ def winner(s):
 
 @njit(cache=True)
 def pending_tokens(s):
-    """(V,)."""
-    return carray(_pointer(s.pending_tokens), (s.n_vms,), types.int64)
+    """(I,)."""
+    return carray(_pointer(s.pending_tokens), (s.n_instances,), types.int64)
 
 
 @njit(cache=True)
 def queues(s):
-    """(V, tiers)."""
-    return carray(_pointer(s.queues), (s.n_vms, 3), QUEUE)
+    """(I, tiers)."""
+    return carray(_pointer(s.queues), (s.n_instances, 3), QUEUE)
 
 
 @njit(cache=True)
 def finish_heap(s):
-    """(V, max_requests)."""
-    return carray(_pointer(s.finish_heap), (s.n_vms, s.max_requests), types.int64)
+    """(I, max_requests)."""
+    return carray(_pointer(s.finish_heap), (s.n_instances, s.max_requests), types.int64)
 
 
 @njit(cache=True)
-def region_vms(s):
-    """(regions + 1,)."""
-    return carray(_pointer(s.region_vms), (s.n_regions + 1,), types.int64)
+def nodes(s):
+    """(N,)."""
+    return carray(_pointer(s.nodes), (s.n_nodes,), NODE)
+
+
+@njit(cache=True)
+def first_place(s):
+    """(regions · types + 1,)."""
+    return carray(_pointer(s.first_place), (s.n_regions * s.n_types + 1,), types.int64)
+
+
+@njit(cache=True)
+def first_node(s):
+    """(regions · types + 1,)."""
+    return carray(_pointer(s.first_node), (s.n_regions * s.n_types + 1,), types.int64)
+
+
+@njit(cache=True)
+def can_hold(s):
+    """(Q,)."""
+    return carray(_pointer(s.can_hold), (s.n_regions * s.n_variants,), types.int64)
 
 
 @njit(cache=True)
@@ -93,6 +113,36 @@ def preferences(s):
 def models(s):
     """(M,)."""
     return carray(_pointer(s.models), (s.n_models,), MODEL)
+
+
+@njit(cache=True)
+def variants(s):
+    """(V,)."""
+    return carray(_pointer(s.variants), (s.n_variants,), VARIANT)
+
+
+@njit(cache=True)
+def promises_s(s):
+    """(M, tiers, 3)."""
+    return carray(_pointer(s.promises_s), (s.n_models, 3, 3), types.float64)
+
+
+@njit(cache=True)
+def serving_of(s):
+    """(P, J)."""
+    return carray(_pointer(s.serving_of), (s.n_pools, s.most_variants), types.int64)
+
+
+@njit(cache=True)
+def acquiring_of(s):
+    """(P, J)."""
+    return carray(_pointer(s.acquiring_of), (s.n_pools, s.most_variants), types.int64)
+
+
+@njit(cache=True)
+def targets(s):
+    """(P, J)."""
+    return carray(_pointer(s.targets), (s.n_pools, s.most_variants), types.int64)
 
 
 @njit(cache=True)
@@ -121,8 +171,8 @@ def pools(s):
 
 @njit(cache=True)
 def members(s):
-    """(P, V)."""
-    return carray(_pointer(s.members), (s.n_pools, s.n_vms), types.int64)
+    """(P, I)."""
+    return carray(_pointer(s.members), (s.n_pools, s.n_instances), types.int64)
 
 
 @njit(cache=True)
@@ -145,14 +195,14 @@ def rules(s):
 
 @njit(cache=True)
 def held_s(s):
-    """(P, N_HELD)."""
-    return carray(_pointer(s.held_s), (s.n_pools, N_HELD), types.float64)
+    """(P, J, N_HELD)."""
+    return carray(_pointer(s.held_s), (s.n_pools, s.most_variants, N_HELD), types.float64)
 
 
 @njit(cache=True)
 def endpoints(s):
-    """(E,)."""
-    return carray(_pointer(s.endpoints), (s.n_regions * s.n_models,), ENDPOINT)
+    """(Q,)."""
+    return carray(_pointer(s.endpoints), (s.n_regions * s.n_variants,), ENDPOINT)
 
 
 @njit(cache=True)
@@ -199,11 +249,11 @@ def arrivals(s):
 
 @njit(cache=True)
 def prefill_knots(s):
-    """(M, n_knots, 3)."""
-    return carray(_pointer(s.prefill_knots), (s.n_models, s.n_knots, 3), types.float64)
+    """(V, n_knots, 3)."""
+    return carray(_pointer(s.prefill_knots), (s.n_variants, s.n_knots, 3), types.float64)
 
 
 @njit(cache=True)
 def decode_base_s(s):
-    """(M, max_requests + 1)."""
-    return carray(_pointer(s.decode_base_s), (s.n_models, s.max_requests + 1), types.float64)
+    """(V, max_requests + 1)."""
+    return carray(_pointer(s.decode_base_s), (s.n_variants, s.max_requests + 1), types.float64)

@@ -9,7 +9,9 @@ import math
 from numba import njit
 
 from sageserve_lib.simulation.arrays import (
+    acquiring_of,
     arrivals,
+    decode_base_s,
     endpoints,
     feed_below,
     groups,
@@ -20,32 +22,26 @@ from sageserve_lib.simulation.arrays import (
     niw_waiting,
     pending_tokens,
     pools,
-    queues,
+    promises_s,
     records,
     requests,
     rules,
+    serving_of,
+    variants,
     waits,
     window_tokens,
     winner,
 )
-from sageserve_lib.simulation.fleet import (
-    acquire,
-    assign,
-    book,
-    donate,
-    hand_over,
-    home,
-    release,
-    route,
-    serve,
-    set_count,
-    utilization,
-)
-from sageserve_lib.simulation.instance import end_iteration, fits, prefill_s, start_iteration, wait_of
+from sageserve_lib.simulation.batch_queue import niw_feed, niw_promote, niw_take, tokens_of
+from sageserve_lib.simulation.books import book
+from sageserve_lib.simulation.fleet import acquire, donate, release, serve, set_capacity, set_count, set_variant_count
+from sageserve_lib.simulation.instance import end_iteration, prefill_s, start_iteration, wait_of
+from sageserve_lib.simulation.routing import assign, home, model_of, route, utilization
 from sageserve_lib.simulation.state import (
     ACQUIRING,
     DRAINING,
     DROPPED,
+    E2E,
     IDLE,
     IWF,
     IWN,
@@ -57,67 +53,9 @@ from sageserve_lib.simulation.state import (
     REACHED,
     RECLAIM,
     SERVING,
+    TBT,
+    TTFT,
 )
-
-#: Log rows one event can write: a tick may change every pool a few times.
-_LOG_MARGIN_PER_POOL = 4
-
-
-@njit(cache=True)
-def niw_pop(s, m):
-    """Take the oldest request from a model's global queue."""
-    slot = models(s)[m].niw_head
-    request = requests(s)[slot]
-    models(s)[m].niw_head = request.next
-    request.next = -1
-    waiting = niw_waiting(s)[m, int(request.arrival_s / 3600.0)]
-    waiting[0] -= 1
-    waiting[1] -= request.prompt_tokens
-    return slot
-
-
-@njit(cache=True)
-def niw_feed(s, p, time_s):
-    """Feed a pool batch requests as its utilization allows: one below the first threshold, two below the second."""
-    m = (p // s.n_groups) % s.n_models
-    if models(s)[m].niw_head < 0 or pools(s)[p].n_members == 0 or rules(s)[p].batch_instances >= 0:
-        return
-    u, below = utilization(s, p), feed_below(s)[p % s.n_groups]
-    n = 2 if u < below[1] else (1 if u < below[0] else 0)
-    while n > 0 and models(s)[m].niw_head >= 0:
-        assign(s, p, niw_pop(s, m), time_s)
-        n -= 1
-
-
-@njit(cache=True)
-def niw_take(s, i, time_s):
-    """Give an instance with nothing waiting one batch request, if its pool's rule has it take some and there is room."""
-    instance = instances(s)[i]
-    p, m = instance.pool, instance.model
-    head, n_batch, most = models(s)[m].niw_head, pools(s)[p].n_batch, rules(s)[p].batch_instances
-    if head < 0 or n_batch > most or (n_batch == most and instance.niw == 0) or not fits(s, i, head):
-        return
-    for tier in range(N_TIERS):
-        if queues(s)[i, tier].head >= 0:
-            return
-    hand_over(s, i, niw_pop(s, m), time_s)
-
-
-@njit(cache=True)
-def niw_promote(s, time_s):
-    """Batch requests that have waited long enough go to an endpoint with interactive priority."""
-    for m in range(s.n_models):
-        while models(s)[m].niw_head >= 0:
-            slot = models(s)[m].niw_head
-            request = requests(s)[slot]
-            if time_s - request.arrival_s < s.promote_after_s:
-                break
-            p = route(s, request.preference, m, NIW)
-            if p < 0:
-                p = home(s, request.preference, m, NIW)
-            niw_pop(s, m)
-            request.promoted = 1
-            assign(s, p, slot, time_s)
 
 
 @njit(cache=True)
@@ -131,34 +69,48 @@ def apply_rule(s, p, time_s, u):
     if (u > rule.scale_out_above and held < rule.cap) or (
         overriding and pool.interactive_tps >= rule.override_out_tps and held < rule.override_cap
     ):
-        cause = acquire(s, p, time_s)
+        cause = acquire(s, p, time_s, 0)
         if cause >= 0:
             pool.rests_until_s = time_s + (rule.cooldown_s if cause == RECLAIM else rule.swap_cooldown_s)
     elif (
         (u < rule.scale_in_below and held > rule.floor)
         or (overriding and pool.interactive_tps <= rule.override_in_tps and held > rule.override_floor)
-    ) and release(s, p, time_s):
+    ) and release(s, p, -1, time_s):
         pool.rests_until_s = time_s + rule.cooldown_after_in_s
 
 
 @njit(cache=True)
+def holds_one_for(s, p, need_tokens):
+    """Whether a pool has, or is getting, an instance with room for a request of ``need_tokens``."""
+    model = models(s)[model_of(s, p)]
+    for j in range(model.n_variants):
+        fits_in = variants(s)[model.first_variant + j].kv_capacity_tokens >= need_tokens
+        if fits_in and serving_of(s)[p, j] + acquiring_of(s)[p, j] > 0:
+            return True
+    return False
+
+
+@njit(cache=True)
 def start_where_work_waits(s, time_s):
-    """One instance for every pool at which requests wait that has none, under any policy; and for batch work that waits
-    where no instance of its model is, unless a rule says how many instances are to do it.
+    """One instance for every pool at which requests wait that has none for them, under any policy; and for batch work that
+    waits where no instance of its model is, unless a rule says how many instances are to do it.
     """
     for p in range(s.n_pools):
-        if pools(s)[p].waiting_head >= 0 and pools(s)[p].n_members + pools(s)[p].n_acquiring == 0:
-            acquire(s, p, time_s)
+        if pools(s)[p].waiting_head >= 0:
+            need_tokens = tokens_of(s, pools(s)[p].waiting_head)
+            if not holds_one_for(s, p, need_tokens):
+                acquire(s, p, time_s, need_tokens)
     for m in range(s.n_models):
         if not s.niw_queued or models(s)[m].niw_head < 0:
             continue
-        held = 0
+        head = models(s)[m].niw_head
+        need_tokens, held = tokens_of(s, head), False
         for p in range(s.n_pools):
-            if (p // s.n_groups) % s.n_models == m and feed_below(s)[p % s.n_groups, 0] > -math.inf:
-                held += pools(s)[p].n_members + pools(s)[p].n_acquiring
-        p = home(s, requests(s)[models(s)[m].niw_head].preference, m, NIW)
-        if held == 0 and rules(s)[p].batch_instances < 0:
-            acquire(s, p, time_s)
+            if model_of(s, p) == m and feed_below(s)[p % s.n_groups, 0] > -math.inf:
+                held = held or holds_one_for(s, p, need_tokens)
+        p = home(s, requests(s)[head].preference, m, NIW, need_tokens)
+        if not held and rules(s)[p].batch_instances < 0:
+            acquire(s, p, time_s, need_tokens)
 
 
 @njit(cache=True)
@@ -168,10 +120,9 @@ def tick(s, time_s):
     ticks = s.ticks + 1
     window_s = min(ticks, s.window_ticks) * s.tick_s
     for p in range(n_pools):
-        m = (p // s.n_groups) % s.n_models
         pools(s)[p].observed_tps = pools(s)[p].window_all_tokens / window_s
         pools(s)[p].interactive_tps = pools(s)[p].window_interactive_tokens / window_s
-        pools(s)[p].load = pools(s)[p].observed_tps / (models(s)[m].theta_tps * max(pools(s)[p].n_members, 1))
+        pools(s)[p].load = pools(s)[p].observed_tps / pools(s)[p].theta_tps
         u = utilization(s, p)
         if time_s <= s.horizon_s:
             pools(s)[p].utilization_sum += u * pools(s)[p].n_members
@@ -195,25 +146,44 @@ def tick(s, time_s):
 
 
 @njit(cache=True)
+def attainable(s, model, tier, prompt_tokens, output_tokens):
+    """Whether an idle instance of some variant of a model keeps all that a request is promised."""
+    limits_s, row = promises_s(s)[model, tier], models(s)[model]
+    for v in range(row.first_variant, row.first_variant + row.n_variants):
+        perf = variants(s)[v]
+        ttft_s = s.routing_delay_s + (prefill_s(s, v, prompt_tokens) + perf.overhead_s)
+        if ttft_s > limits_s[TTFT]:
+            continue
+        if output_tokens == 1:
+            if ttft_s <= limits_s[E2E]:
+                return True
+            continue
+        # Context grows by one token a step, from the prompt and the first one.
+        mean_context_tokens = prompt_tokens + 1 + (output_tokens - 2) / 2
+        tbt_s = decode_base_s(s)[v, 1] + perf.decode_token_s * mean_context_tokens + perf.overhead_s
+        if tbt_s <= limits_s[TBT] and ttft_s + tbt_s * (output_tokens - 1) <= limits_s[E2E]:
+            return True
+    return False
+
+
+@njit(cache=True)
 def arrive(s, at, time_s):
     """Take one request of the chunk in: route it, queue it as batch, or drop it if it can never fit."""
     arrival = arrivals(s)[at]
     model, tier, prompt_tokens = arrival.model, arrival.tier, arrival.prompt_tokens
     group = (arrival.region * s.n_models + model) * N_TIERS + tier
-    perf = models(s)[model]
+    need_tokens = prompt_tokens + arrival.output_tokens
     groups(s)[group].requests += 1
     if tier == IWN:
         waits(s)[wait_of(s, time_s)].iwn += 1
     elif tier == IWF:
         waits(s)[wait_of(s, time_s)].iwf += 1
-        alone_s = prefill_s(s, model, prompt_tokens) + perf.overhead_s
-        if s.routing_delay_s + alone_s <= s.sla_iwf_ttft_s:
-            groups(s)[group].attainable += 1
+        groups(s)[group].attainable += attainable(s, model, tier, prompt_tokens, arrival.output_tokens)
     queued = tier == NIW and s.niw_queued
-    p = -1 if queued else route(s, arrival.preference, model, tier)
+    p = -1 if queued else route(s, arrival.preference, model, tier, need_tokens)
     if p < 0 and not queued:
-        p = home(s, arrival.preference, model, tier)
-    if prompt_tokens + arrival.output_tokens > perf.kv_capacity_tokens:
+        p = home(s, arrival.preference, model, tier, need_tokens)
+    if need_tokens > models(s)[model].largest_kv_tokens:
         groups(s)[group].dropped += 1
         if s.record:
             records(s)[s.first_index + at - s.first_recorded].pool = DROPPED
@@ -276,7 +246,7 @@ def instance_event(s, i, time_s):
 def advance(record, until_s):
     """Run events up to and including ``until_s``; says why it came back (REACHED, NEED_CHUNK, NEED_SLOTS, NEED_LOG)."""
     s = record[0]
-    log_limit = s.log_size - _LOG_MARGIN_PER_POOL * (s.n_pools + 4)
+    log_limit = s.log_size - s.log_margin
     while True:
         at = s.next_arrival
         if at < s.n_arrivals:
@@ -322,18 +292,18 @@ def advance(record, until_s):
 
 @njit(cache=True)
 def close_books(record):
-    """Book what every VM was held for up to now."""
+    """Book what every instance was held for up to now."""
     s = record[0]
-    for i in range(s.n_vms):
+    for i in range(s.n_instances):
         book(s, i, s.now_s)
 
 
 @njit(cache=True)
-def look(record, views):
-    """Fill ``views``, (P,) VIEW, with what policies see of every pool now."""
+def look(record, views, variant_views):
+    """Fill ``views``, (P,) VIEW, and ``variant_views``, (P, J) VARIANT_VIEW, with what policies see of every pool now."""
     s = record[0]
     for p in range(s.n_pools):
-        pool, model, view = pools(s)[p], models(s)[(p // s.n_groups) % s.n_models], views[p]
+        pool, model, view = pools(s)[p], models(s)[model_of(s, p)], views[p]
         view.serving = pool.n_members
         view.acquiring = pool.n_acquiring
         view.utilization = utilization(s, p)
@@ -343,12 +313,30 @@ def look(record, views):
         for k in range(pool.n_members):
             view.pending_tokens += pending_tokens(s)[members(s)[p, k]]
         view.interactive_instances = pool.n_interactive
-        view.theta_tps = model.theta_tps
+        view.theta_tps = variants(s)[model.cheapest].theta_tps
         view.batch_output_tokens = model.niw_output_tokens / max(model.niw_completed, 1)
-        view.reclaimable = endpoints(s)[p // s.n_groups].spot
+        view.reclaimable = 0
+        for j in range(model.n_variants):
+            v, own = model.first_variant + j, variant_views[p, j]
+            own.serving, own.acquiring = serving_of(s)[p, j], acquiring_of(s)[p, j]
+            own.reclaimable = endpoints(s)[p // (s.n_groups * s.n_models) * s.n_variants + v].spot
+            own.theta_tps = variants(s)[v].theta_tps
+            view.reclaimable += own.reclaimable
 
 
 @njit(cache=True)
 def set_count_of(record, p, instances, time_s):
     """Bring a pool to a number of instances, for callers outside compiled code."""
     set_count(record[0], p, instances, time_s)
+
+
+@njit(cache=True)
+def set_variant_count_of(record, p, j, instances, time_s):
+    """The same for its instances of one variant."""
+    set_variant_count(record[0], p, j, instances, time_s)
+
+
+@njit(cache=True)
+def set_capacity_of(record, p, theta_tps, time_s):
+    """The same by what its instances sustain together."""
+    set_capacity(record[0], p, theta_tps, time_s)

@@ -21,9 +21,11 @@ from sageserve_lib.simulation.arrays import (
     pending_tokens,
     pools,
     prefill_knots,
+    promises_s,
     queues,
     records,
     requests,
+    variants,
     wait_ttft,
     waits,
     window_tokens,
@@ -34,6 +36,7 @@ from sageserve_lib.simulation.schedulers import next_tier
 from sageserve_lib.simulation.state import (
     DECODING,
     DPA,
+    E2E,
     HELD_AFTER,
     HELD_BUSY,
     IDLE,
@@ -42,6 +45,8 @@ from sageserve_lib.simulation.state import (
     NIW,
     PREFILLING,
     SERVING,
+    TBT,
+    TTFT,
 )
 
 
@@ -66,14 +71,14 @@ def schedule(s, i, time_s):
 
 
 @njit(cache=True)
-def prefill_s(s, model, tokens):
+def prefill_s(s, v, tokens):
     """Seconds to prefill ``tokens`` prompt tokens in one iteration, its overhead apart: linear between knots."""
     knots = prefill_knots(s)
     k = 0
-    while k + 1 < s.n_knots and tokens >= knots[model, k + 1, 0]:
+    while k + 1 < s.n_knots and tokens >= knots[v, k + 1, 0]:
         k += 1
     # Tables may be extrapolated below zero; the published simulator then takes the absolute value.
-    return abs(knots[model, k, 1] + knots[model, k, 2] * (tokens - knots[model, k, 0]))
+    return abs(knots[v, k, 1] + knots[v, k, 2] * (tokens - knots[v, k, 0]))
 
 
 @njit(cache=True)
@@ -136,7 +141,7 @@ def fits(s, i, slot):
     """Whether batch size and KV memory allow one more request."""
     instance, request = instances(s)[i], requests(s)[slot]
     need = request.prompt_tokens + (request.output_tokens if s.reserve_whole else 1)
-    capacity = models(s)[instance.model].kv_capacity_tokens
+    capacity = variants(s)[instance.variant].kv_capacity_tokens
     return instance.batch < s.max_requests and instance.kv_tokens + need <= capacity
 
 
@@ -178,7 +183,7 @@ def enqueue(s, i, slot, time_s):
 def admit(s, i, time_s):
     """Move waiting requests into the batch's next iteration, linked from ``instance.admitted``."""
     instance = instances(s)[i]
-    capacity = models(s)[instance.model].kv_capacity_tokens
+    capacity = variants(s)[instance.variant].kv_capacity_tokens
     decoding, admitted, tokens, last = instance.batch, 0, 0, -1
     kv_before = instance.kv_tokens
     instance.admitted = -1
@@ -231,7 +236,7 @@ def admit(s, i, time_s):
 def start_iteration(s, i, time_s):
     """Begin the next iteration, or run of decode iterations, at a boundary; idle if there is nothing to do."""
     instance = instances(s)[i]
-    perf = models(s)[instance.model]
+    perf = variants(s)[instance.variant]
     admitted = admit(s, i, time_s)
     instance.run_start_s = time_s
     if admitted == 0 and instance.batch == 0:
@@ -244,7 +249,7 @@ def start_iteration(s, i, time_s):
         instance.activity = PREFILLING
         instance.run_steps = 1
         duration_s = (
-            prefill_s(s, instance.model, instance.new_tokens + perf.mixed_request_tokens * instance.batch)
+            prefill_s(s, instance.variant, instance.new_tokens + perf.mixed_request_tokens * instance.batch)
             * (perf.mixed_factor if instance.batch > 0 else 1.0)
             + perf.mixed_request_s * instance.batch
             + perf.decode_token_s * instance.context_tokens
@@ -257,7 +262,7 @@ def start_iteration(s, i, time_s):
     if s.scheduler == DPA and next_tier(s, i, time_s) >= 0:
         instance.run_steps = 1  # who is next changes with time, so every boundary counts
     instance.run_step_s = (
-        decode_base_s(s)[instance.model, instance.batch]
+        decode_base_s(s)[instance.variant, instance.batch]
         + perf.decode_token_s * instance.context_tokens
         + perf.overhead_s
     )
@@ -278,25 +283,27 @@ def complete(s, slot, time_s):
     group = request.group
     ttft_s, e2e_s = request.first_token_s - request.arrival_s, time_s - request.arrival_s
     bin_ = place(ttft_s)
+    limits_s = promises_s(s)[request.model, request.tier]
+    met = ttft_s <= limits_s[TTFT] and e2e_s <= limits_s[E2E]
     histogram(s)[group, 0, bin_] += 1
     if request.output_tokens > 1:
         tbt_s = (time_s - request.first_token_s) / (request.output_tokens - 1)
         histogram(s)[group, 1, place(tbt_s)] += 1
+        met = met and tbt_s <= limits_s[TBT]
     histogram(s)[group, 2, place(e2e_s)] += 1
     groups(s)[group].ttft_sum_s += ttft_s
     groups(s)[group].e2e_sum_s += e2e_s
     groups(s)[group].completed += 1
+    groups(s)[group].prompt_tokens += request.prompt_tokens
+    groups(s)[group].output_tokens += request.output_tokens
     if request.tier != NIW:
         at = wait_of(s, request.arrival_s)
         wait_ttft(s)[at, bin_ >> COARSE_SHIFT] += 1
         if request.tier == IWF:
-            met = ttft_s <= s.sla_iwf_ttft_s
             waits(s)[at].iwf_met += met
         else:
-            met = ttft_s <= s.sla_iwn_ttft_s
             waits(s)[at].iwn_met += met
     else:
-        met = e2e_s <= s.sla_niw_e2e_s
         models(s)[request.model].niw_completed += 1
         models(s)[request.model].niw_output_tokens += request.output_tokens
     if met:
@@ -361,12 +368,20 @@ def end_iteration(s, i, time_s):
 
 
 @njit(cache=True)
+def held_of(s, instance):
+    """(N_HELD,) where an instance's seconds are booked."""
+    model = models(s)[variants(s)[instance.variant].model]
+    return held_s(s)[instance.pool, instance.variant - model.first_variant]
+
+
+@njit(cache=True)
 def book_busy(s, i, time_s):
     """Book the seconds in which a serving instance had work: within the period, and after its end."""
     instance = instances(s)[i]
     begin_s = instance.busy_since_s
-    held_s(s)[instance.pool, HELD_BUSY] += min(time_s, s.horizon_s) - min(begin_s, s.horizon_s)
-    held_s(s)[instance.pool, HELD_AFTER] += max(time_s - max(begin_s, s.horizon_s), 0.0)
+    held = held_of(s, instance)
+    held[HELD_BUSY] += min(time_s, s.horizon_s) - min(begin_s, s.horizon_s)
+    held[HELD_AFTER] += max(time_s - max(begin_s, s.horizon_s), 0.0)
     instance.busy_since_s = time_s
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sageserve_lib import tables
-from sageserve_lib.catalogue import Gpu, Scenario, load_catalogue
+from sageserve_lib.catalogue import Scenario, Variant
 from sageserve_lib.policies import Endpoint, Policy
 from sageserve_lib.simulation import histogram
 from sageserve_lib.simulation import state as st
@@ -23,7 +23,7 @@ LEAST_PROJECTED_H = 24.0
 _SHARES = (0.5, 0.95, 0.99)
 #: Quantiles that a latency distribution is given by: every percent, and finer where tails are.
 _CURVE = (*(k / 100 for k in range(1, 100)), 0.995, 0.999, 0.9999)
-_COUNTS = ("requests", "completed", "dropped", "sla_met", "attainable")
+_COUNTS = ("requests", "completed", "dropped", "sla_met", "attainable", "prompt_tokens", "output_tokens")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class SimulationResult:
     totals : dict
         The policy's row of the ``policies`` table, without what depends on a baseline or a seed.
     held : DataFrame
-        VM-hours per region, model, group: reclaim_h, swap_h, cold_h, serving_h, draining_h, spot_h, busy_h, after_h (with
+        Instance-hours per region, model, group and variant: reclaim_h, swap_h, cold_h, serving_h, draining_h, spot_h, busy_h, after_h (with
         work after the end of the period).
     latency, distributions, utilization, instances, timings : DataFrame
         Rows of the tables of these names.
@@ -62,6 +62,7 @@ class Finished(Protocol):
     scenario: Scenario
     regions: tuple[str, ...]
     models: tuple[str, ...]
+    variants: list[Variant]
     endpoints: list[Endpoint]
     horizon_s: float
     state: st.State
@@ -86,7 +87,7 @@ def _latency(sim: Finished) -> pd.DataFrame:
         rows.append(
             (
                 *(sim.policy.name, sim.regions[region], sim.models[model], TIERS[tier], counts["requests"]),
-                *(*ttft, tbt[0], *e2e, _share_pct(counts["sla_met"], counts["requests"])),
+                *(*ttft, tbt[0], *e2e, _share_pct(counts["sla_met"], counts["requests"]), *tbt[1:]),
             )
         )
     return pd.DataFrame(rows, columns=list(tables.COLUMNS["latency"]))
@@ -125,20 +126,60 @@ def _utilization(sim: Finished, samples: Sequence[tuple[float, np.ndarray, np.nd
 def _instances(sim: Finished, log: np.ndarray) -> pd.DataFrame:
     """The log with simultaneous changes merged and changes after the horizon left out."""
     frame = pd.DataFrame(log)
-    frame = frame[frame["time_s"] <= sim.horizon_s].drop_duplicates(["time_s", "endpoint"], keep="last")
-    regions = np.array(sim.regions, dtype=object)[frame["endpoint"] // len(sim.models)]
-    models = np.array(sim.models, dtype=object)[frame["endpoint"] % len(sim.models)]
-    frame = frame.assign(policy=sim.policy.name, region=regions, model=models, gpu=sim.scenario.gpu)
+    frame = frame[frame["time_s"] <= sim.horizon_s].drop_duplicates(["time_s", "line"], keep="last")
+    region, variant = frame["line"] // len(sim.variants), frame["line"] % len(sim.variants)
+    of_variant = {
+        "model": [v.model for v in sim.variants],
+        "gpu": [v.gpu for v in sim.variants],
+        "gpus_per_instance": [v.gpus for v in sim.variants],
+    }
+    labels = {name: np.array(values, dtype=object)[variant] for name, values in of_variant.items()}
+    labels["gpus_per_instance"] = labels["gpus_per_instance"].astype(int)
+    frame = frame.assign(policy=sim.policy.name, region=np.array(sim.regions, dtype=object)[region], **labels)
     return frame[list(tables.COLUMNS["instances"])].reset_index(drop=True)
 
 
 def _held(sim: Finished) -> pd.DataFrame:
     columns = ["reclaim_h", "swap_h", "cold_h", "serving_h", "draining_h", "spot_h", "busy_h", "after_h"]
-    hours = pd.DataFrame(sim.state.held_s / 3600.0, columns=columns)
-    hours.insert(0, "policy", sim.policy.name)
-    for place, name in enumerate(("region", "model", "group"), start=1):
-        hours.insert(place, name, [getattr(endpoint, name) for endpoint in sim.endpoints])
-    return hours
+    rows = []
+    for p, endpoint in enumerate(sim.endpoints):
+        own = [variant for variant in sim.variants if variant.model == endpoint.model]
+        for j, variant in enumerate(own):
+            hours = sim.state.held_s[p, j] / 3600.0
+            rows.append((sim.policy.name, *endpoint, *hours, variant.gpu, variant.gpus))
+    return pd.DataFrame(rows, columns=["policy", "region", "model", "group", *columns, "gpu", "gpus_per_instance"])
+
+
+def _gpu_hours(sim: Finished, held: pd.DataFrame) -> pd.DataFrame:
+    """GPU-hours held, wasted, idle and lent, and what they cost and earn: a row for each GPU type and instance size."""
+    rows = []
+    for (name, gpus), part in held.groupby(["gpu", "gpus_per_instance"], sort=False):
+        gpu, hours = sim.scenario.gpu(str(name)), part.sum(numeric_only=True)
+        wasted_h = hours["reclaim_h"] + hours["swap_h"] + hours["cold_h"]
+        held_h = wasted_h + hours["serving_h"] + hours["draining_h"] + hours["after_h"]
+        idle_h = hours["serving_h"] - hours["busy_h"]
+        held_gpu_h, spot_gpu_h = held_h * gpus, hours["spot_h"] * gpus
+        cost_usd, credit_usd = held_gpu_h * gpu.on_demand_usd_per_gpu_h, spot_gpu_h * gpu.spot_usd_per_gpu_h
+        rows.append((name, held_gpu_h, wasted_h * gpus, idle_h * gpus, spot_gpu_h, cost_usd, credit_usd))
+    return pd.DataFrame(rows, columns=["gpu", "held", "wasted", "idle", "spot", "cost_usd", "credit_usd"])
+
+
+def _unheld_usd(sim: Finished, instances: pd.DataFrame) -> float:
+    """What reserved GPUs cost while nobody holds them; nothing where only what is held is paid.
+
+    USD of reserved GPU-hours less those of them that are held, region by region and type by type.
+    """
+    if sim.scenario.paid == "held":
+        return 0.0
+    unheld_usd = 0.0
+    lines = ["model", "gpus_per_instance"]
+    gpus = (instances["serving"] + instances["acquiring"] + instances["draining"]) * instances["gpus_per_instance"]
+    for (region, gpu), part in instances.assign(gpus=gpus).groupby(["region", "gpu"], sort=False):
+        wide = part.pivot_table(index="time_s", columns=lines, values="gpus", aggfunc="sum").ffill().fillna(0.0)
+        seconds = np.diff([*wide.index, sim.horizon_s])
+        free = np.maximum(sim.scenario.reserved_of(str(gpu), str(region)) - wide.sum(axis=1).to_numpy(), 0.0)
+        unheld_usd += float(free @ seconds) / 3600.0 * sim.scenario.gpu(str(gpu)).on_demand_usd_per_gpu_h
+    return unheld_usd
 
 
 def _quantiles(sim: Finished, tiers: Sequence[int], kind: int) -> list[float]:
@@ -146,24 +187,24 @@ def _quantiles(sim: Finished, tiers: Sequence[int], kind: int) -> list[float]:
     return histogram.quantiles(sim.state.histogram[groups, kind].sum(axis=0), _SHARES)
 
 
-def _totals(sim: Finished, held: pd.DataFrame, gpu: Gpu) -> dict[str, float]:
-    hours = held.sum(numeric_only=True)
-    wasted_h = hours["reclaim_h"] + hours["swap_h"] + hours["cold_h"]
-    held_h = wasted_h + hours["serving_h"] + hours["draining_h"] + hours["after_h"]
-    cost_usd = held_h * gpu.on_demand_usd_per_h
+def _totals(sim: Finished, held: pd.DataFrame, instances: pd.DataFrame) -> dict[str, float]:
+    hours = _gpu_hours(sim, held).sum(numeric_only=True)
+    gpu_hours, credit_usd = hours["held"], hours["credit_usd"]
+    cost_usd = hours["cost_usd"] + _unheld_usd(sim, instances)
     period_h = sim.horizon_s / 3600.0
-    credit_usd = hours["spot_h"] * gpu.spot_usd_per_h
     tiers = {name: sim.state.groups[name].reshape(-1, st.N_TIERS).sum(axis=0) for name in _COUNTS}
     requests, completed, dropped = (int(tiers[name].sum()) for name in ("requests", "completed", "dropped"))
     share_met = [_share_pct(tiers["sla_met"][k], tiers["requests"][k]) for k in range(st.N_TIERS)]
     interactive = (st.IWF, st.IWN)
-    ttft, e2e = _quantiles(sim, interactive, 0), _quantiles(sim, interactive, 2)
+    ttft, tbt, e2e = (_quantiles(sim, interactive, kind) for kind in range(3))
+    tokens = int(tiers["prompt_tokens"].sum() + tiers["output_tokens"].sum())
+    good_per_s = int(tiers["sla_met"].sum()) / sim.horizon_s
     pools = sim.state.pools
     return {
-        "gpu_hours": held_h * gpu.gpus_per_vm,
-        "wasted_gpu_hours": wasted_h * gpu.gpus_per_vm,
-        "idle_gpu_hours": (hours["serving_h"] - hours["busy_h"]) * gpu.gpus_per_vm,
-        "spot_gpu_hours": hours["spot_h"] * gpu.gpus_per_vm,
+        "gpu_hours": gpu_hours,
+        "wasted_gpu_hours": hours["wasted"],
+        "idle_gpu_hours": hours["idle"],
+        "spot_gpu_hours": hours["spot"],
         "cost_usd": cost_usd,
         "spot_credit_usd": credit_usd,
         "net_cost_usd": cost_usd - credit_usd,
@@ -181,6 +222,9 @@ def _totals(sim: Finished, held: pd.DataFrame, gpu: Gpu) -> dict[str, float]:
         "utilization_mean": float(pools["utilization_sum"].sum() / max(pools["serving_ticks"].sum(), 1)),
         "scale_outs": int(pools["scale_outs"].sum()),
         "scale_ins": int(pools["scale_ins"].sum()),
+        "usd_per_mtok": cost_usd / tokens * 1e6 if tokens else math.nan,
+        "goodput_per_gpu": good_per_s / (gpu_hours / period_h) if gpu_hours else math.nan,
+        **dict(zip(("tbt_p50_s", "tbt_p95_s", "tbt_p99_s"), tbt, strict=True)),
     }
 
 
@@ -192,7 +236,8 @@ def collect(
 ) -> SimulationResult:
     """Read the results off a finished simulation; ``samples`` are times with the pools' utilization_sum and serving_ticks."""
     held = _held(sim)
-    totals = _totals(sim, held, load_catalogue().gpus[sim.scenario.gpu])
+    instances = _instances(sim, log)
+    totals = _totals(sim, held, instances)
     timings = pd.DataFrame(
         [
             {
@@ -216,7 +261,7 @@ def collect(
         _latency(sim),
         _distributions(sim),
         _utilization(sim, samples),
-        _instances(sim, log),
+        instances,
         timings,
         waits,
     )

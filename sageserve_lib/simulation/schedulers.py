@@ -7,19 +7,16 @@ import math
 
 from numba import njit
 
-from sageserve_lib.simulation.arrays import queues, requests
-from sageserve_lib.simulation.state import DPA, FCFS, IWF, IWN, N_TIERS, NIW, PF
+from sageserve_lib.simulation.arrays import promises_s, queues, requests
+from sageserve_lib.simulation.state import DPA, E2E, FCFS, IWF, IWN, N_TIERS, NIW, PF, TTFT
 
 
 @njit(cache=True)
 def deadline_s(s, slot):
-    """When a request has to have its first token (interactive) or its last (batch)."""
+    """The deadline that is next for a request that waits: of its first token or of its last, whichever is earlier."""
     request = requests(s)[slot]
-    if request.tier == IWF:
-        return request.arrival_s + s.sla_iwf_ttft_s
-    if request.tier == IWN:
-        return request.arrival_s + s.sla_iwn_ttft_s
-    return request.arrival_s + s.sla_niw_e2e_s
+    limits_s = promises_s(s)[request.model, request.tier]
+    return request.arrival_s + min(limits_s[TTFT], limits_s[E2E])
 
 
 @njit(cache=True)

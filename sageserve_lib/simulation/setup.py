@@ -1,12 +1,14 @@
 """From a scenario and a policy to the simulator's initial state."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from operator import attrgetter
 
 import numpy as np
 
-from sageserve_lib.catalogue import Scenario
+from sageserve_lib.catalogue import Scenario, Variant, first_fit, instance_times, node_sizes
 from sageserve_lib.catalogue.times import InstanceTimes
 from sageserve_lib.errors import InputError
 from sageserve_lib.policies import Endpoint, Policy, Rule
@@ -38,12 +40,7 @@ def settings(scenario: Scenario, policy: Policy, horizon_s: float, record: bool)
         scheduler=_SCHEDULERS[scenario.scheduler],
         urgent_s=scenario.dpa.urgent_s,
         severe_s=scenario.dpa.severe_s,
-        reclaim_s=scenario.acquisition.reclaim_s,
-        swap_s=scenario.acquisition.swap_s,
-        cold_s=scenario.acquisition.cold_s,
-        sla_iwf_ttft_s=scenario.sla.iwf_ttft_s,
-        sla_iwn_ttft_s=scenario.sla.iwn_ttft_s,
-        sla_niw_e2e_s=scenario.sla.niw_e2e_s,
+        lend_idle=scenario.lend_idle,
         niw_queued=policy.queues_batch,
         promote_after_s=scenario.niw_queue.promote_after_s,
         record=record,
@@ -51,20 +48,53 @@ def settings(scenario: Scenario, policy: Policy, horizon_s: float, record: bool)
     )
 
 
-def model_rows(times: Sequence[InstanceTimes], theta_tps: Sequence[float]) -> np.ndarray:
-    """(M,) MODEL rows; θ is infinite where it is not known (no load signal)."""
-    rows = np.zeros(len(times), dtype=st.MODEL)
+def variant_rows(
+    scenario: Scenario, variants: Sequence[Variant], times: Sequence[InstanceTimes], theta_tps: Mapping[str, float]
+) -> np.ndarray:
+    """(V,) VARIANT rows; θ is infinite where it is not known (no load signal).
+
+    Variants of a model are compared by θ where it is known for all of them, else by how fast they prefill a full batch.
+    """
+    rows = np.zeros(len(variants), dtype=st.VARIANT)
     for name in (
         "decode_token_s", "mixed_request_s", "mixed_request_tokens", "mixed_factor", "overhead_s", "kv_capacity_tokens"
     ):  # fmt: skip
         rows[name] = [getattr(entry, name) for entry in times]
+    for name in ("reclaim_s", "swap_s", "cold_s"):
+        rows[name] = [getattr(scenario.acquisition_of(variant), name) for variant in variants]
+    models, types = list(dict.fromkeys(v.model for v in variants)), list(scenario.gpu_types)
+    rows["gpus"] = [variant.gpus for variant in variants]
+    rows["gpu_type"] = [types.index(variant.gpu) for variant in variants]
+    rows["model"] = [models.index(variant.model) for variant in variants]
+    rows["theta_tps"] = [theta_tps.get(variant.name, math.inf) for variant in variants]
+    tokens = float(scenario.batching.max_tokens)
+    prefill_s = np.array([float(entry.prefill_s(tokens)) / tokens for entry in times])
+    prices = np.array([scenario.price_usd_per_h(variant) for variant in variants])
+    for m in range(len(models)):
+        own = rows["model"] == m
+        known = np.isfinite(rows["theta_tps"][own]).all()
+        token_s = 1.0 / rows["theta_tps"][own] if known else prefill_s[own]
+        rows["token_s"][own] = token_s
+        rows["rank"][own] = np.unique(prices[own] * token_s, return_inverse=True)[1]
+    return rows
+
+
+def model_rows(variants: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """(M,) MODEL rows of models with these variants, of which some region can hold the ``usable`` ones."""
+    n_models = int(variants["model"].max()) + 1
+    rows = np.zeros(n_models, dtype=st.MODEL)
+    for m, row in enumerate(rows):
+        own = np.flatnonzero(variants["model"] == m)
+        row["first_variant"], row["n_variants"] = own[0], len(own)
+        row["cheapest"] = own[np.argmin(variants["rank"][own])]
+        kv_tokens = variants["kv_capacity_tokens"][own[usable[own]] if usable[own].any() else own]
+        row["smallest_kv_tokens"], row["largest_kv_tokens"] = kv_tokens.min(), kv_tokens.max()
     rows["niw_head"] = rows["niw_tail"] = -1
-    rows["theta_tps"] = theta_tps
     return rows
 
 
 def knot_rows(times: Sequence[InstanceTimes]) -> np.ndarray:
-    """(M, n_knots, 3): tokens, seconds, slope; shorter tables are padded with knots that are never reached."""
+    """(V, n_knots, 3): tokens, seconds, slope; shorter tables are padded with knots that are never reached."""
     n = max(len(entry.prefill_knots) for entry in times)
     knots = np.full((len(times), n, 3), math.inf)
     for row, entry in zip(knots, times, strict=True):
@@ -98,16 +128,72 @@ def tournament(times: np.ndarray) -> np.ndarray:
     return winner
 
 
+@dataclass
+class _Places:
+    """Nodes and places for instances of every region and GPU type, and who is where at the start."""
+
+    nodes: np.ndarray
+    instances: np.ndarray
+    first_node: np.ndarray
+    first_place: np.ndarray
+
+
+def places(scenario: Scenario, regions: Sequence[str], variants: Sequence[Variant]) -> _Places:
+    """An empty fleet: as many places as its smallest instances would take."""
+    nodes, n_places = [], []
+    for region in regions:
+        for gpu in scenario.gpu_types:
+            sizes = node_sizes(scenario.capacity_of(gpu, region), scenario.gpu(gpu).gpus_per_node)
+            least = min((v.gpus for v in variants if v.gpu == gpu), default=1)
+            nodes.append(sizes)
+            n_places.append(sum(max(size // least, 1) for size in sizes))
+    rows = np.zeros(sum(map(len, nodes)), dtype=st.NODE)
+    rows["gpus"] = rows["free"] = [size for sizes in nodes for size in sizes]
+    rows["next"] = -1
+    instances = np.zeros(sum(n_places), dtype=st.INSTANCE)
+    instances["region"] = np.repeat(np.arange(len(nodes)) // len(scenario.gpu_types), n_places)
+    instances["admitted"] = instances["partial"] = instances["pool"] = instances["node"] = -1
+    first_node, first_place = (np.concatenate([[0], np.cumsum(n)]) for n in ([len(s) for s in nodes], n_places))
+    return _Places(rows, instances, first_node, first_place)
+
+
+def start_instances(fleet: _Places, at: int, wanted: Sequence[tuple[int, int, int]]) -> list[int]:
+    """Put instances (pool, variant, GPUs) of the fleet at the start on the nodes of a region and GPU type, first-fit.
+
+    Returns the place of each.
+    """
+    begin, end = fleet.first_node[at], fleet.first_node[at + 1]
+    placed = first_fit(fleet.nodes["gpus"][begin:end].tolist(), [gpus for *_, gpus in wanted])
+    found = []
+    for k, ((pool, variant, gpus), on) in enumerate(zip(wanted, placed, strict=True)):
+        if on is None:
+            continue  # a region that the trace brings may be smaller than the scenario's
+        i = int(fleet.first_place[at]) + k
+        row = fleet.instances[i : i + 1]
+        row["pool"], row["variant"], row["state"], row["starting_gpus"] = pool, variant, st.SERVING, gpus
+        row["node"] = begin + on[0]
+        left = gpus
+        for n, after in zip(on, [*on[1:], None], strict=True):
+            node = fleet.nodes[begin + n : begin + n + 1]
+            node["free"] -= min(left, int(node["gpus"][0]))
+            left -= min(left, int(node["gpus"][0]))
+            node["started"] = 1
+            if after is not None:
+                node["next"] = begin + after
+        found.append(i)
+    return found
+
+
 def initial_state(
     scenario: Scenario,
     policy: Policy,
     endpoints: Sequence[Endpoint],
     regions: Sequence[str],
-    times: Sequence[InstanceTimes],
-    theta_tps: Sequence[float],
+    variants: Sequence[Variant],
+    theta_tps: Mapping[str, float],
     settings: dict[str, float],
 ) -> tuple[st.State, np.ndarray]:
-    """The fleet at time zero: every pool's initial instances serving and idle, other VMs not held.
+    """The fleet at time zero: every pool's initial instances serving and idle, other GPUs not held.
 
     Returns the arrays and the STATE record that goes with them.
 
@@ -116,34 +202,50 @@ def initial_state(
     InputError
         If the policy leaves a tier without a pool.
     """
-    n_regions, n_models, n_groups = len(regions), len(times), len(policy.tier_groups)
-    n_vms, n_pools, n_ticks = scenario.vms_per_region * n_regions, len(endpoints), int(settings["window_ticks"])
+    times = [instance_times(scenario, variant) for variant in variants]
+    rows = variant_rows(scenario, variants, times, theta_tps)
+    can_hold = np.array([[scenario.capacity_of(v.gpu, r) >= v.gpus for v in variants] for r in regions], dtype=np.int64)
+    models = model_rows(rows, can_hold.any(axis=0))
+    n_regions, n_models, n_groups, n_types = len(regions), len(models), len(policy.tier_groups), len(scenario.gpu_types)
+    fleet = places(scenario, regions, variants)
+    n_instances, n_pools, n_ticks = len(fleet.instances), len(endpoints), int(settings["window_ticks"])
+    most_variants = int(models["n_variants"].max())
     n_latency_groups = n_regions * n_models * st.N_TIERS
     n_hours = int(settings["horizon_s"] // 3600) + 1
     n_waits = math.ceil(settings["horizon_s"] / settings["wait_step_s"])
-    instances = np.zeros(n_vms, dtype=st.INSTANCE)
-    instances["region"] = np.repeat(np.arange(n_regions), scenario.vms_per_region)
-    instances["admitted"] = instances["partial"] = instances["pool"] = instances["model"] = -1
     pools = np.zeros(n_pools, dtype=st.POOL)
     pools["rests_until_s"], pools["waiting_head"] = -math.inf, -1
-    members = np.full((n_pools, n_vms), -1)
-    counts = np.zeros(n_regions * n_models, dtype=st.ENDPOINT)
-    used = [r * scenario.vms_per_region for r in range(n_regions)]
+    members = np.full((n_pools, n_instances), -1)
+    serving_of = np.zeros((n_pools, most_variants), dtype=np.int64)
+    counts = np.zeros(n_regions * len(variants), dtype=st.ENDPOINT)
+    wanted: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
     for p, endpoint in enumerate(endpoints):
-        e = p // n_groups
-        region, model = divmod(e, n_models)
-        n = policy.initial_instances(endpoint.group)
-        vms = np.arange(used[region], used[region] + n)
-        used[region] += n
-        instances["pool"][vms], instances["model"][vms], instances["state"][vms] = p, model, st.SERVING
-        instances["starting"][vms] = 1
-        members[p, :n], pools["n_members"][p] = vms, n
-        counts["serving"][e] += n
-    next_event_s = np.full(max(2, 1 << (n_vms - 1).bit_length()), math.inf)
-    log = np.zeros(max(1 << 14, 16 * n_pools + 4 * n_vms), dtype=st.LOG)
-    log["endpoint"][: len(counts)] = np.arange(len(counts))
+        region, model = divmod(p // n_groups, n_models)
+        starts = dict(zip(scenario.variants_of(endpoint.model), policy.initial_instances(endpoint), strict=True))
+        for v in range(models["first_variant"][model], models["first_variant"][model] + models["n_variants"][model]):
+            at = region * n_types + int(rows["gpu_type"][v])
+            wanted[at] += [(p, v, variants[v].gpus)] * starts[variants[v]]
+    for at, instances_of in wanted.items():
+        for i in start_instances(fleet, at, instances_of):
+            p, v = int(fleet.instances["pool"][i]), int(fleet.instances["variant"][i])
+            members[p, pools["n_members"][p]] = i
+            pools["n_members"][p] += 1
+            serving_of[p, v - models["first_variant"][rows["model"][v]]] += 1
+            counts["serving"][fleet.instances["region"][i] * len(variants) + v] += 1
+    of_model = np.arange(n_pools) // n_groups % n_models
+    for name, total in (("kv_room_tokens", "kv_capacity_tokens"), ("theta_tps", "theta_tps")):
+        for p, model in enumerate(models[of_model]):
+            own = slice(model["first_variant"], model["first_variant"] + model["n_variants"])
+            held = serving_of[p, : model["n_variants"]]
+            parts = rows[total][own][held > 0] * held[held > 0]
+            pools[name][p] = parts.sum() if len(parts) else rows[total][model["cheapest"]]
+    next_event_s = np.full(max(2, 1 << (n_instances - 1).bit_length()), math.inf)
+    # An instance may take the place of several smaller ones, and each is a row.
+    log_margin = (n_pools + 4) * (4 + 2 * int(rows["gpus"].max() // rows["gpus"].min()))
+    log = np.zeros(max(1 << 14, 2 * log_margin + 8 * n_instances), dtype=st.LOG)
+    log["line"][: len(counts)] = np.arange(len(counts))
     log["serving"][: len(counts)] = counts["serving"]
-    queues = np.full((n_vms, st.N_TIERS), -1, dtype=np.int32).repeat(2, axis=1).view(st.QUEUE)
+    queues = np.full((n_instances, st.N_TIERS), -1, dtype=np.int32).repeat(2, axis=1).view(st.QUEUE)
     groups_of_tier = np.full((st.N_TIERS, n_groups), -1)
     fewest_serving = np.zeros(n_groups, dtype=np.int64)
     for k, tier in enumerate(TIERS):
@@ -158,15 +260,22 @@ def initial_state(
             fewest_serving[found[0]] = 1 if scenario.scaling.min_instances > 0 else -1
     state = st.State(
         requests=st.linked_slots(0, _INITIAL_SLOTS),
-        instances=instances,
+        instances=fleet.instances,
+        nodes=fleet.nodes,
         next_event_s=next_event_s,
         winner=tournament(next_event_s),
-        pending_tokens=np.zeros(n_vms, dtype=np.int64),
+        pending_tokens=np.zeros(n_instances, dtype=np.int64),
         queues=queues,
-        finish_heap=np.zeros((n_vms, scenario.batching.max_requests), dtype=np.int64),
-        region_vms=np.arange(0, n_vms + 1, scenario.vms_per_region),
+        finish_heap=np.zeros((n_instances, scenario.batching.max_requests), dtype=np.int64),
+        first_place=fleet.first_place,
+        first_node=fleet.first_node,
+        can_hold=can_hold,
         preferences=np.array([[r, *(q for q in range(n_regions) if q != r)] for r in range(n_regions)]),
-        models=model_rows(times, theta_tps),
+        models=models,
+        variants=rows,
+        promises_s=np.array(
+            [[scenario.promise(tier, m).limits_s for tier in TIERS] for m in dict.fromkeys(v.model for v in variants)]
+        ),
         prefill_knots=knot_rows(times),
         decode_base_s=np.array([entry.decode_base_s(scenario.batching.max_requests) for entry in times]),
         groups_of_tier=groups_of_tier,
@@ -174,10 +283,13 @@ def initial_state(
         fewest_serving=fewest_serving,
         pools=pools,
         members=members,
+        serving_of=serving_of,
+        acquiring_of=np.zeros_like(serving_of),
+        targets=np.full_like(serving_of, -1),
         window_tokens=np.zeros((n_pools, n_ticks, 2)),
         niw_waiting=np.zeros((n_models, n_hours, 2), dtype=np.int64),
         rules=np.array([rule_row(Rule())] * n_pools, dtype=st.RULE),
-        held_s=np.zeros((n_pools, st.N_HELD)),
+        held_s=np.zeros((n_pools, most_variants, st.N_HELD)),
         endpoints=counts,
         log=log,
         histogram=np.zeros((n_latency_groups, 3, histogram.N_BINS), dtype=np.int64),
@@ -192,13 +304,18 @@ def initial_state(
         "n_models": n_models,
         "n_groups": n_groups,
         "n_pools": n_pools,
-        "n_vms": n_vms,
+        "n_instances": n_instances,
+        "n_nodes": len(fleet.nodes),
+        "n_types": n_types,
+        "n_variants": len(variants),
+        "most_variants": most_variants,
         "n_leaves": len(next_event_s),
         "n_slots": _INITIAL_SLOTS,
         "n_hours": n_hours,
         "n_waits": n_waits,
         "n_knots": state.prefill_knots.shape[1],
         "log_size": len(log),
+        "log_margin": log_margin,
         "log_rows": len(counts),
         "next_tick_s": settings["tick_s"],
         "transit_head": -1,

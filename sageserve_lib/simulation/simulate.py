@@ -8,11 +8,22 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from sageserve_lib.catalogue import Scenario, instance_times
+from sageserve_lib.catalogue import Scenario
 from sageserve_lib.catalogue.fit import rename_of
 from sageserve_lib.common.memory import peak_rss_bytes
 from sageserve_lib.errors import InputError
-from sageserve_lib.policies import Actions, BatchGroup, Endpoint, Observation, Plan, PlanKind, Policy, Rule, View
+from sageserve_lib.policies import (
+    Actions,
+    BatchGroup,
+    Endpoint,
+    Observation,
+    Plan,
+    PlanKind,
+    Policy,
+    Rule,
+    VariantView,
+    View,
+)
 from sageserve_lib.simulation import engine, setup
 from sageserve_lib.simulation import state as st
 from sageserve_lib.simulation.per_request import PerRequest, Recorder
@@ -22,6 +33,9 @@ from sageserve_lib.traces import TIERS
 #: Accounting ends at a whole quarter of an hour, as the demand table does.
 HORIZON_STEP_S = 900.0
 _AFTER_STEP_S = 600.0
+#: In place of a variant: of any, and by what all sustain.
+_ANY, _CAPACITY = -1, -2
+_DAY_S = 86_400.0
 
 
 class TraceLike(Protocol):
@@ -51,7 +65,7 @@ class Planner(Protocol):
     """Gives forecast-aware policies their plan."""
 
     def plan(self, kind: PlanKind, time_s: float, counts: Mapping[tuple[str, str], int]) -> Plan:
-        """The plan for the interval from ``time_s``, from instances held by (region, model)."""
+        """The plan for the interval from ``time_s``, from instances held by (region, variant's name)."""
 
 
 def fleet_regions(trace: TraceLike, scenario: Scenario) -> tuple[str, ...]:
@@ -93,7 +107,7 @@ class Simulation:
     policy : Policy
     scenario : Scenario
     theta_tps : mapping
-        TPS one instance of a model sustains within SLA (see ``allocation.capacity``); models left out have no
+        TPS one instance sustains within SLA (see ``allocation.capacity``), by the variant's name; those left out have no
         load signal.
     planner : Planner, optional
         Needed by policies that ask for a plan.
@@ -120,14 +134,15 @@ class Simulation:
         ]
         self.horizon_s = horizon_s(trace.duration_s)
         settings = setup.settings(scenario, policy, self.horizon_s, per_request is not None)
-        times = [instance_times(scenario, model) for model in self.models]
-        theta = [(theta_tps or {}).get(model, math.inf) for model in self.models]
+        self.variants = [variant for model in self.models for variant in scenario.variants_of(model)]
         self.state, self._record = setup.initial_state(
-            scenario, policy, self.endpoints, self.regions, times, theta, settings
+            scenario, policy, self.endpoints, self.regions, self.variants, theta_tps or {}, settings
         )
         region_of_pool = [self.regions.index(endpoint.region) for endpoint in self.endpoints]
         self._recorder = Recorder(per_request, self.regions, region_of_pool) if per_request is not None else None
         self._views = np.zeros(len(self.endpoints), dtype=st.VIEW)
+        self._variant_views = np.zeros(self.state.serving_of.shape, dtype=st.VARIANT_VIEW)
+        self._names = {m: [variant.name for variant in scenario.variants_of(m)] for m in self.models}
         self._pool_of = {endpoint: p for p, endpoint in enumerate(self.endpoints)}
         self._preferences: dict[str, int] = {}
         self._rules: dict[Endpoint, Rule] = {}
@@ -156,7 +171,7 @@ class Simulation:
                     self._sample(at_s)
             if progress is not None:
                 progress(at_s / self.horizon_s)
-        while self.clock["in_progress"] > 0 and at_s < self.horizon_s + self.scenario.sla.niw_e2e_s:
+        while self.clock["in_progress"] > 0 and at_s < self.horizon_s + self._longest_s():
             at_s += _AFTER_STEP_S
             self.advance(at_s)
         engine.close_books(self._record)
@@ -169,6 +184,11 @@ class Simulation:
             "peak_rss_mib": peak_rss_bytes() / 2**20,
         }
         return collect(self, np.concatenate(self._log_parts), timing, self._samples)
+
+    def _longest_s(self) -> float:
+        """How long after the last arrival a request may still keep what it is promised."""
+        promised_s = [self.scenario.promise(tier, m).longest_s for m in self.models for tier in TIERS]
+        return max([s for s in promised_s if math.isfinite(s)], default=_DAY_S)
 
     def _sample(self, time_s: float) -> None:
         """Note the pools' utilization so far, for its course over the trace."""
@@ -198,18 +218,22 @@ class Simulation:
         now_s = float(self.clock["now_s"])
         waiting = {model: self._batch_groups(m) for m, model in enumerate(self.models)}
         plan = self._planned(now_s)
-        engine.look(self._record, self._views)
+        engine.look(self._record, self._views, self._variant_views)
         views = {}
-        for endpoint, seen in zip(self.endpoints, self._views.tolist(), strict=True):
-            key = (endpoint.region, endpoint.model)
-            planned = plan.instances.get(key), plan.forecast_tps.get(key), plan.ahead_tps.get(key, ())
-            views[endpoint] = View._make((*seen, waiting[endpoint.model], *planned))
+        seen_of = zip(self.endpoints, self._views.tolist(), self._variant_views.tolist(), strict=True)
+        for endpoint, seen, by_variant in seen_of:
+            key, names = (endpoint.region, endpoint.model), self._names[endpoint.model]
+            own = tuple(map(VariantView._make, by_variant[: len(names)]))
+            planned = tuple(plan.instances.get((endpoint.region, name), 0) for name in names)
+            known = any((endpoint.region, name) in plan.instances for name in names)
+            ahead = (planned if known else None), plan.forecast_tps.get(key), plan.ahead_tps.get(key, ())
+            views[endpoint] = View._make((*seen, waiting[endpoint.model], own, *ahead))
         return Observation(now_s, views)
 
     def _batch_groups(self, m: int) -> tuple[BatchGroup, ...]:
         """A model's waiting batch requests by the hour of their arrival."""
         scenario, waiting = self.scenario, self.state.niw_waiting[m]
-        promised_s = min(scenario.niw_queue.promote_after_s, scenario.sla.niw_e2e_s)
+        promised_s = min(scenario.niw_queue.promote_after_s, scenario.promise("NIW", self.models[m]).longest_s)
         hours = waiting[:, 0].nonzero()[0]
         return tuple(
             BatchGroup(3600.0 * hour + promised_s, *counts)
@@ -221,9 +245,11 @@ class Simulation:
         interval = int(now_s // self.scenario.planning.interval_s)
         if self.policy.plan != "none" and self.planner is not None and interval != self._interval:
             counts: dict[tuple[str, str], int] = {}
-            for endpoint, held in zip(self.endpoints, self._held(), strict=True):
-                key = (endpoint.region, endpoint.model)
-                counts[key] = counts.get(key, 0) + held
+            held = self.state.serving_of + self.state.acquiring_of
+            for endpoint, held_of in zip(self.endpoints, held.tolist(), strict=True):
+                for name, n in zip(self._names[endpoint.model], held_of, strict=False):
+                    key = (endpoint.region, name)
+                    counts[key] = counts.get(key, 0) + n
             self._interval, self._plan = interval, self.planner.plan(self.policy.plan, now_s, counts)
         return self._plan
 
@@ -234,7 +260,8 @@ class Simulation:
 
     def _apply(self, actions: Actions) -> None:
         now_s = float(self.clock["now_s"])
-        if unknown := (actions.rules.keys() | actions.counts.keys()) - self._pool_of.keys():
+        named = actions.rules.keys() | actions.counts.keys() | actions.capacity_tps.keys() | actions.targets.keys()
+        if unknown := named - self._pool_of.keys():
             raise InputError(f"Policy {self.policy.name!r} names {min(unknown)}, which the fleet does not have.")
         for endpoint, rule in actions.rules.items():
             if rule is self._rules.get(endpoint):
@@ -244,16 +271,45 @@ class Simulation:
                 raise InputError(msg)
             self.state.rules[self._pool_of[endpoint]] = setup.rule_row(rule)
             self._rules[endpoint] = rule
-        changes, held = [], self._held()
+        for endpoint, target in actions.targets.items():
+            self.state.targets[self._pool_of[endpoint], : len(target)] = target
+        self._set(actions, now_s)
+
+    def _set(self, actions: Actions, now_s: float) -> None:
+        """Bring pools to the counts and capacities asked for."""
+        held = self._held()
+        changes: list[tuple[bool, int, int, float]] = []
         for endpoint, wanted in actions.counts.items():
             p = self._pool_of[endpoint]
-            if wanted != held[p]:
-                changes.append((wanted > held[p], p, int(wanted)))
+            if isinstance(wanted, tuple):
+                own = self.state.serving_of[p] + self.state.acquiring_of[p]
+                pairs = zip(wanted, own.tolist(), strict=False)
+                changes += [(n > there, p, j, n) for j, (n, there) in enumerate(pairs) if n != there]
+            elif wanted != held[p]:
+                changes.append((wanted > held[p], p, _ANY, int(wanted)))
+        for endpoint, theta_tps in actions.capacity_tps.items():
+            p = self._pool_of[endpoint]
+            own_tps = self._held_tps(p)
+            if own_tps != theta_tps:
+                changes.append((own_tps < theta_tps, p, _CAPACITY, theta_tps))
         if changes:
             self._save_log()  # room for whatever follows
         # Give back first, so that what one endpoint frees another can take.
-        for _, p, wanted in sorted(changes):
-            engine.set_count_of(self._record, p, wanted, now_s)
+        for _, p, j, wanted in sorted(changes):
+            if j == _ANY:
+                engine.set_count_of(self._record, p, int(wanted), now_s)
+            elif j == _CAPACITY:
+                engine.set_capacity_of(self._record, p, wanted, now_s)
+            else:
+                engine.set_variant_count_of(self._record, p, j, int(wanted), now_s)
+
+    def _held_tps(self, p: int) -> float:
+        """θ of all instances a pool holds or has asked for."""
+        m = self.models.index(self.endpoints[p].model)
+        first, n = self.state.models["first_variant"][m], self.state.models["n_variants"][m]
+        held = (self.state.serving_of[p] + self.state.acquiring_of[p])[:n]
+        theta_tps = self.state.variants["theta_tps"][first : first + n]
+        return float((held * theta_tps)[held > 0].sum())
 
     def _save_log(self) -> None:
         self._log_parts.append(self.state.log[: self.clock["log_rows"]].copy())

@@ -4,8 +4,9 @@ The engine is handed one record, ``STATE``: the settings, the clock, and the add
 twenty arrays through every call instead costs several times the simulation itself. ``arrays.py`` turns
 addresses back into arrays in compiled code; :class:`State` keeps them alive and gives them names in Python.
 
-Indices: ``i`` a VM (an instance when it holds a model), ``p`` a pool = (region, model, tier group),
-``e`` an endpoint = (region, model), ``m`` a model, ``k`` a tier, ``g`` a latency group = (home region, model, tier).
+Indices: ``i`` a place for an instance, ``p`` a pool = (region, model, tier group), ``e`` an endpoint = (region, model),
+``m`` a model, ``v`` a variant (those of a model follow one another), ``j`` a variant among those of its model, ``q`` =
+(region, variant), ``t`` a GPU type, ``k`` a tier, ``g`` a latency group = (home region, model, tier).
 Times are seconds since the trace's start.
 """
 
@@ -17,13 +18,16 @@ import numpy as np
 IWF, IWN, NIW = 0, 1, 2
 N_TIERS = 3
 
-# States of a VM.
+# States of an instance; a SPOT one was given back and still holds its GPUs' memory until they are taken for another.
 EMPTY, SERVING, ACQUIRING, DRAINING, SPOT = 0, 1, 2, 3, 4
 
 # How an acquiring instance was got; also the columns of ``held_s``, after which serving and draining follow.
 RECLAIM, SWAP, COLD = 0, 1, 2
 HELD_SERVING, HELD_DRAINING, HELD_SPOT, HELD_BUSY, HELD_AFTER = 3, 4, 5, 6, 7
 N_HELD = 8
+
+# What is promised: columns of ``promises_s``.
+TTFT, TBT, E2E = 0, 1, 2
 
 # What an instance is doing.
 IDLE, PREFILLING, DECODING = 0, 1, 2
@@ -78,17 +82,30 @@ INSTANCE = np.dtype(
         ("batch", "i4"),
         ("interactive", "i4"),  # interactive requests in progress
         ("niw", "i4"),  # batch requests in progress, promoted ones too
+        ("node", "i4"),  # the first one it is on; others follow through NODE.next
+        ("starting_gpus", "i4"),  # of its GPUs those of the fleet at the start
         ("region", "i2"),
-        ("model", "i2"),
+        ("variant", "i2"),
         ("state", "i1"),
         ("cause", "i1"),
         ("activity", "i1"),
-        ("starting", "i1"),  # of the fleet at the start
     ],
     align=True,
 )
 
-MODEL = np.dtype(
+NODE = np.dtype(
+    [
+        ("gpus", "i4"),
+        ("free", "i4"),  # held by no instance, nor by one that was given back
+        ("lent", "i4"),  # held by instances that were given back
+        ("free_starting", "i4"),  # of the free ones those of the fleet at the start
+        ("next", "i4"),  # of an instance larger than a node
+        ("started", "i4"),
+    ],
+    align=True,
+)
+
+VARIANT = np.dtype(
     [
         ("decode_token_s", "f8"),  # per token of context, in every iteration
         ("mixed_request_s", "f8"),  # per decoding request, in an iteration that also prefills
@@ -97,6 +114,25 @@ MODEL = np.dtype(
         ("overhead_s", "f8"),  # of every iteration
         ("kv_capacity_tokens", "f8"),
         ("theta_tps", "f8"),
+        ("token_s", "f8"),  # per pending token, to compare instances of different variants
+        ("reclaim_s", "f8"),  # until an instance serves, by how it is got
+        ("swap_s", "f8"),
+        ("cold_s", "f8"),
+        ("gpus", "i4"),
+        ("gpu_type", "i4"),
+        ("model", "i4"),
+        ("rank", "i4"),  # by USD per θ among the variants of its model, the cheapest first; equals share one
+    ],
+    align=True,
+)
+
+MODEL = np.dtype(
+    [
+        ("first_variant", "i8"),
+        ("n_variants", "i8"),
+        ("cheapest", "i8"),  # variant
+        ("smallest_kv_tokens", "f8"),  # room of its variant with the least
+        ("largest_kv_tokens", "f8"),
         ("niw_head", "i8"),  # global queue of batch requests, linked through REQUEST.next
         ("niw_tail", "i8"),
         ("niw_completed", "i8"),
@@ -108,6 +144,8 @@ MODEL = np.dtype(
 POOL = np.dtype(
     [
         ("kv_tokens", "f8"),  # in use by serving instances
+        ("kv_room_tokens", "f8"),  # what they have room for, at least one of them
+        ("theta_tps", "f8"),  # what they sustain, at least one of them
         ("window_all_tokens", "f8"),  # observed over the load window
         ("window_interactive_tokens", "f8"),
         ("observed_tps", "f8"),  # at the last tick, as is load
@@ -140,6 +178,8 @@ GROUP = np.dtype(
         ("dropped", "i8"),
         ("sla_met", "i8"),
         ("attainable", "i8"),
+        ("prompt_tokens", "i8"),  # of those completed
+        ("output_tokens", "i8"),
         ("ttft_sum_s", "f8"),
         ("e2e_sum_s", "f8"),
     ],
@@ -180,6 +220,9 @@ VIEW = np.dtype(
     ]
 )
 
+#: The same of its instances of one variant: the fields of ``policies.base.VariantView``.
+VARIANT_VIEW = np.dtype([("serving", "i8"), ("acquiring", "i8"), ("reclaimable", "i8"), ("theta_tps", "f8")])
+
 #: A policy's fast rule for one pool, as data. See ``policies.base.Rule``.
 RULE = np.dtype(
     [
@@ -201,7 +244,7 @@ RULE = np.dtype(
     align=True,
 )
 
-LOG = np.dtype([("time_s", "f8"), ("endpoint", "i4"), *ENDPOINT.descr])
+LOG = np.dtype([("time_s", "f8"), ("line", "i4"), *ENDPOINT.descr])
 
 
 SETTINGS = (
@@ -209,7 +252,11 @@ SETTINGS = (
     ("n_models", "i8"),
     ("n_groups", "i8"),
     ("n_pools", "i8"),
-    ("n_vms", "i8"),
+    ("n_instances", "i8"),  # places for them
+    ("n_nodes", "i8"),
+    ("n_types", "i8"),
+    ("n_variants", "i8"),
+    ("most_variants", "i8"),  # of a model
     ("n_leaves", "i8"),
     ("horizon_s", "f8"),  # end of the period: after it only instances with work count
     ("tick_s", "f8"),
@@ -224,12 +271,7 @@ SETTINGS = (
     ("scheduler", "i8"),
     ("urgent_s", "f8"),
     ("severe_s", "f8"),
-    ("reclaim_s", "f8"),
-    ("swap_s", "f8"),
-    ("cold_s", "f8"),
-    ("sla_iwf_ttft_s", "f8"),
-    ("sla_iwn_ttft_s", "f8"),
-    ("sla_niw_e2e_s", "f8"),
+    ("lend_idle", "i8"),  # GPUs that are given back earn
     ("niw_queued", "i8"),  # batch requests wait in the global queue
     ("promote_after_s", "f8"),
     ("record", "i8"),  # keep what becomes of every request
@@ -239,6 +281,7 @@ SETTINGS = (
     ("n_knots", "i8"),
     ("n_hours", "i8"),
     ("log_size", "i8"),
+    ("log_margin", "i8"),  # rows that one event can write
 )
 
 CLOCK = (
@@ -260,32 +303,42 @@ CLOCK = (
 
 @dataclass
 class State:
-    """The simulator's arrays. V VMs, P pools, E endpoints, M models, G latency groups, S request slots."""
+    """The simulator's arrays. I places for instances, N nodes, P pools, M models, V variants, J variants of a model at most, Q = regions · V,
+    G latency groups, S request slots.
+    """
 
     requests: np.ndarray  # (S,) REQUEST: the requests in progress
-    instances: np.ndarray  # (V,) INSTANCE
-    next_event_s: np.ndarray  # (leaves,) f8, V padded to a power of two
+    instances: np.ndarray  # (I,) INSTANCE
+    nodes: np.ndarray  # (N,) NODE
+    next_event_s: np.ndarray  # (leaves,) f8, I padded to a power of two
     winner: np.ndarray  # (leaves,) i8: tournament tree over next_event_s
-    pending_tokens: np.ndarray  # (V,) i8
-    queues: np.ndarray  # (V, 3) QUEUE: waiting requests by tier, linked through REQUEST.next
-    finish_heap: np.ndarray  # (V, max_requests) i8: iteration at which a request ends, and its slot
-    region_vms: np.ndarray  # (regions + 1,) i8: VMs of region r are region_vms[r]:region_vms[r + 1]
+    pending_tokens: np.ndarray  # (I,) i8
+    queues: np.ndarray  # (I, 3) QUEUE: waiting requests by tier, linked through REQUEST.next
+    finish_heap: np.ndarray  # (I, max_requests) i8: iteration at which a request ends, and its slot
+    first_place: np.ndarray  # (regions · types + 1,) i8: where the places of a region and GPU type begin
+    first_node: np.ndarray  # (regions · types + 1,) i8: where its nodes begin
+    can_hold: np.ndarray  # (Q,) i8: whether the region can hold an instance of the variant
     preferences: np.ndarray  # (orders, regions) i8
     models: np.ndarray  # (M,) MODEL
-    prefill_knots: np.ndarray  # (M, n_knots, 3) f8: tokens, seconds there, seconds per token from there on
-    decode_base_s: np.ndarray  # (M, max_requests + 1) f8: a decode iteration by batch size, context apart
+    variants: np.ndarray  # (V,) VARIANT
+    promises_s: np.ndarray  # (M, 3, 3) f8: TTFT, TBT and E2E by tier, infinite where none is promised
+    prefill_knots: np.ndarray  # (V, n_knots, 3) f8: tokens, seconds there, seconds per token from there on
+    decode_base_s: np.ndarray  # (V, max_requests + 1) f8: a decode iteration by batch size, context apart
     groups_of_tier: np.ndarray  # (3, n_groups) i8: tier groups in order of preference, then -1
     feed_below: np.ndarray  # (n_groups, 2) f8: utilization below which one, two batch requests are fed; -inf: none
     fewest_serving: np.ndarray  # (n_groups,) i8: instances of a pool that are never released; -1: the last, when idle
     pools: np.ndarray  # (P,) POOL
-    members: np.ndarray  # (P, V) i8: serving instances of a pool
+    members: np.ndarray  # (P, I) i8: serving instances of a pool
+    serving_of: np.ndarray  # (P, J) i8: how many of them are of a variant
+    acquiring_of: np.ndarray  # (P, J) i8
+    targets: np.ndarray  # (P, J) i8: instances of a variant aimed at; -1: no target
     window_tokens: np.ndarray  # (P, window_ticks, 2) f8: observed tokens per tick, all and interactive
     niw_waiting: (
         np.ndarray
     )  # (M, n_hours, 2) i8: requests in the global queue and their prompt tokens, by hour of arrival
     rules: np.ndarray  # (P,) RULE
-    held_s: np.ndarray  # (P, N_HELD) f8: VM-seconds by what they were held for
-    endpoints: np.ndarray  # (E,) ENDPOINT
+    held_s: np.ndarray  # (P, J, N_HELD) f8: instance-seconds by what they were held for
+    endpoints: np.ndarray  # (Q,) ENDPOINT
     log: np.ndarray  # (log_size,) LOG
     histogram: np.ndarray  # (G, 3, bins) i8: TTFT, TBT, E2E
     groups: np.ndarray  # (G,) GROUP

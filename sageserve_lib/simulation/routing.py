@@ -1,0 +1,175 @@
+"""Who takes a request: the region, the pool and the instance (compiled)."""
+
+import math
+
+from numba import njit
+
+from sageserve_lib.simulation.arrays import (
+    can_hold,
+    groups_of_tier,
+    instances,
+    members,
+    models,
+    pending_tokens,
+    pools,
+    preferences,
+    records,
+    requests,
+    serving_of,
+    variants,
+)
+from sageserve_lib.simulation.instance import enqueue, observe
+from sageserve_lib.simulation.state import LOAD, MEMORY
+
+
+@njit(cache=True)
+def model_of(s, p):
+    """A pool's model."""
+    return (p // s.n_groups) % s.n_models
+
+
+@njit(cache=True)
+def memory_utilization(s, p):
+    """Effective memory utilization of a pool: KV tokens in use over what its serving instances can hold."""
+    return pools(s)[p].kv_tokens / pools(s)[p].kv_room_tokens
+
+
+@njit(cache=True)
+def utilization(s, p):
+    """The signal policies act on: memory now, load at the last tick, or the larger."""
+    if s.signal == LOAD:
+        return pools(s)[p].load
+    memory = memory_utilization(s, p)
+    return memory if s.signal == MEMORY else max(memory, pools(s)[p].load)
+
+
+@njit(cache=True)
+def has_room_for(s, p, need_tokens):
+    """Whether a pool has a serving instance of a variant that can hold a request of ``need_tokens``."""
+    model = models(s)[model_of(s, p)]
+    if need_tokens <= model.smallest_kv_tokens:
+        return pools(s)[p].n_members > 0
+    for j in range(model.n_variants):
+        if serving_of(s)[p, j] > 0 and variants(s)[model.first_variant + j].kv_capacity_tokens >= need_tokens:
+            return True
+    return False
+
+
+@njit(cache=True)
+def open_pool(s, e, tier, need_tokens):
+    """An endpoint's pool for a tier: its first group below the routing threshold, else its least utilized; or -1."""
+    best, least = -1, math.inf
+    for k in range(s.n_groups):
+        group = groups_of_tier(s)[tier, k]
+        if group < 0:
+            break
+        p = e * s.n_groups + group
+        if not has_room_for(s, p, need_tokens):
+            continue
+        if k == 0 and (s.n_groups == 1 or groups_of_tier(s)[tier, 1] < 0):
+            return p  # nothing to choose from
+        u = utilization(s, p)
+        if u < s.routing_threshold:
+            return p
+        if u < least:
+            best, least = p, u
+    return best
+
+
+@njit(cache=True)
+def route(s, preference, model, tier, need_tokens):
+    """Pool for a request: the first region in its order below the threshold, else the least utilized; -1 if none serves.
+
+    Only pools with an instance that can hold its ``need_tokens``.
+    """
+    best, least = -1, math.inf
+    for k in range(s.n_regions):
+        p = open_pool(s, preferences(s)[preference, k] * s.n_models + model, tier, need_tokens)
+        if p < 0:
+            continue
+        memory = memory_utilization(s, p)
+        if memory < s.routing_threshold:
+            return p
+        if memory < least:
+            best, least = p, memory
+    return best
+
+
+@njit(cache=True)
+def home(s, preference, model, tier, need_tokens):
+    """The pool where a request waits when no instance that can hold it serves anywhere: of the first region in its order
+    that can have one.
+    """
+    row = models(s)[model]
+    at = 0
+    for k in range(s.n_regions):
+        first = preferences(s)[preference, s.n_regions - 1 - k]
+        for v in range(row.first_variant, row.first_variant + row.n_variants):
+            if can_hold(s)[first * s.n_variants + v] and variants(s)[v].kv_capacity_tokens >= need_tokens:
+                at = s.n_regions - 1 - k
+    e = preferences(s)[preference, at] * s.n_models + model
+    return e * s.n_groups + groups_of_tier(s)[tier, 0]
+
+
+@njit(cache=True)
+def hand_over(s, i, slot, time_s):
+    """An instance takes a request."""
+    p, request = instances(s)[i].pool, requests(s)[slot]
+    observe(s, p, request.tier, request.prompt_tokens)
+    if s.record:
+        records(s)[request.index - s.first_recorded].pool = p
+    enqueue(s, i, slot, time_s)
+
+
+@njit(cache=True)
+def wait_at(s, p, slot):
+    """A request waits at a pool until an instance that can hold it is ready."""
+    pool = pools(s)[p]
+    requests(s)[slot].next = -1
+    if pool.waiting_head < 0:
+        pool.waiting_head = slot
+    else:
+        requests(s)[pool.waiting_tail].next = slot
+    pool.waiting_tail = slot
+    pool.waiting_tokens += requests(s)[slot].prompt_tokens
+
+
+@njit(cache=True)
+def assign(s, p, slot, time_s):
+    """The pool's instance that will be done with its pending work first takes the request.
+
+    Join the shortest queue by pending tokens where all are of one variant; where they are not, by pending tokens over the
+    speed of each.
+    """
+    n = pools(s)[p].n_members
+    if n == 0:
+        wait_at(s, p, slot)
+        return
+    if models(s)[requests(s)[slot].model].n_variants > 1:
+        assign_mixed(s, p, slot, time_s)
+        return
+    best = members(s)[p, 0]
+    least = pending_tokens(s)[best]
+    for k in range(1, n):
+        i = members(s)[p, k]
+        if pending_tokens(s)[i] < least:
+            best, least = i, pending_tokens(s)[i]
+    hand_over(s, best, slot, time_s)
+
+
+@njit(cache=True)
+def assign_mixed(s, p, slot, time_s):
+    """:func:`assign` where instances are of different variants."""
+    request = requests(s)[slot]
+    need_tokens = request.prompt_tokens + request.output_tokens
+    best, least_s = -1, math.inf
+    for k in range(pools(s)[p].n_members):
+        i = members(s)[p, k]
+        variant = variants(s)[instances(s)[i].variant]
+        pending_s = pending_tokens(s)[i] * variant.token_s
+        if pending_s < least_s and need_tokens <= variant.kv_capacity_tokens:
+            best, least_s = i, pending_s
+    if best < 0:
+        wait_at(s, p, slot)
+    else:
+        hand_over(s, best, slot, time_s)
