@@ -64,6 +64,11 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "reclaim_h", "swap_h", "cold_h", "serving_h", "draining_h", "spot_h", "busy_h", "after_h",
         "gpu", "gpus_per_instance",
     ),
+    # Beyond the contract: what each model is asked, gets and costs.
+    "by_model": (
+        "policy", "model", "requests", "completed", "in_sla_pct", "prompt_tokens", "output_tokens",
+        "gpu_hours", "cost_usd", "goodput_per_s", "goodput_per_gpu", "usd_per_mtok",
+    ),
     # Beyond the contract: cost by cause, GPU type, region and model; savings with the service beside them; how sure they
     # are, and what they rest on.
     "gpu_hours": ("policy", "region", "model", "gpu", "cause", "gpu_hours", "cost_usd"),

@@ -138,7 +138,7 @@ def _simulates(module: Path) -> bool:
 def _code() -> str:
     """A hash of all that a simulation depends on but its inputs: sources, the catalogue, packages."""
     files = [file for file in sorted(paths.CODE.rglob("*.py")) if _simulates(file.relative_to(paths.CODE))]
-    return digest([*files, paths.CATALOGUE], _PACKAGES)
+    return digest([*files, *sorted(paths.CATALOGUE.glob("*.yaml"))], _PACKAGES)
 
 
 def grid_names() -> list[str]:
