@@ -69,6 +69,9 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "policy", "model", "requests", "completed", "in_sla_pct", "prompt_tokens", "output_tokens",
         "gpu_hours", "cost_usd", "goodput_per_s", "goodput_per_gpu", "usd_per_mtok",
     ),
+    # Beyond the contract: what is promised to whom, and how many of its requests must have it; reserved GPUs not held.
+    "promises": ("tier", "model", "promise", "objective_pct", "requests"),
+    "reserved": ("policy", "region", "gpu", "reserved_gpus", "free_gpus", "fewest_free_gpus", "gpu_hours"),
     # Beyond the contract: cost by cause, GPU type, region and model; savings with the service beside them; how sure they
     # are, and what they rest on.
     "gpu_hours": ("policy", "region", "model", "gpu", "cause", "gpu_hours", "cost_usd"),

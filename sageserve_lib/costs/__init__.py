@@ -5,7 +5,7 @@ whether anyone rents what is lent out, and on how large the starting fleet is.
 """
 
 from sageserve_lib.costs.assumptions import ON_DEMAND, assumptions
-from sageserve_lib.costs.breakdown import CAUSES, dollars, gpu_hours_by_cause
+from sageserve_lib.costs.breakdown import CAUSES, causes_told, dollars, gpu_hours_by_cause
 from sageserve_lib.costs.headline import between, change_pct, headline, interval_of, usd
 from sageserve_lib.costs.intervals import (
     DAYS,
@@ -22,12 +22,21 @@ from sageserve_lib.costs.policies import (
     BOUNDS,
     SLA,
     SLA_TOLERANCE_PCT,
+    as_good_as,
     baseline_of,
     own_week,
     policies_table,
     policy_means,
-    recommended,
     saved_pct,
+)
+from sageserve_lib.costs.promises import (
+    nearest,
+    objectives_pct,
+    promised_s,
+    promises_table,
+    recommended,
+    required_pct,
+    shortfall_pct,
 )
 from sageserve_lib.costs.savings import above_bound, pareto, savings_table, service
 
@@ -42,9 +51,11 @@ __all__ = [
     "SLA_TOLERANCE_PCT",
     "WEEK_SHAPES",
     "above_bound",
+    "as_good_as",
     "assumptions",
     "baseline_of",
     "between",
+    "causes_told",
     "change_pct",
     "day_intervals",
     "dollars",
@@ -52,14 +63,20 @@ __all__ = [
     "headline",
     "interval_of",
     "mean_intervals",
+    "nearest",
+    "objectives_pct",
     "own_week",
     "pareto",
     "policies_table",
     "policy_means",
+    "promised_s",
+    "promises_table",
     "recommended",
+    "required_pct",
     "saved_pct",
     "savings_table",
     "service",
+    "shortfall_pct",
     "student_half_width",
     "told",
     "usd",

@@ -97,25 +97,15 @@ def _promise(to: str, promise: Promise) -> Iterator[_Row]:
 
 def _starting(scenario: Scenario, variants: Sequence[Variant]) -> Iterator[_Row]:
     """Instances at the start: one row where all endpoints are alike, else by variant, and by region where those differ."""
-    starts = {variant: [scenario.start_of(variant, region) for region in scenario.regions] for variant in variants}
+    starts = {v.name: [scenario.start_of(v, region) for region in scenario.regions] for v in variants}
     every = {n for counts in starts.values() for n in counts}
     if len(every) == 1 and len(variants) == len({variant.model for variant in variants}):
-        yield {
-            "what": "starting fleet, each model in each region",
-            "value": float(every.pop()),
-            "unit": "instances",
-        }
-        return
-    for variant, counts in starts.items():
-        if len(set(counts)) == 1:
-            yield {
-                "what": f"starting fleet, {variant.name}, each region",
-                "value": float(counts[0]),
-                "unit": "instances",
-            }
-        else:
-            for region, n in zip(scenario.regions, counts, strict=True):
-                yield {"what": f"starting fleet, {variant.name}, {region}", "value": float(n), "unit": "instances"}
+        starts = {"each model in": list(every)}
+    for name, counts in starts.items():
+        each = "each region" if len(set(counts)) == 1 else None
+        what = f"starting fleet, {name}{' ' if name.endswith(' in') else ', '}"
+        for region, n in zip([each] if each else scenario.regions, counts, strict=False):
+            yield {"what": f"{what}{region}", "value": float(n), "unit": "instances"}
 
 
 def _capacity(scenario: Scenario, variants: Sequence[Variant]) -> Iterator[_Row]:

@@ -58,6 +58,8 @@ COLUMNS = (
     Column("iwn_sla_pct", "IW-N in SLA", "%", 1, "max"),
     Column("niw_sla_pct", "NIW in SLA", "%", 1, "max"),
     Column("monthly_cost_usd", "cost a month", "million USD", 2, "min", 1e6),
+    Column("usd_per_mtok", "cost of a million tokens", "USD", 2, "min"),
+    Column("goodput_per_gpu", "goodput", "requests/s a GPU", 3, "max"),
     Column("above_bound_pct", "GPU-hours above the bound", "%", 1, "min"),
     Column("ttft_p95_s", "TTFT P95", "s", 2, "min", detail=True),
     Column("idle_gpu_hours", "idle", "GPU-h", detail=True),
@@ -91,8 +93,11 @@ TABLE_NOTES = {
     "policies": "GPU-hours, cost, SLA and latency of each policy",
     "latency": "latency percentiles per policy, region, model and tier",
     "instances": "every change of the number of instances",
-    "held": "VM-hours of each policy by what they were held for",
+    "held": "instance-hours of each policy and variant by what they were held for",
     "scorecard": "published claims beside this run",
+    "by_model": "requests, tokens, goodput and cost of each model under each policy",
+    "promises": "what each tier of each model is promised, and how many of its requests must have it",
+    "reserved": "what of the reserved GPUs each policy does not hold",
     "gpu_hours": "GPU-hours and cost by what they were held for",
     "dollars": "cost, spot credit and net cost by GPU type, region and model, with the price's source",
     "savings": "each policy against both baselines, with SLA shares, in every week simulated",
@@ -135,7 +140,8 @@ def policy_rows(
     if bound is not None and len(bound):
         own = means.rename_axis("policy").reset_index().assign(seed=bound["seed"].iloc[0])
         means["above_bound_pct"] = above_bound(own, bound).reindex(means.index)
-    columns = [column for column in COLUMNS if means[column.key].notna().any()]
+    spot = means["spot_credit_usd"].any()
+    columns = [c for c in COLUMNS if means[c.key].notna().any() and (spot or c.key != "net_cost_usd")]
     contest = means[~means.index.isin(BOUNDS)]
     best: dict[str, str] = {}
     for column in columns:
@@ -248,11 +254,13 @@ def period(trace: Mapping[str, Any]) -> str:
 
 def finding_of(folder: Path) -> dict[str, Any] | None:
     """The finding of a run (see ``costs.headline``) from its tables; None where no policy was simulated."""
-    policies, intervals, bound = (tables.read(name, folder) for name in ("policies", "intervals", "bound"))
+    policies, intervals, bound, promises, reserved = (
+        tables.read(name, folder) for name in ("policies", "intervals", "bound", "promises", "reserved")
+    )
     if policies is None or policies.empty:
         return None
     intervals = tables.empty("intervals") if intervals is None else intervals
-    return headline(policy_means(own_week(policies)), intervals, bound)
+    return headline(policy_means(own_week(policies)), intervals, bound, promises, reserved)
 
 
 def write_index(folder: Path, manifest: Mapping[str, Any], pages: Sequence[Page]) -> None:

@@ -3,11 +3,12 @@
 import numpy as np
 import pandas as pd
 
+from sageserve_lib import tables
 from sageserve_lib.catalogue import Scenario
 
 
 def reserved_not_held(instances: pd.DataFrame, scenario: Scenario, period_s: float) -> pd.DataFrame:
-    """What of the reserved GPUs each policy does not hold, by region and GPU type; no rows where only what is held is paid.
+    """The ``reserved`` table: what of the reserved GPUs each policy does not hold; no rows where only what is held is paid.
 
     Parameters
     ----------
@@ -28,13 +29,10 @@ def reserved_not_held(instances: pd.DataFrame, scenario: Scenario, period_s: flo
     reserved = instances[instances["time_s"] < period_s] if scenario.paid == "reserved" else instances.iloc[:0]
     gpus = (reserved["serving"] + reserved["acquiring"] + reserved["draining"]) * reserved["gpus_per_instance"]
     for key, part in reserved.assign(gpus=gpus).groupby(["policy", "region", "gpu"], sort=False, observed=True):
-        wide = part.pivot_table(
-            index="time_s", columns=lines, values="gpus", aggfunc="sum", observed=True
-        ).ffill()
+        wide = part.pivot_table(index="time_s", columns=lines, values="gpus", aggfunc="sum", observed=True).ffill()
         n = scenario.reserved_of(str(key[2]), str(key[1]))
         free = np.maximum(n - wide.fillna(0.0).sum(axis=1).to_numpy(), 0.0)
         seconds = np.diff([*wide.index, period_s])
         gpu_hours = float(free @ seconds) / 3600.0
         rows.append((*key, n, gpu_hours * 3600.0 / period_s, float(free.min()), gpu_hours))
-    columns = ["policy", "region", "gpu", "reserved_gpus", "free_gpus", "fewest_free_gpus", "gpu_hours"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=list(tables.COLUMNS["reserved"]))

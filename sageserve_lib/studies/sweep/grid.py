@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 
 from sageserve_lib import paths
-from sageserve_lib.catalogue import load_scenario
+from sageserve_lib.catalogue import Scenario, load_scenario
 from sageserve_lib.common.names import did_you_mean
 from sageserve_lib.common.sources import digest
 from sageserve_lib.common.yaml_files import Data, is_file, load
@@ -24,10 +24,15 @@ _Label = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[\w.+×:% 
 
 
 class ScenarioOf(Data):
-    """A scenario, with single values changed (``path=value`` each)."""
+    """A scenario, with single values changed (``path=value`` each), and a catalogue file laid over the project's."""
 
     scenario: str = "paper"
     set: tuple[str, ...] = ()
+    catalogue: str = ""
+
+    def load(self) -> Scenario:
+        """The scenario itself."""
+        return load_scenario(self.scenario, self.set, self.catalogue)
 
 
 class WorkloadOf(Data):
@@ -84,8 +89,10 @@ class Cell:
     @property
     def key(self) -> str:
         """Names the cell's result: a hash of what it depends on, the code included."""
+        scenario = self.scenario_of.load()
         told = {
-            "scenario": load_scenario(self.scenario_of.scenario, self.scenario_of.set).model_dump(mode="json"),
+            "scenario": scenario.model_dump(mode="json"),
+            "catalogue": scenario.catalogue.model_dump(mode="json"),
             "workload": load_workload(self.workload_of.workload, self.workload_of.set).model_dump(mode="json"),
             "run": [self.seed, self.policy, self.scale, self.days, self.history_days],
             "code": _code(),
@@ -183,7 +190,7 @@ def _fits(one: ScenarioOf) -> None:
     # Forecasts take seconds to import.
     from sageserve_lib.forecast import source_methods
 
-    source_methods(load_scenario(one.scenario, one.set).planning.forecast.source)
+    source_methods(one.load().planning.forecast.source)
 
 
 def _problems(where: str, action: Any) -> Iterable[str]:
