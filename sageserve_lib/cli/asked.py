@@ -61,6 +61,7 @@ class Asked:
     per_request: bool
     seeds: int | None = None
     week_shapes: list[str] | None = None
+    catalogue: str = ""
 
     def with_parameters(self, given: dict[str, Any]) -> "tuple[Asked, dict[str, Any]]":
         """With parameters that have an option laid over those options, and the others.
@@ -116,7 +117,7 @@ class Asked:
                 if value is not None
             ]
             problems += seed_problems(self.seed)
-        problems += named_scenario_problems(self.scenario)
+        problems += named_scenario_problems(self.scenario, self.catalogue)
         if self.trace:
             return problems
         return problems + workload_problems(*self.synthetic) + _week_problems(self.seeds, self.week_shapes)
@@ -130,6 +131,7 @@ class Asked:
         found: dict[str, Any] = {
             "trace": absolute(self.trace) if self.trace else "",
             "scenario": str(scenario.resolve()) if is_file(scenario) else self.scenario,
+            "catalogue": str(Path(self.catalogue).resolve()) if self.catalogue else "",
             **{name: getattr(self, name) for name in ("seed", *_READING)},
         }
         if spec is not None:
@@ -168,7 +170,7 @@ class Asked:
         if not wanted or (self.n_seeds <= 1 and not self.shapes):
             return None
         found = self.parameters(spec)
-        fleet = ScenarioOf(scenario=found["scenario"])
+        fleet = ScenarioOf(scenario=found["scenario"], catalogue=found["catalogue"])
         own = WorkloadOf(workload=found["workload"], set=tuple(found["workload_changes"]))
         return weeks_grid(wanted, fleet, own, spec, self.n_seeds, self.shapes)
 

@@ -11,6 +11,7 @@ from sageserve_lib.costs.intervals import DAYS, SEEDS, WEEK_SHAPES
 from sageserve_lib.costs.policies import BOUNDS, SLA, baseline_of, by_cost, policy_means
 from sageserve_lib.costs.promises import objectives_pct, recommended
 
+_LINE = ("policy", "region", "variant")
 _WASTED = ("reclaim", "swap", "cold")
 
 
@@ -130,7 +131,8 @@ def who_waits(distributions: pd.DataFrame, promises_s: dict[str, float], policie
     for tier, part in tail.groupby("tier", sort=False):
         ends = _extremes(part.set_index("policy")["value_s"].reindex(list(policies)))
         between = " to ".join(f"{amount(value)} s ({name})" for name, value in ends.items())
-        said.append(f"{tier} {between}, promised {promises_s[str(tier)]:g} s")
+        promised = f", promised {promises_s[str(tier)]:g} s" if tier in promises_s else ""
+        said.append(f"{tier} {between}{promised}")
     return Finding(f"One request in 100 waits longer for its first token than {'; '.join(said)}")
 
 
@@ -181,7 +183,7 @@ def scaling_changes(instances: pd.DataFrame) -> pd.DataFrame:
     if instances.empty:
         return pd.DataFrame(columns=["policy", "hour", "changes"])
     held = (instances["serving"] + instances["acquiring"]).astype(float)
-    change = held.groupby([instances[name] for name in ("policy", "region", "model")], observed=True).diff().abs()
+    change = held.groupby([instances[name] for name in _LINE], observed=True).diff().abs()
     last = int(np.ceil(instances["time_s"].max() / 3600.0)) - 1
     hour = (instances["time_s"] // 3600.0).astype(int).clip(upper=max(last, 0))
     hours = instances.assign(hour=hour, changes=change.fillna(0.0))

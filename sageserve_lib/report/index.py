@@ -92,7 +92,7 @@ TABLE_NOTES = {
     "solves": "solver, status, gap, bound and cost of each hour of the plan",
     "policies": "GPU-hours, cost, SLA and latency of each policy",
     "latency": "latency percentiles per policy, region, model and tier",
-    "instances": "every change of the number of instances",
+    "instances": "every change of the number of a variant's instances in a region",
     "held": "instance-hours of each policy and variant by what they were held for",
     "scorecard": "published claims beside this run",
     "by_model": "requests, tokens, goodput and cost of each model under each policy",

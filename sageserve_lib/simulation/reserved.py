@@ -25,11 +25,10 @@ def reserved_not_held(instances: pd.DataFrame, scenario: Scenario, period_s: flo
         gpu_hours, of those not held.
     """
     rows = []
-    lines = ["model", "gpus_per_instance"]
     reserved = instances[instances["time_s"] < period_s] if scenario.paid == "reserved" else instances.iloc[:0]
     gpus = (reserved["serving"] + reserved["acquiring"] + reserved["draining"]) * reserved["gpus_per_instance"]
     for key, part in reserved.assign(gpus=gpus).groupby(["policy", "region", "gpu"], sort=False, observed=True):
-        wide = part.pivot_table(index="time_s", columns=lines, values="gpus", aggfunc="sum", observed=True).ffill()
+        wide = part.pivot_table(index="time_s", columns="variant", values="gpus", aggfunc="sum", observed=True).ffill()
         n = scenario.reserved_of(str(key[2]), str(key[1]))
         free = np.maximum(n - wide.fillna(0.0).sum(axis=1).to_numpy(), 0.0)
         seconds = np.diff([*wide.index, period_s])

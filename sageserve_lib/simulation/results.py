@@ -134,6 +134,7 @@ def _instances(sim: Finished, log: np.ndarray) -> pd.DataFrame:
         "model": [v.model for v in sim.variants],
         "gpu": [v.gpu for v in sim.variants],
         "gpus_per_instance": [v.gpus for v in sim.variants],
+        "variant": [v.name for v in sim.variants],
     }
     labels = {name: np.array(values, dtype=object)[variant] for name, values in of_variant.items()}
     labels["gpus_per_instance"] = labels["gpus_per_instance"].astype(int)
@@ -148,8 +149,10 @@ def _held(sim: Finished) -> pd.DataFrame:
         own = [variant for variant in sim.variants if variant.model == endpoint.model]
         for j, variant in enumerate(own):
             hours = sim.state.held_s[p, j] / 3600.0
-            rows.append((sim.policy.name, *endpoint, *hours, variant.gpu, variant.gpus))
-    return pd.DataFrame(rows, columns=["policy", "region", "model", "group", *columns, "gpu", "gpus_per_instance"])
+            rows.append((sim.policy.name, *endpoint, *hours, variant.gpu, variant.gpus, variant.name))
+    return pd.DataFrame(
+        rows, columns=["policy", "region", "model", "group", *columns, "gpu", "gpus_per_instance", "variant"]
+    )
 
 
 def _gpu_hours(sim: Finished, held: pd.DataFrame) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from sageserve_lib import allocation, characterize, costs, paths, scorecard, tables
+from sageserve_lib.allocation import AllocationPlanner
 from sageserve_lib.catalogue import Scenario, load_scenario
 from sageserve_lib.catalogue.fit import idle, lacking, never_fit, never_fit_told, room_tokens, too_large, trace_defaults
 from sageserve_lib.common.status import StatusLine
@@ -305,11 +306,11 @@ class Workbook(Pages):
         return allocation.planned_demand(self.served_demand, self.peaks(), self.hours, self.start, niw_share, quantile)
 
     @cached_property
-    def planner(self) -> allocation.AllocationPlanner:
+    def planner(self) -> AllocationPlanner:
         """The planner of the simulated fleet, fed by the forecast."""
         return self.planner_of(self.scenario, self.solver)
 
-    def planner_of(self, scenario: Scenario, solver: str) -> allocation.AllocationPlanner:
+    def planner_of(self, scenario: Scenario, solver: str) -> AllocationPlanner:
         """A planner for a scenario that differs from this one in its start-up times or ``planning``."""
         planning = scenario.planning
         demand = self.planned_demand(planning.niw_buffer_share, planning.quantile)
@@ -318,7 +319,7 @@ class Workbook(Pages):
             "ahead": allocation.forecast_ahead(self.outlook(), interactive, self.start, planning.interval_s),
             "ahead-actual": allocation.actual_ahead(self.served_demand, self.hours, self.start),
         }
-        return allocation.AllocationPlanner(scenario, self.theta, demand, solver, ahead_tps=ahead)
+        return AllocationPlanner(scenario, self.theta, demand, solver, ahead_tps=ahead)
 
     @property
     def initial_counts(self) -> dict[tuple[str, str], int]:

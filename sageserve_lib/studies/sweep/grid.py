@@ -153,8 +153,10 @@ def grid_names() -> list[str]:
     return sorted(file.stem for file in paths.GRIDS.glob("*.yaml"))
 
 
-def load_grid(name_or_file: str | Path) -> Grid:
+def load_grid(name_or_file: str | Path, catalogue: str = "") -> Grid:
     """A grid by name (``data/grids/<name>.yaml``) or from a YAML file, with everything it names there.
+
+    ``catalogue`` is a file for the scenarios that name none.
 
     Raises
     ------
@@ -167,6 +169,8 @@ def load_grid(name_or_file: str | Path) -> Grid:
         hint = did_you_mean(str(name_or_file), grid_names())
         raise InputError(f"Unknown grid {str(name_or_file)!r}: it is neither a file nor one of {names}.{hint}")
     grid = load(Grid, file)
+    if catalogue:
+        grid = _with_catalogue(grid, str(Path(catalogue).resolve()))
     problems: list[str] = []
     for name, study in grid.studies.items():
         where = f"{file}: studies.{name}"
@@ -184,6 +188,17 @@ def load_grid(name_or_file: str | Path) -> Grid:
     if problems:
         raise InputError(problems)
     return grid
+
+
+def _with_catalogue(grid: Grid, catalogue: str) -> Grid:
+    def own(study: Study) -> Study:
+        scenarios = {
+            label: one if one.catalogue else one.model_copy(update={"catalogue": catalogue})
+            for label, one in study.scenarios.items()
+        }
+        return study.model_copy(update={"scenarios": scenarios})
+
+    return grid.model_copy(update={"studies": {name: own(study) for name, study in grid.studies.items()}})
 
 
 def _fits(one: ScenarioOf) -> None:
