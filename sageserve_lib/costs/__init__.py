@@ -4,7 +4,7 @@ Cost is GPU-hours held at the on-demand price. Spot credit stands beside it, and
 whether anyone rents what is lent out, and on how large the starting fleet is.
 """
 
-from sageserve_lib.costs.assumptions import ON_DEMAND, assumptions
+from sageserve_lib.costs.assumptions import LENT, ON_DEMAND, assumptions
 from sageserve_lib.costs.breakdown import CAUSES, causes_told, dollars, gpu_hours_by_cause
 from sageserve_lib.costs.headline import between, change_pct, headline, interval_of, usd
 from sageserve_lib.costs.intervals import (
@@ -17,6 +17,7 @@ from sageserve_lib.costs.intervals import (
     told,
     week_intervals,
 )
+from sageserve_lib.costs.per_token import usd_per_mtok_at_theta, where_a_dollar_goes_furthest
 from sageserve_lib.costs.policies import (
     BASELINES,
     BOUNDS,
@@ -45,6 +46,7 @@ __all__ = [
     "BOUNDS",
     "CAUSES",
     "DAYS",
+    "LENT",
     "ON_DEMAND",
     "SEEDS",
     "SLA",
@@ -80,5 +82,7 @@ __all__ = [
     "student_half_width",
     "told",
     "usd",
+    "usd_per_mtok_at_theta",
     "week_intervals",
+    "where_a_dollar_goes_furthest",
 ]

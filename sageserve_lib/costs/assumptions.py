@@ -11,6 +11,8 @@ from sageserve_lib.catalogue import Promise, Scenario, Tier, Variant
 
 #: The row of the price that every cost is counted at, one for each GPU type.
 ON_DEMAND = "price on demand"
+#: The rows of what lent GPUs earn.
+LENT = ("price of a VM lent as spot", "price of a GPU lent as spot")
 _PARTS = {"ttft_s": "time to first token", "tbt_s": "time between tokens", "e2e_s": "end to end"}
 _USUAL_OBJECTIVE = Promise.model_fields["objective"].default
 _Row = dict[str, Any]
@@ -56,8 +58,7 @@ def _prices(scenario: Scenario, name: str) -> Iterator[_Row]:
     price = {"unit": unit, "source": gpu.price_source, "date": gpu.price_date}
     yield {"what": ON_DEMAND, "value": size * gpu.on_demand_usd_per_gpu_h, **price}
     if scenario.lend_idle:
-        lent = f"price of a {'VM' if whole else 'GPU'} lent as spot"
-        yield {"what": lent, "value": size * gpu.spot_usd_per_gpu_h, **price}
+        yield {"what": LENT[0 if whole else 1], "value": size * gpu.spot_usd_per_gpu_h, **price}
 
 
 def _start_ups(scenario: Scenario, variants: Sequence[Variant]) -> Iterator[_Row]:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from sageserve_lib import tables
-from sageserve_lib.common.numbers import NONE, known, number, signed
+from sageserve_lib.common.numbers import NONE, amount, known, number, signed
 from sageserve_lib.costs.intervals import DAYS, SEEDS
 from sageserve_lib.costs.policies import (
     BASELINES,
@@ -23,8 +23,8 @@ from sageserve_lib.costs.savings import above_bound
 
 #: What work costs and gets: name, column of the ``policies`` table, digits and unit.
 _PER_WORK = (
-    ("Cost of a million tokens", "usd_per_mtok", 2, "USD"),
-    ("Goodput, requests that keep all promises", "goodput_per_gpu", 3, "a second and GPU"),
+    ("Cost of a million tokens", "usd_per_mtok", "USD"),
+    ("Goodput, requests that keep all promises", "goodput_per_gpu", "a second and GPU"),
 )
 _TIERS = dict(zip(("IW-F", "IW-N", "NIW"), SLA, strict=True))
 #: The tier whose promise is the hardest comes first.
@@ -273,13 +273,14 @@ def _served(rows: dict[str, dict[str, Any]], shown: str, baseline: str, interval
 
 
 def _against(
-    rows: dict[str, dict[str, Any]], shown: str, baseline: str, name: str, key: str, digits: int, unit: str
+    rows: dict[str, dict[str, Any]], shown: str, baseline: str, name: str, key: str, unit: str
 ) -> dict[str, str]:
     """A number of the run's own week beside the baseline's."""
     own, base = rows[shown][key], rows[baseline][key]
     less = change_pct(own, base)
-    detail = f"{baseline}: {number(base, digits, unit)}{'' if less == NONE else f', so {less}'}"
-    return {"name": name, "value": number(own, digits, unit), "interval": "one run, so no interval", "detail": detail}
+    value, detail = (f"{amount(one)} {unit}" if known(one) else NONE for one in (own, base))
+    detail = f"{baseline}: {detail}{'' if less == NONE else f', so {less}'}"
+    return {"name": name, "value": value, "interval": "this run's own week", "detail": detail}
 
 
 def _above(means: pd.DataFrame, shown: str, bound: pd.DataFrame) -> dict[str, str]:

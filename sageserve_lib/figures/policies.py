@@ -1,5 +1,7 @@
 """Figures that compare policies and simulators: what they hold, what it is used for, what users wait."""
 
+import itertools
+
 import matplotlib.dates as mdates
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,8 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from sageserve_lib.figures.many import MOST, lines_over_time, panel_grid
-from sageserve_lib.figures.style import TIER_COLOURS, log_axis, model_colours, policy_colours, time_axis
+from sageserve_lib.figures.costs import stacked_bars
+from sageserve_lib.figures.many import MOST, folded, lines_over_time, panel_grid
+from sageserve_lib.figures.style import PALETTE, TIER_COLOURS, log_axis, model_colours, policy_colours, time_axis
 
 
 def instances_over_time(instances: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp) -> Figure:
@@ -24,6 +27,19 @@ def instances_over_time(instances: pd.DataFrame, start: pd.Timestamp, end: pd.Ti
     """
     lines = held_over_time(instances, start, end)
     return lines_over_time(lines, policy_colours(lines), "instances held", height=3.8)
+
+
+def gpus_by_type(held: pd.DataFrame, hours: float) -> Figure:
+    """GPUs held on average over ``hours``, a bar per policy, stacked by GPU type. Takes the ``held`` table."""
+    of = ["reclaim_h", "swap_h", "cold_h", "serving_h", "draining_h", "after_h"]
+    gpus = held[of].sum(axis=1) * held["gpus_per_instance"] / hours
+    wide = gpus.groupby([held["policy"], held["gpu"]], sort=False, observed=True).sum().unstack("gpu", sort=False)
+    figure, axes = plt.subplots(figsize=(9, 0.5 * len(wide) + 1.6))
+    stacked_bars(axes, *folded(wide, dict(zip(wide, itertools.cycle(PALETTE), strict=False))), "{:,.0f}")
+    axes.set_xlabel("GPUs")
+    axes.legend(ncols=3, frameon=False, loc="lower center", bbox_to_anchor=(0.4, 1.0))
+    figure.tight_layout()
+    return figure
 
 
 def held_over_time(instances: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from sageserve_lib.common.numbers import NONE, number
 from sageserve_lib.costs import (
     BASELINES,
     BOUNDS,
+    LENT,
     ON_DEMAND,
     above_bound,
     baseline_of,
@@ -59,7 +60,7 @@ COLUMNS = (
     Column("niw_sla_pct", "NIW in SLA", "%", 1, "max"),
     Column("monthly_cost_usd", "cost a month", "million USD", 2, "min", 1e6),
     Column("usd_per_mtok", "cost of a million tokens", "USD", 2, "min"),
-    Column("goodput_per_gpu", "goodput", "requests/s a GPU", 3, "max"),
+    Column("goodput_per_gpu", "goodput", "requests/s, 1000 GPUs", 1, "max", 1e-3),
     Column("above_bound_pct", "GPU-hours above the bound", "%", 1, "min"),
     Column("ttft_p95_s", "TTFT P95", "s", 2, "min", detail=True),
     Column("idle_gpu_hours", "idle", "GPU-h", detail=True),
@@ -72,6 +73,8 @@ FRONT_FIGURES = (
     "cost-against-service",
     "savings",
     "gpu-hours-by-cause",
+    "tokens-and-goodput",
+    "gpus-by-type",
     "monthly-dollars",
     "instances",
     "latency-by-tier",
@@ -317,6 +320,7 @@ def write_index(folder: Path, manifest: Mapping[str, Any], pages: Sequence[Page]
         bound=bound is not None and len(bound) > 0,
         assumed=[] if assumed is None else assumed.astype(object).fillna("").to_dict("records"),
         price=_price(assumed),
+        lends=_lends(assumed),
         scorecard=[] if scorecard is None else scorecard_parts(scorecard),
         front=front,
         figures=[figure for figure in figures if figure not in front],
@@ -341,6 +345,11 @@ def _price(assumed: pd.DataFrame | None) -> str:
     """The price that every cost is counted at, with its source and date."""
     rows = [] if assumed is None else assumed[assumed["what"] == ON_DEMAND].to_dict("records")
     return "; ".join(f"{row['value']:.2f} {row['unit']}. {row['source']}, {row['date']}" for row in rows)
+
+
+def _lends(assumed: pd.DataFrame | None) -> bool:
+    """Whether idle GPUs are lent as spot, and have a price."""
+    return assumed is not None and bool(assumed["what"].isin(LENT).any())
 
 
 def _json(file: Path, default: Any) -> Any:
