@@ -89,21 +89,22 @@ def headline(
     Returns
     -------
     dict
-        ``text``; ``chosen``, the cheapest policy that keeps every promise (None if there is none); where there is something
+        ``text``; ``chosen``, the cheapest policy that keeps every promise (None if there is none, or none to choose from); where there is something
         to compare, ``baseline``, ``more`` on policies that serve as the baseline does and on cheaper ones, and ``numbers``:
         name, value, interval and detail of each.
     """
     objectives = {} if promises is None else objectives_pct(promises)
     baseline = baseline_of(means.index)
     ordered = by_cost(means)
-    chosen = recommended(means, objectives)
     if ordered.empty:
         return {"text": "No policy that one can run was simulated.", "chosen": None}
+    chosen = recommended(means, objectives)
+    marked = chosen if len(ordered) > 1 else None
     if baseline is None:
         return {
             "text": f"Neither {' nor '.join(BASELINES)} was simulated, so there is nothing to compare with."
             f"{_promised(means, objectives, chosen, chosen)}",
-            "chosen": chosen,
+            "chosen": marked,
         }
     good = as_good_as(means, baseline)
     cheaper = ordered.iloc[: ordered.index.get_loc(baseline)]
@@ -115,7 +116,7 @@ def headline(
         alone = f"No policy that one can run was simulated beside {baseline}, so nothing is saved."
         text = alone if len(ordered) == 1 else f"No simulated policy costs less than {baseline} on this trace."
         text += _promised(means, objectives, chosen, baseline)
-        return {"text": text + batch, "baseline": baseline, "chosen": chosen}
+        return {"text": text + batch, "baseline": baseline, "chosen": marked}
     free = tables.empty("reserved") if reserved is None else reserved
     text = _compared(means, shown, baseline, free) + _promised(means, objectives, chosen, shown, free) + batch
     more = _as_today(means, good, shown, baseline) + (_cheaper(means, shown) if chosen == shown else "")
