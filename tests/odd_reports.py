@@ -19,10 +19,12 @@ START = pd.Timestamp("2026-06-01T00:00Z")
 FLEET = """
 name: given
 description: Two models of the paper's fleet, whose throughput is given.
-gpu: H100-80GB
 regions: [eastus, westus]
-models: [Llama-2-70B, Llama-3.1-8B]
-theta_tps: {Llama-2-70B: 9000, Llama-3.1-8B: 60000}
+capacity_gpus: {H100-80GB: 800}
+lend_idle: true
+variants:
+- {model: Llama-2-70B, gpu: H100-80GB, gpus: 8, start: 20, theta_tps: 9000}
+- {model: Llama-3.1-8B, gpu: H100-80GB, gpus: 8, start: 20, theta_tps: 60000}
 """
 SHARED = "cases/28-nothing-but-batch"
 TOO_SMALL = "cases/08-fleet-smaller-than-demand"

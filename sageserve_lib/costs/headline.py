@@ -93,7 +93,8 @@ def headline(
         to compare, ``baseline``, ``more`` on policies that serve as the baseline does and on cheaper ones, and ``numbers``:
         name, value, interval and detail of each.
     """
-    objectives = {} if promises is None else objectives_pct(promises)
+    asked = {} if promises is None else objectives_pct(promises)
+    objectives = {tier: pct for tier, pct in asked.items() if means[_TIERS[tier]].notna().any()}
     baseline = baseline_of(means.index)
     ordered = by_cost(means)
     if ordered.empty:
@@ -159,7 +160,8 @@ def _compared(means: pd.DataFrame, shown: str, baseline: str, free: pd.DataFrame
         f"{number(gpus.fewest_free_gpus)} at any time after the first hour"
         for gpus in own.sum().itertuples()
     ]
-    return f"{text}. These GPUs are reserved, so that saves no money: it frees {' and '.join(said)}."
+    freed = f": it frees {' and '.join(said)}" if said else ""
+    return f"{text}. These GPUs are reserved, so that saves no money{freed}."
 
 
 def _promised(
@@ -178,7 +180,7 @@ def _promised(
     least = "is the cheapest that keeps" if free is None or free.empty else "holds least of those that keep"
     text = f" {'It' if chosen == shown else chosen} {least} every promise"
     owed = required_pct(means, objectives).loc[chosen]
-    said = [f"{number(owed[tier], 1)} % of {tier}" for tier in owed.index if known(means.loc[chosen, _TIERS[tier]])]
+    said = [f"{number(owed[tier], 1)} % of {tier}" for tier in owed.index]
     text += f": at least {', '.join(said)} requests in SLA"
     if "IW-F" in owed and means.loc[chosen, "iwf_attainable_pct"] < 100.0:
         text += (

@@ -361,14 +361,7 @@ def test_bad_yaml_is_refused_by_its_place(
     content, words = BAD_YAML[case]
     file = write(tmp_path, content, "f.yaml")
     monkeypatch.chdir(tmp_path)
-    if kind == "catalogue":
-        monkeypatch.setattr(paths, "CATALOGUE", file)
-        catalogue.load_catalogue.cache_clear()
-        try:
-            said = refused("report", "--reports", tmp_path / "reports")
-        finally:
-            catalogue.load_catalogue.cache_clear()
-    elif kind == "grid":
+    if kind == "grid":
         said = refused("sweep", file, "--to", tmp_path / "results")
     else:
         said = refused("report", "--reports", tmp_path / "reports", f"--{kind}", file)
@@ -379,45 +372,54 @@ def test_bad_yaml_is_refused_by_its_place(
 
 def changed(kind: str, **changes: Any) -> str:
     """A file of the project with values changed; dots lead into it."""
-    folder = {"paper": paths.SCENARIOS, "week": paths.WORKLOADS, "quick": paths.GRIDS, "catalogue": paths.DATA}[kind]
+    folder = {"paper": paths.SCENARIOS, "week": paths.WORKLOADS, "quick": paths.GRIDS}[kind]
     raw = yaml.safe_load((folder / f"{kind}.yaml").read_text(encoding="utf-8"))
     for path, value in changes.items():
         *above, last = path.split("__")
         place = raw
         for name in above:
-            place = place[name.replace("_dot_", ".").replace("_dash_", "-")]
+            place = place[int(name)] if isinstance(place, list) else place[name]
         place[last] = value
     return yaml.safe_dump(raw, allow_unicode=True)
 
 
 SCENARIOS: dict[str, tuple[dict[str, Any], str]] = {
-    "a word for a number": ({"instances_per_endpoint": "many"}, "instances_per_endpoint"),
-    "a huge number": ({"vms_per_region": 10**30}, "vms_per_region"),
-    "a negative number": ({"sla__iwf_ttft_s": -1}, "sla.iwf_ttft_s"),
+    "a word for a number": ({"variants__0__start": "many"}, "variants.0.start"),
+    "a huge number": ({"capacity_gpus__H100-80GB": 10**30}, "capacity_gpus.H100-80GB"),
+    "a negative number": ({"sla__IW-F__ttft_s": -1}, "sla.IW-F.ttft_s"),
+    "a promise of nothing": ({"sla__IW-F": {"objective": 0.9}}, "at least one of ttft_s, tbt_s and e2e_s"),
+    "an objective in percent": ({"sla__IW-F__objective": 95}, "sla.IW-F.objective"),
+    "an unknown tier": ({"sla__gold": {"ttft_s": 1}}, "sla.gold"),
     "infinity": ({"acquisition__cold_s": float("inf")}, "acquisition.cold_s"),
     "NaN": ({"scaling__scale_out_above": float("nan")}, "scaling.scale_out_above"),
     "a control loop that never ends": ({"scaling__interval_s": 1e-9}, "scaling.interval_s"),
     "a plan without end": ({"planning__interval_s": 0.001}, "planning.interval_s"),
     "thresholds that swing": ({"scaling__scale_in_below": 0.9}, "scale_in_below must be less"),
     "no regions": ({"regions": []}, "regions"),
-    "no models": ({"models": []}, "models"),
+    "no variants": ({"variants": []}, "variants"),
+    "a variant twice": ({"variants__1__model": "BLOOM-176B"}, "is there twice"),
     "a region twice": ({"regions": ["a", "a"]}, "'a' is there twice"),
     "a region with control characters": ({"regions": ["a\x07"]}, "printable text"),
-    "an unknown model": ({"models": ["GPT-9"]}, "'GPT-9' is not in the catalogue"),
-    "an unknown GPU": ({"gpu": "abacus"}, "'abacus' is not in the catalogue"),
-    "a GPU without times": ({"gpu": "MI300X-192GB"}, "no performance for model"),
+    "an unknown model": ({"variants__0__model": "GPT-9"}, "'GPT-9' is not in the catalogue"),
+    "an unknown GPU": ({"variants__0__gpu": "abacus"}, "'abacus' is not in the catalogue"),
+    "a GPU without times": ({"variants__0__gpu": "MI300X-192GB", "capacity_gpus": {"H100-80GB": 800, "MI300X-192GB": 160}}, "has no times of 'BLOOM-176B'"),
+    "a GPU that no region has": ({"capacity_gpus": {"A100-80GB": 8}}, "capacity_gpus does not say"),
+    "GPUs that make no whole nodes": ({"variants__0__gpus": 12}, "has to take whole nodes of 8"),
+    "a start in another region": ({"capacity_gpus__H100-80GB": {"centralus": 800, "mars": 8}}, "'mars' is no region"),
+    "a promise of an unknown model": ({"sla_by_model": {"GPT-9": {"IW-F": {"ttft_s": 1}}}}, "'GPT-9' is not one of"),
+    "the form before": ({"vms_per_region": 100}, "vms_per_region"),
     "an unknown scheduler": ({"scheduler": "LIFO"}, "scheduler"),
     "an unknown field": ({"scaling__treshold": 1}, "scaling.treshold"),
-    "too few VMs": ({"vms_per_region": 10}, "vms_per_region is 10"),
+    "too few GPUs": ({"capacity_gpus__H100-80GB": 80}, "capacity_gpus is 80"),
     "a quantile beyond 1": ({"planning__quantile": 95}, "planning.quantile"),
     "batches nobody fits in": ({"batching__max_tokens": 10}, "max_tokens must be more"),
-    "θ of an unknown model": ({"theta_tps": {"GPT-9": 1}}, "'GPT-9'"),
+    "θ of nothing": ({"variants__0__theta_tps": 0}, "variants.0.theta_tps"),
     "a table that goes backwards": (
-        {"time_tables": {"BLOOM-176B": {"batch_tokens": [2, 1], "prefill_ms": [1, 2], "decode_ms": [1, 2],
-         "vm_memory_bytes": 1e12, "weights_bytes": 1e11, "kv_bytes_per_token": 1e6}}}, "batch_tokens must increase"),
+        {"variants__0__times": {"batch_tokens": [2, 1], "prefill_ms": [1, 2], "decode_ms": [1, 2],
+         "vm_memory_bytes": 1e12, "weights_bytes": 1e11, "kv_bytes_per_token": 1e6}}, "batch_tokens must increase"),
     "weights that do not fit": (
-        {"time_tables": {"BLOOM-176B": {"batch_tokens": [1, 2], "prefill_ms": [1, 2], "decode_ms": [1, 2],
-         "vm_memory_bytes": 1e11, "weights_bytes": 1e12, "kv_bytes_per_token": 1e6}}}, "no room for a request"),
+        {"variants__0__times": {"batch_tokens": [1, 2], "prefill_ms": [1, 2], "decode_ms": [1, 2],
+         "vm_memory_bytes": 1e11, "weights_bytes": 1e12, "kv_bytes_per_token": 1e6}}, "no room for a request"),
 }  # fmt: skip
 
 
@@ -482,29 +484,24 @@ def test_bad_grid_is_refused_by_its_field(tmp_path: Path, case: str) -> None:
 
 
 CATALOGUES: dict[str, tuple[dict[str, Any], str]] = {
-    "a price that is negative": ({"gpus__H100-80GB__on_demand_usd_per_h": -1}, "gpus.H100-80GB.on_demand_usd_per_h"),
-    "a price that is NaN": ({"gpus__H100-80GB__spot_usd_per_h": float("nan")}, "spot_usd_per_h"),
-    "a price with its unit": ({"gpus__H100-80GB__spot_usd_per_h": "49 USD"}, "spot_usd_per_h"),
-    "weights that do not fit": ({"gpus__H100-80GB__memory_gb": 10}, "leave no room for a request"),
-    "no GPUs": ({"gpus": {}}, "is not in the catalogue"),
-    "no times": ({"performance": []}, "no performance for model"),
-    "half a head": ({"models__BLOOM-176B__kv_heads": 0.5}, "models.BLOOM-176B.kv_heads"),
-}
-
-
-@pytest.fixture
-def other_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setattr(paths, "CATALOGUE", tmp_path / "f.yaml")
-    catalogue.load_catalogue.cache_clear()
-    yield tmp_path / "f.yaml"
-    catalogue.load_catalogue.cache_clear()
+    "a price that is negative": ({"gpus": {"H100-80GB": {"on_demand_usd_per_gpu_h": -1}}}, "gpus.H100-80GB.on_demand_usd_per_gpu_h"),
+    "a price that is NaN": ({"gpus": {"H100-80GB": {"spot_usd_per_gpu_h": float("nan")}}}, "spot_usd_per_gpu_h"),
+    "a price with its unit": ({"gpus": {"H100-80GB": {"spot_usd_per_gpu_h": "6 USD"}}}, "spot_usd_per_gpu_h"),
+    "weights that do not fit": ({"gpus": {"H100-80GB": {"memory_gb": 10}}}, "leave no room for a request"),
+    "a GPU taken out": ({"gpus": {"H100-80GB": None}}, "H100-80GB"),
+    "the hardware of nothing": ({"gpus": {"mine": {"same_as": "abacus"}}}, "'abacus' is no GPU type"),
+    "half a head": ({"models": {"BLOOM-176B": {"kv_heads": 0.5}}}, "models.BLOOM-176B.kv_heads"),
+    "times of nothing": ({"times": [{"model": "GPT-9"}]}, "times.0"),
+    "times that are no list": ({"times": {"a": 1}}, "times"),
+    "an unknown part": ({"performance": []}, "expected a catalogue"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", CATALOGUES)
-def test_bad_catalogue_is_refused_by_its_field(tmp_path: Path, other_catalogue: Path, case: str) -> None:
+def test_bad_catalogue_is_refused_by_its_field(tmp_path: Path, case: str) -> None:
     changes, word = CATALOGUES[case]
-    write(tmp_path, changed("catalogue", **changes), other_catalogue.name)
-    said = refused("report", "--reports", tmp_path / "reports")
+    file = write(tmp_path, yaml.safe_dump(changes), "f.yaml")
+    said = refused("report", "--reports", tmp_path / "reports", "--catalogue", file)
     assert word in said
     assert names(tmp_path) == {"f.yaml"}
 
@@ -563,8 +560,8 @@ def test_no_scenario_gives_a_traceback(
         found = catalogue.load_scenario(file)
     except InputError:
         return
-    for model in found.models:
-        assert catalogue.instance_times(found, model).kv_capacity_tokens > 0
+    for variant in found.variants:
+        assert catalogue.instance_times(found, variant).kv_capacity_tokens > 0
 
 
 @given(st.data())

@@ -139,7 +139,15 @@ def test_findings_of_how_much(rate: float, peak: float, requests: int) -> None:
     said(of_demand.size(pd.DataFrame([size]), modes))
 
 
-_POLICY_NUMBERS = ("gpu_hours", "cost_usd", "net_cost_usd", "iwf_sla_pct", "niw_sla_pct")
+_POLICY_NUMBERS = (
+    "gpu_hours",
+    "cost_usd",
+    "net_cost_usd",
+    "spot_credit_usd",
+    "usd_per_mtok",
+    "iwf_sla_pct",
+    "niw_sla_pct",
+)
 
 
 def _policies(drawn: tuple[pd.DataFrame, set[str]]) -> pd.DataFrame:
@@ -160,11 +168,29 @@ intervals = rows(
     mean=numbers, low=numbers, high=numbers,
 )  # fmt: skip
 bounds = rows(("seed",), seed=st.just(7), gpu_hours=numbers, cost_usd=numbers)
+promises = rows(
+    ("tier", "model"),
+    tier=tiers,
+    model=models,
+    objective_pct=st.sampled_from([50.0, 95.0, 100.0]),
+    requests=st.integers(1, 9),
+)
+reserved = rows(
+    ("policy", "region", "gpu"), policy=names, region=regions, gpu=st.sampled_from(["H100-80GB", "L40S"]),
+    reserved_gpus=counts, free_gpus=counts, fewest_free_gpus=counts,
+)  # fmt: skip
 
 
-@given(policies, intervals, st.none() | bounds)
-def test_the_headline(table: pd.DataFrame, found: pd.DataFrame, bound: pd.DataFrame | None) -> None:
-    headline = costs.headline(costs.policy_means(table), found.dropna(subset=["mean", "low", "high"]), bound)
+@given(policies, intervals, st.none() | bounds, st.none() | promises, st.none() | reserved)
+def test_the_headline(
+    table: pd.DataFrame,
+    found: pd.DataFrame,
+    bound: pd.DataFrame | None,
+    promised: pd.DataFrame | None,
+    free: pd.DataFrame | None,
+) -> None:
+    found = found.dropna(subset=["mean", "low", "high"])
+    headline = costs.headline(costs.policy_means(table), found, bound, promised, free)
     said(headline["text"])
     if headline.get("more"):
         said(headline["more"])
@@ -173,12 +199,26 @@ def test_the_headline(table: pd.DataFrame, found: pd.DataFrame, bound: pd.DataFr
             said(part)
 
 
-@given(policies, intervals)
-def test_findings_of_costs(table: pd.DataFrame, found: pd.DataFrame) -> None:
+held = rows(
+    policy=names, gpu=st.sampled_from(["H100-80GB", "L40S"]), gpus_per_instance=st.integers(1, 8), serving_h=numbers,
+    reclaim_h=numbers, swap_h=numbers, cold_h=numbers, draining_h=numbers, after_h=numbers,
+)  # fmt: skip
+by_model = rows(policy=names, model=models, usd_per_mtok=numbers)
+
+
+@given(policies, intervals, st.none() | promises, held, by_model)
+def test_findings_of_costs(
+    table: pd.DataFrame,
+    found: pd.DataFrame,
+    promised: pd.DataFrame | None,
+    hours: pd.DataFrame,
+    of_models: pd.DataFrame,
+) -> None:
     said(of_costs.who_is_dominated(costs.pareto(costs.policy_means(table))))
     found = found.drop_duplicates(["over", "baseline", "policy", "measure"])
-    said(of_costs.how_sure_savings_are(found, table))
-    said(of_costs.how_many_are_held(table, 8, 0.25))
+    said(of_costs.how_sure_savings_are(found, table, promised))
+    said(of_costs.how_many_are_held(hours, 0.25))
+    said(of_costs.what_models_cost(of_models, "siloed"))
     saved = costs.savings_table(table, "w").select_dtypes(float)
     assert not np.isinf(saved.to_numpy()).any()
     said(costs.told(found))
@@ -189,7 +229,7 @@ def test_findings_of_costs(table: pd.DataFrame, found: pd.DataFrame) -> None:
     rows(fewest_rows=1, region=regions, model=models, monthly_cost_usd=numbers, cost_usd=numbers),
     rows(policy=names, tier=tiers, measure=st.sampled_from(["ttft", "e2e"]), share=st.sampled_from([0.5, 0.99]), value_s=numbers),
     rows(policy=names, utilization=shares),
-    rows(policy=names, time_s=st.sampled_from([0.0, 60.0, 7200.0]), region=regions, model=models, serving=counts,
+    rows(policy=names, time_s=st.sampled_from([0.0, 60.0, 7200.0]), region=regions, variant=models, serving=counts,
          acquiring=counts, draining=counts),
 )  # fmt: skip
 def test_findings_of_what_is_held(

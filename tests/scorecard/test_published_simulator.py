@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from conftest import shared
 
-from sageserve_lib.catalogue import instance_times
+from sageserve_lib.catalogue import Scenario, instance_times
+from sageserve_lib.catalogue.times import InstanceTimes
 from sageserve_lib.errors import InputError
 from sageserve_lib.scorecard.published_simulator import agreement, corrections
 
@@ -39,14 +40,19 @@ def test_a_folder_without_results_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_corrections_change_one_thing_each() -> None:
+    def times(scenario: Scenario, model: str) -> InstanceTimes:
+        [variant] = scenario.variants_of(model)
+        return instance_times(scenario, variant)
+
     found = corrections()
     published = found.pop("as published")
-    kv = instance_times(found["Llama-2-70B's KV cache"], "Llama-2-70B").kv_capacity_tokens
-    assert kv == pytest.approx(8 * instance_times(published, "Llama-2-70B").kv_capacity_tokens)
+    kv = times(found["Llama-2-70B's KV cache"], "Llama-2-70B").kv_capacity_tokens
+    assert kv == pytest.approx(8 * times(published, "Llama-2-70B").kv_capacity_tokens)
     small = found["small models' times and memory"]
-    assert instance_times(small, "BLOOM-176B") == instance_times(published, "BLOOM-176B")
-    slower = [instance_times(small, m).prefill_knots[-1] for m in ("Llama-3.1-8B", "Llama-3.2-3B")]
+    assert times(small, "BLOOM-176B") == times(published, "BLOOM-176B")
+    slower = [times(small, m).prefill_knots[-1] for m in ("Llama-3.1-8B", "Llama-3.2-3B")]
     assert all(seconds > 1e-3 for _, seconds in slower)
     assert published.acquisition.cold_s == 0
     assert found["start-up delays"].acquisition.cold_s == 7200
-    assert found["start-up delays"].time_tables == published.time_tables
+    assert found["start-up delays"].variants == published.variants
+    assert not any(v.times for v in found["all of these, and decoding that slows with context"].variants)

@@ -22,8 +22,8 @@ from sageserve_lib.workload import WorkloadSpec
 
 #: θ given, so that nothing is probed.
 SCENARIO = (
-    "theta_tps={BLOOM-176B: 2000, Llama-2-70B: 9000, Llama-3.1-8B: 40000, Llama-3.2-3B: 60000}",
-    "instances_per_endpoint=6",
+    *(f"variants.{k}.theta_tps={tps}" for k, tps in enumerate((2000, 9000, 40_000, 60_000))),
+    *(f"variants.{k}.start=6" for k in range(4)),
 )
 SMALL = {"scale": 0.01, "days": 0.25, "history_days": 1.0}
 

@@ -12,10 +12,11 @@ from sageserve_lib.traces import write_parquet
 from sageserve_lib.workbook import Workbook
 
 FLEET = [
-    "instances_per_endpoint=3",
+    *(f"variants.{k}.start=3" for k in range(4)),
     "niw_instances_when_siloed=1",
-    "vms_per_region=12",
-    "theta_tps={Llama-2-70B: 5000, Llama-3.1-8B: 20000}",
+    "capacity_gpus.H100-80GB=96",
+    "variants.1.theta_tps=5000",
+    "variants.2.theta_tps=20000",
 ]
 POLICIES = ["siloed", "reactive", "lt-i", "lt-u", "oracle", "clairvoyant", "valley-fill"]
 TABLES = ("demand", "forecast", "peaks", "allocation", "bound", "policies")
@@ -79,7 +80,7 @@ def test_there_is_a_plan_for_every_interval_that_has_a_forecast(tmp_path: Path, 
     assert made.tolist() == wb.hours[wb.hours >= first].tolist()
     assert len(made) >= len(wb.hours) - max(3, 24 * 60 // minutes // 8)
     # Price and time are of the interval, whatever its length.
-    vm_usd = wb.gpu.on_demand_usd_per_h
+    vm_usd = wb.scenario.price_usd_per_h(wb.scenario.variants[1])
     running = wb.allocation().groupby("time")["instances"].sum() * vm_usd * minutes / 60
     assert wb.plan_details("solves").set_index("time")["running_usd"].tolist() == pytest.approx(running.tolist())
     # A clairvoyant sees the hour from each plan on, and what lies beyond.
