@@ -225,13 +225,16 @@ def initial_state(
         for v in range(models["first_variant"][model], models["first_variant"][model] + models["n_variants"][model]):
             at = region * n_types + int(rows["gpu_type"][v])
             wanted[at] += [(p, v, variants[v].gpus)] * starts[variants[v]]
+    found: dict[tuple[int, int], list[int]] = defaultdict(list)
     for at, instances_of in wanted.items():
         for i in start_instances(fleet, at, instances_of):
-            p, v = int(fleet.instances["pool"][i]), int(fleet.instances["variant"][i])
-            members[p, pools["n_members"][p]] = i
-            pools["n_members"][p] += 1
-            serving_of[p, v - models["first_variant"][rows["model"][v]]] += 1
-            counts["serving"][fleet.instances["region"][i] * len(variants) + v] += 1
+            found[int(fleet.instances["pool"][i]), int(fleet.instances["variant"][i])].append(i)
+    for (p, v), own in sorted(found.items()):
+        n = int(pools["n_members"][p])
+        members[p, n : n + len(own)] = own
+        pools["n_members"][p] += len(own)
+        serving_of[p, v - models["first_variant"][rows["model"][v]]] = len(own)
+        counts["serving"][p // (n_groups * n_models) * len(variants) + v] += len(own)
     of_model = np.arange(n_pools) // n_groups % n_models
     for name, total in (("kv_room_tokens", "kv_capacity_tokens"), ("theta_tps", "theta_tps")):
         for p, model in enumerate(models[of_model]):

@@ -29,7 +29,8 @@ def chiron_counts(
 
 def test_chiron_starts_with_its_share_of_interactive_instances_and_none_for_batch() -> None:
     policy = REGISTRY["chiron"](PAPER)
-    assert [policy.initial_instances(group) for group in policy.tier_groups] == [12, 8, 0]
+    pools = [Endpoint("eastus", "Llama-2-70B", group) for group in policy.tier_groups]
+    assert [policy.initial_instances(pool) for pool in pools] == [(12,), (8,), (0,)]
 
 
 def test_chiron_keeps_interactive_back_pressure_at_its_aim() -> None:
@@ -82,12 +83,12 @@ def test_chiron_hurries_what_is_nearly_due_without_asking_for_the_impossible() -
 
 def test_chiron_serves_all_and_keeps_batch_pools_only_while_batch_requests_wait() -> None:
     scenario = scenario_of(
-        vms_per_region=20,
+        vms=20,
         niw_queue={"feed_one_below": 0.02, "feed_two_below": 0.01, "promote_after_s": 7200.0},
         acquisition={"cold_s": 600.0, "swap_s": 600.0},
     )
     trace = random_trace(np.random.default_rng(4), 20_000, 10.0, ["eastus", "westus"])
-    slow = {"BLOOM-176B": 200.0, "Llama-2-70B": 500.0}
+    slow = {name: theta / 10 for name, theta in THETA.items()}
     quiet = trace_of([trace.data["arrival_s"].iloc[-1] + 7200.0], 10, 1, tier="IW-N").data
     trace.data = pd.concat([trace.data, quiet], ignore_index=True)
     seen = Seen(scenario)
@@ -124,7 +125,7 @@ def valley_fill_actions(
     for _ in range(looks):
         actions = policy.decide(Observation(time_s, endpoints))
     return (
-        {e.region: n for e, n in actions.counts.items()},
+        {e.region: round(tps / endpoints[e].theta_tps) for e, tps in actions.capacity_tps.items()},
         {e.region: rule.batch_instances for e, rule in actions.rules.items()},
     )
 
@@ -144,7 +145,7 @@ def test_valley_fill_gives_back_by_its_average_and_takes_a_sudden_rise_at_once()
     # 2.5, 8.5 and again 2.5 instances' worth: nine tenths of the last two looks while that is more than the last ten.
     for instances in [2.5] * 10 + [8.5] * 10 + [2.5] * 10:
         looked = Observation(0.0, {east: view(interactive_tps=1150.0 * instances)})
-        seen.append(policy.decide(looked).counts[east])
+        seen.append(round(policy.decide(looked).capacity_tps[east] / 1000.0))
     assert seen[:10] == [3] * 10
     assert seen[10:20] == [5, 8, 8, 8, 8, 8, 8, 8, 8, 9]
     assert seen[20:] == [8, 8, 7, 7, 6, 5, 5, 4, 4, 3]
@@ -192,7 +193,7 @@ def test_valley_fill_holds_early_what_could_not_be_reclaimed_in_time() -> None:
     late = view(interactive_tps=3450.0, ahead_tps=(3450.0, 4600.0, 10_925.0))
     east, other = (Endpoint("eastus", model, "all") for model in ("Llama-2-70B", "BLOOM-176B"))
     observed = Observation(0.0, {east: late, other: view(reclaimable=3)})
-    assert policy.decide(observed).counts[east] == 4
+    assert policy.decide(observed).capacity_tps[east] == 4 * 1000.0
 
 
 def test_clairvoyant_sizes_by_what_will_come() -> None:
@@ -253,7 +254,7 @@ def test_policies_see_waiting_batch_requests_in_groups_by_the_hour() -> None:
 def test_policies_see_how_many_instances_run_interactive_requests(seed: int) -> None:
     """One region, one request an instance: as many instances run one as requests are in progress."""
     rng = np.random.default_rng(seed)
-    scenario = scenario_of(instances_per_endpoint=6, batching={"max_requests": 1}, routing={"delay_s": 0.0})
+    scenario = scenario_of(start=6, batching={"max_requests": 1}, routing={"delay_s": 0.0})
     arrival_s = np.cumsum(rng.exponential(4.0, 200))
     trace = trace_of(arrival_s, 1000, rng.integers(1, 300, 200))
     trace.data["tier"] = rng.choice(["IW-F", "IW-N"], 200)
@@ -313,14 +314,14 @@ def test_lt_i_leaves_the_rule_of_the_time_without_a_plan_when_there_is_one() -> 
     view = View(3, 0, 0.9, 0.0, 0.0, 0, 0, 1000.0, 0.0, 0, ())
     before = kind.decide(Observation(0.0, {endpoint: view}))
     assert not before.counts and before.rules[endpoint].scale_out_above == scenario_of().scaling.scale_out_above
-    planned = kind.decide(Observation(3600.0, {endpoint: view._replace(planned_instances=2)}))
-    assert planned.counts == {endpoint: 2} and planned.rules[endpoint] == Rule()
+    planned = kind.decide(Observation(3600.0, {endpoint: view._replace(planned=(2,))}))
+    assert planned.counts == {endpoint: (2,)} and planned.rules[endpoint] == Rule()
 
 
 @pytest.mark.parametrize("seconds", [900.0, 3600.0, 21_600.0])
 def test_lt_ua_may_leave_its_target_in_the_last_third_of_an_interval(seconds: float) -> None:
     kind = REGISTRY["lt-ua"](scenario_of(planning={"interval_s": seconds}))
     endpoint = Endpoint("eastus", "Llama-2-70B", "all")
-    view = View(3, 0, 0.5, 0.0, 0.0, 0, 0, 1000.0, 0.0, 0, (), planned_instances=3, forecast_tps=100.0)
+    view = View(3, 0, 0.5, 0.0, 0.0, 0, 0, 1000.0, 0.0, 0, (), planned=(3,), forecast_tps=100.0)
     rule = kind.decide(Observation(2 * seconds, {endpoint: view})).rules[endpoint]
     assert (rule.override_from_s, rule.override_until_s) == (pytest.approx(3 * seconds - seconds / 3), 3 * seconds)
