@@ -98,9 +98,11 @@ class AllocationSolver:
         try:
             return self.solve(problem)
         except SageServeError:
-            plan = self._read(
-                problem, m, "highs", Run(TIME_LIMIT, np.inf, 0.0), "It serves the most, at whatever cost."
-            )
+            bound_usd = 0.0
+            with suppress(InfeasibleAllocationError):
+                bound_usd = relaxed(problem)[0]
+            run = Run(TIME_LIMIT, np.inf, bound_usd)
+            plan = self._read(problem, m, "highs", run, "It serves the most, at whatever cost.")
             if violations(plan):
                 raise
             return replace(plan, wall_s=time.perf_counter() - start_s)
