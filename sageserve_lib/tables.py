@@ -33,7 +33,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "outlook": ("origin", "time", "region", "model", "path_max_tps", "actual_tps"),
     "allocation": (
         "time", "region", "model", "gpu", "instances", "delta",
-        "demand_tps", "capacity_tps", "solver", "gap",
+        "demand_tps", "capacity_tps", "solver", "gap", "gpus_per_instance", "variant",
     ),
     "policies": (
         "policy", "seed", "gpu_hours", "wasted_gpu_hours", "idle_gpu_hours", "spot_gpu_hours",
@@ -53,8 +53,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     ),
     # Beyond the contract: requests that are larger than an instance's memory.
     "never_fit": ("model", "requests", "of_requests", "largest_tokens", "room_tokens"),
-    # Beyond the contract: VMs that the plan lacks, where demand is beyond what there is.
-    "shortage": ("time", "region", "model", "gpu", "vms", "short_vms"),
+    # Beyond the contract: what the plan lacks, where demand is beyond what there is.
+    "shortage": ("time", "region", "model", "gpu", "vms", "short_vms", "gpus", "short_gpus"),
     "scorecard": ("claim", "published", "ours", "ours_low", "ours_high", "holds", "note"),
     # Beyond the contract: the least any policy could hold and cost, all demand known beforehand.
     "bound": ("seed", "gpu_hours", "cost_usd"),
@@ -84,7 +84,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "distributions": ("policy", "tier", "measure", "requests", "share", "value_s"),
     "utilization": ("policy", "time_s", "region", "model", "group", "utilization"),
     # Beyond the contract: where demand is served, how instances come and go, what holds counts up, how each hour was solved.
-    "moves": ("time", "region", "model", "gpu", "move", "instances", "cost_usd"),
+    "moves": ("time", "region", "model", "gpu", "move", "instances", "cost_usd", "gpus_per_instance", "variant"),
     "routing": ("time", "model", "region", "serving_region", "tps"),
     "binding": ("time", "model", "region", "floor", "local_demand", "total_demand", "capacity", "nothing"),
     "solves": (

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sageserve_lib.allocation.model import TOKENS_PER_H_OF_TPS
+from sageserve_lib.allocation.parameters import TOKENS_PER_H_OF_TPS
 from sageserve_lib.allocation.problem import AllocationProblem
 from sageserve_lib.allocation.shortage import Short
 
@@ -20,9 +20,9 @@ class Allocation:
     ----------
     problem : AllocationProblem
     instances : Series
-        N = n + δ; index (hour, model, region, gpu).
+        N = n + δ; index (hour, model, region, kind).
     ordered : Series
-        Instances ordered in an hour by way to start; index (hour, way, model, region, gpu).
+        Instances ordered in an hour by way to start; index (hour, way, model, region, kind).
     batch_tps : Series
         Batch work of the hour; index (hour, model); zero where the problem has none.
     routed_tps : Series or None
@@ -64,12 +64,12 @@ class Allocation:
 
     @property
     def target(self) -> pd.Series:
-        """Instances of the first hour; index (model, region, gpu)."""
+        """Instances of the first hour; index (model, region, kind)."""
         return self.instances.xs(self.problem.levels["hour"][0], level="hour")
 
     @property
     def given_back(self) -> pd.Series:
-        """Instances given back at the start of an hour; index (hour, model, region, gpu)."""
+        """Instances given back at the start of an hour; index (hour, model, region, kind)."""
         count = _array(self.instances)
         before = np.concatenate([self.problem.array("instances")[None], count[:-1]])
         return pd.Series(
@@ -142,7 +142,7 @@ def relative_gap(cost_usd: float, bound_usd: float) -> float:
 
 
 def arriving(problem: AllocationProblem, ordered: np.ndarray) -> np.ndarray:
-    """Orders by the hour they start to serve in; both of shape (hours, ways, models, regions, GPU types)."""
+    """Orders by the hour they start to serve in; both of shape (hours, ways, models, regions, kinds)."""
     result = np.zeros_like(ordered)
     for w, (whole_h, _) in enumerate(problem.lead_hours.values()):
         if whole_h < len(ordered):

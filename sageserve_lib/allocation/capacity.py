@@ -1,4 +1,4 @@
-"""θ: the total TPS one instance sustains within SLA, found by probing the simulator with a trace's own requests."""
+"""θ: the total TPS one instance of a variant sustains within SLA, found by probing the simulator with a trace's own requests."""
 
 import hashlib
 import json
@@ -9,16 +9,14 @@ import numpy as np
 import pandas as pd
 
 from sageserve_lib import paths
-from sageserve_lib.catalogue import Acquisition, PlannedGpu, Planning, Scaling, Scenario, instance_times, load_catalogue
+from sageserve_lib.catalogue import Acquisition, Planning, Scaling, Scenario, Variant, instance_times
 from sageserve_lib.catalogue.fit import room_tokens, too_large
 from sageserve_lib.characterize.sample import FEW_REQUESTS
-from sageserve_lib.common.files import sha256_of, write_whole
+from sageserve_lib.common.files import write_whole
 from sageserve_lib.common.sources import code_of
 from sageserve_lib.policies import Actions, Observation, Policy
 from sageserve_lib.simulation import Simulation
 
-#: An instance sustains a load when this share of what an empty fleet would reach is reached.
-SUSTAINED_SHARE = 0.95
 #: Instances probed together: join-the-shortest-queue over a few serves more per instance than one alone can.
 PROBED_INSTANCES = 4
 _REQUESTS_PER_INSTANCE = 4000
@@ -28,9 +26,11 @@ _BISECTIONS = 12
 #: Samples after the first look this far around its answer first, with fewer bisections.
 _NEAR, _NEAR_BISECTIONS = 1.25, 7
 #: Columns of the table of θ.
-THETA_COLUMNS = ("model", "gpu", "theta_tps", "low_tps", "high_tps", "limited_by", "source")
+THETA_COLUMNS = (
+    "model", "gpu", "theta_tps", "low_tps", "high_tps", "limited_by", "source", "gpus_per_instance", "variant",
+)  # fmt: skip
 _REGION = "probe"
-#: What a θ depends on of the library.
+#: What a θ depends on of the library; of its data, on what the key says: times, promises, and batching.
 _PROBING_CODE = ("allocation/capacity.py", "catalogue", "characterize", "policies", "simulation", "traces/schema.py")
 
 
@@ -39,9 +39,6 @@ class _Fixed(Policy):
 
     name = "probe"
     summary = "never scaled"
-
-    def initial_instances(self, group: str) -> int:
-        return self.scenario.instances_per_endpoint
 
     def decide(self, observation: Observation) -> Actions:
         return Actions()
@@ -76,7 +73,7 @@ class _Probe:
 
 @dataclass(frozen=True)
 class Probed:
-    """θ of one model on one GPU type: the middle of the samples, and the range their brackets span."""
+    """θ of one variant: the middle of the samples, and the range their brackets span."""
 
     theta_tps: float
     low_tps: float
@@ -84,27 +81,26 @@ class Probed:
     limited_by: str
 
 
-def probe_theta_tps(model: str, tokens: pd.DataFrame, scenario: Scenario, seed: int) -> Probed:
-    """Highest total TPS per instance at which a small pool keeps IW-F TTFT within SLA for 95 % of the attainable share.
+def probe_theta_tps(tokens: pd.DataFrame, scenario: Scenario, seed: int) -> Probed:
+    """Highest total TPS per instance at which a small pool keeps IW-F's promise for its objective of the attainable share.
 
     Found by bisection in the simulator, for each of a few samples of the requests. Where not even an empty fleet could
-    meet the interactive SLA, the 95th percentile of TTFT must keep to the normal tier's instead.
+    keep the interactive promise, the 95th percentiles of latency must keep to the normal tier's instead.
 
     Parameters
     ----------
-    model : str
     tokens : DataFrame
         A sample of the model's requests: prompt_tokens, output_tokens. Sampled with replacement to
         4 000 Poisson arrivals an instance.
     scenario : Scenario
-        Its GPU, batching and SLA.
+        Its only variant, batching and promises.
     seed : int
     """
     brackets: list[tuple[float, float]] = []
     limits = []
     for repeat in range(PROBED_SAMPLES):
         rng = np.random.default_rng([seed, 0x7E7A, *([repeat] if repeat else [])])
-        low, high, limited_by = _bracket(model, tokens, scenario, rng, brackets[0] if brackets else None)
+        low, high, limited_by = _bracket(tokens, scenario, rng, brackets[0] if brackets else None)
         brackets.append((low, high))
         limits.append(limited_by)
     lows, highs = zip(*brackets, strict=True)
@@ -112,10 +108,11 @@ def probe_theta_tps(model: str, tokens: pd.DataFrame, scenario: Scenario, seed: 
 
 
 def _bracket(
-    model: str, tokens: pd.DataFrame, scenario: Scenario, rng: np.random.Generator, near: tuple[float, float] | None
+    tokens: pd.DataFrame, scenario: Scenario, rng: np.random.Generator, near: tuple[float, float] | None
 ) -> tuple[float, float, str]:
-    """Total TPS an instance sustains for one sample, a little more that it does not, and the SLA that says so."""
-    n_instances = scenario.instances_per_endpoint
+    """Total TPS an instance sustains for one sample, a little more that it does not, and the promise that says so."""
+    [variant], n_instances = scenario.variants, PROBED_INSTANCES
+    fast, normal = (scenario.promise(tier, variant.model) for tier in ("IW-F", "IW-N"))
     n_requests = n_instances * _REQUESTS_PER_INSTANCE
     sample = tokens.iloc[rng.integers(len(tokens), size=n_requests)].reset_index(drop=True)
     gaps = rng.exponential(size=n_requests)
@@ -123,15 +120,16 @@ def _bracket(
     limits = []
 
     def sustained(rate_per_s: float) -> bool:
-        frame = _probe_frame(sample, model, np.cumsum(gaps) / rate_per_s)
-        totals = Simulation(_Probe(frame, model), _Fixed(scenario), scenario).run().totals
+        frame = _probe_frame(sample, variant.model, np.cumsum(gaps) / rate_per_s)
+        totals = Simulation(_Probe(frame, variant.model), _Fixed(scenario), scenario).run().totals
         if totals["iwf_attainable_pct"] > 0:
-            limits.append(f"IW-F: TTFT within {scenario.sla.iwf_ttft_s:g} s")
-            return bool(totals["iwf_sla_pct"] >= SUSTAINED_SHARE * totals["iwf_attainable_pct"])
-        limits.append(f"IW-N: TTFT within {scenario.sla.iwn_ttft_s:g} s")
-        return bool(totals["ttft_p95_s"] <= scenario.sla.iwn_ttft_s)
+            limits.append(f"IW-F: {fast.words}")
+            return bool(totals["iwf_sla_pct"] >= fast.objective * totals["iwf_attainable_pct"])
+        limits.append(f"IW-N: {normal.words}")
+        slow_s = zip(("ttft_p95_s", "tbt_p95_s", "e2e_p95_s"), normal.limits_s, strict=True)
+        return all(bool(totals[name] <= limit_s) for name, limit_s in slow_s if np.isfinite(limit_s))
 
-    prefill_s = float(instance_times(scenario, model).prefill_s(sample["prompt_tokens"].to_numpy()).mean())
+    prefill_s = float(instance_times(scenario, variant).prefill_s(sample["prompt_tokens"].to_numpy()).mean())
     high = 2.0 * n_instances / prefill_s  # twice what prefill alone allows
     low = high / 2**_BISECTIONS
     steps = _BISECTIONS
@@ -154,67 +152,52 @@ def _bisected(sustained: Callable[[float], bool], low: float, high: float, steps
 
 
 def theta_table(sample: pd.DataFrame, models: tuple[str, ...], scenario: Scenario, seed: int) -> pd.DataFrame:
-    """θ of every model on every GPU type of the plan, with its uncertainty.
+    """θ of every variant of some models, with its uncertainty.
 
     Parameters
     ----------
     sample : DataFrame
-        Requests: model, prompt_tokens, output_tokens. Those that never fit in an instance's memory are left out.
+        Requests: model, prompt_tokens, output_tokens. Those that never fit in the memory of an instance of a variant are
+        left out of its θ.
     models : tuple of str
     scenario : Scenario
-        Constants in it (``theta_tps``, ``planning.gpus.….theta_tps``) take the place of probing.
+        Constants in it (``variants.….theta_tps``) take the place of probing.
     seed : int
 
     Returns
     -------
     DataFrame
-        Columns ``THETA_COLUMNS``; low and high are the ends of the samples' brackets, equal to θ for a constant, and all
-        are NaN where no request fits.
-        Probed values are cached on disk by all they depend on.
+        Columns ``THETA_COLUMNS``, a row per variant, GPU types one after the other; low and high are the ends of the
+        samples' brackets, equal to θ for a constant, and all are NaN where no request fits. Probed values are cached on disk
+        by all they depend on.
     """
-    rows = []
-    for gpu in scenario.planning.gpus or [scenario.gpu]:
-        planned = scenario.planning.gpus.get(gpu)
-        constants = {**(scenario.theta_tps if gpu == scenario.gpu else {}), **(planned.theta_tps if planned else {})}
-        for model in models:
-            if model in constants:
-                rows.append((model, gpu, *[float(constants[model])] * 3, "", "constant of the scenario"))
-                continue
-            probing = _probe_scenario(scenario, gpu)
-            tokens = _that_fit(sample, model, probing)
-            if tokens.empty:
-                rows.append((model, gpu, *[np.nan] * 3, "", "not known: no request fits in its memory"))
-                continue
-            found = _cached(model, tokens, probing, seed)
-            few = f" (from {len(tokens):,} requests)" if len(tokens) < FEW_REQUESTS else ""
-            own = (found.theta_tps, found.low_tps, found.high_tps, found.limited_by)
-            rows.append((model, gpu, *own, f"probed{few}"))
+    variants = [
+        v for gpu in scenario.gpu_types for model in models for v in scenario.variants_of(model) if v.gpu == gpu
+    ]
+    rows = [
+        (variant.model, variant.gpu, *_theta_of(sample, variant, scenario, seed), variant.gpus, variant.name)
+        for variant in variants
+    ]
     return pd.DataFrame(rows, columns=list(THETA_COLUMNS))
 
 
-def with_other_gpus(scenario: Scenario, models: tuple[str, ...], vms_per_region: int) -> Scenario:
-    """The scenario with ``planning.gpus`` of its own type and some VMs of every other that has times for all models.
-
-    A scenario with GPU types of its own, or with times of its own, which other types do not have, is left as it is.
-    """
-    if scenario.planning.gpus or scenario.time_tables or scenario.theta_tps:
-        return scenario
-    catalogue = load_catalogue()
-    known = {(e.gpu, e.model) for e in catalogue.performance if e.tensor_parallel == catalogue.gpus[e.gpu].gpus_per_vm}
-    gpus = {scenario.gpu: PlannedGpu(vms_per_region=scenario.vms_per_region)}
-    gpus |= {
-        gpu: PlannedGpu(vms_per_region=vms_per_region)
-        for gpu in catalogue.gpus
-        if gpu != scenario.gpu and all((gpu, model) in known for model in models)
-    }
-    return scenario.model_copy(update={"planning": scenario.planning.model_copy(update={"gpus": gpus})})
+def _theta_of(sample: pd.DataFrame, variant: Variant, scenario: Scenario, seed: int) -> tuple:
+    """θ of a variant, its low and high end, what limits it, and its source."""
+    if variant.theta_tps is not None:
+        return *[float(variant.theta_tps)] * 3, "", "constant of the scenario"
+    probing = _probe_scenario(scenario, variant)
+    tokens = _that_fit(sample, variant.model, probing)
+    if tokens.empty:
+        return *[np.nan] * 3, "", "not known: no request fits in its memory"
+    found = _cached(tokens, probing, seed)
+    few = f" (from {len(tokens):,} requests)" if len(tokens) < FEW_REQUESTS else ""
+    return found.theta_tps, found.low_tps, found.high_tps, found.limited_by, f"probed{few}"
 
 
 def theta_tps(sample: pd.DataFrame, models: tuple[str, ...], scenario: Scenario, seed: int) -> dict[str, float]:
-    """θ by model on the fleet's own GPU type, where it is known; see :func:`theta_table`."""
+    """θ by variant, its name, where it is known; see :func:`theta_table`."""
     table = theta_table(sample, models, scenario, seed).dropna(subset="theta_tps")
-    own = table[table["gpu"] == scenario.gpu]
-    return dict(zip(own["model"], own["theta_tps"].astype(float), strict=True))
+    return dict(zip(table["variant"], table["theta_tps"].astype(float), strict=True))
 
 
 def _that_fit(sample: pd.DataFrame, model: str, scenario: Scenario) -> pd.DataFrame:
@@ -233,37 +216,40 @@ def _probe_frame(tokens: pd.DataFrame, model: str, arrival_s: np.ndarray) -> pd.
     )
 
 
-def _cached(model: str, tokens: pd.DataFrame, probing: Scenario, seed: int) -> Probed:
-    performance = instance_times(probing, model).model_dump_json()
-    own = {name: table for name, table in probing.time_tables.items() if name == model}
-    probing = probing.model_copy(update={"time_tables": own, "models": (model,)})
-    code = code_of(*_PROBING_CODE, packages=("numba", "numpy")), sha256_of(paths.CATALOGUE)
+def _cached(tokens: pd.DataFrame, probing: Scenario, seed: int) -> Probed:
+    [variant] = probing.variants
+    times = instance_times(probing, variant).model_dump_json()
+    code = code_of(*_PROBING_CODE, packages=("numba", "numpy"))
     key = hashlib.sha256(
-        f"{model}|{performance}|{probing.model_dump_json()}|{seed}|{code}|".encode()
-        + tokens.to_numpy("int64").tobytes()
+        f"{times}|{probing.model_dump_json()}|{seed}|{code}|".encode() + tokens.to_numpy("int64").tobytes()
     ).hexdigest()[:24]
     file = paths.generated() / f"theta-{key}.json"
     if file.exists():
         return Probed(**json.loads(file.read_text(encoding="utf-8")))
-    found = probe_theta_tps(model, tokens, probing, seed)
+    found = probe_theta_tps(tokens, probing, seed)
     write_whole(file, json.dumps(asdict(found)))
     return found
 
 
-def _probe_scenario(scenario: Scenario, gpu: str) -> Scenario:
-    """The scenario with one small pool of a GPU type, never scaled, and no routing delay: what θ depends on, and nothing else."""
+def _probe_scenario(scenario: Scenario, variant: Variant) -> Scenario:
+    """The scenario with one small pool of a variant, never scaled, and no routing delay: what θ depends on, and nothing else."""
+    gpus = PROBED_INSTANCES * max(variant.gpus, scenario.gpu(variant.gpu).gpus_per_node)
+    own = {variant.model: scenario.sla_by_model[variant.model]} if variant.model in scenario.sla_by_model else {}
     return scenario.model_copy(
         update={
             "name": "probe",
             "description": "",
-            "gpu": gpu,
-            "time_tables": scenario.time_tables if gpu == scenario.gpu else {},
-            "theta_tps": {},
+            "regions": (_REGION,),
+            "capacity_gpus": {variant.gpu: gpus},
+            "variants": (variant.model_copy(update={"start": PROBED_INSTANCES, "acquisition": None}),),
+            "niw_instances_when_siloed": None,
+            "paid": "held",
+            "reserved_gpus": None,
+            "lend_idle": False,
+            "sla_by_model": own,
             "planning": Planning(),
             "scaling": Scaling(),
             "acquisition": Acquisition(),
-            "vms_per_region": PROBED_INSTANCES,
-            "instances_per_endpoint": PROBED_INSTANCES,
             "routing": scenario.routing.model_copy(update={"delay_s": 0.0}),
         }
     )

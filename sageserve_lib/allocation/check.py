@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from sageserve_lib.allocation.answer import Allocation, _array, arriving, sustained
-from sageserve_lib.allocation.model import TOKENS_PER_H_OF_TPS
+from sageserve_lib.allocation.parameters import TOKENS_PER_H_OF_TPS
 from sageserve_lib.allocation.problem import AllocationProblem
 
 #: What solvers may be off by, relative to the largest number of a rule.
@@ -30,7 +30,7 @@ def violations(allocation: Allocation) -> list[str]:
         "growth is ordered": -given_back,
         "no instance where a model cannot run": n * (p.array("theta_tps") == 0)[None, :, None, :],
         "floor": p.array("floor_instances")[None] - n.sum(axis=3),
-        "capacity": (n + on_the_way).sum(axis=1) - p.array("capacity_vms")[None],
+        "capacity": _gpus(p, (n + on_the_way).sum(axis=1)) - p.array("capacity_gpus")[None],
     }
     rates = {
         "local demand": p.local_share * demand - capacity,
@@ -74,16 +74,22 @@ def _spot_excess(p: AllocationProblem, ordered: np.ndarray, given_back: np.ndarr
     reclaimed, swapped = taken.get("reclaim", none), taken.get("swap", none)
     return {
         "reclaims are from own spot": reclaimed - lent,
-        "swaps are from spot": (reclaimed + swapped - lent).sum(axis=1),
+        "swaps are from spot": _gpus(p, (reclaimed + swapped - lent).sum(axis=1)),
     }
+
+
+def _gpus(p: AllocationProblem, instances: np.ndarray) -> np.ndarray:
+    """GPUs of instances by type: from (..., kinds) to (..., GPU types)."""
+    gpus: np.ndarray = (instances * p.array("gpus_of_kind")) @ p.kind_is_of
+    return gpus
 
 
 def binding(allocation: Allocation) -> pd.DataFrame:
     """What holds the counts up, one row per hour, model and region.
 
-    Columns ``floor``, ``local_demand``, ``total_demand`` (one instance less of the slowest type held would break it),
-    ``capacity`` (every VM of some type in the region is held), ``nothing`` (neither of the first three: starting costs
-    or whole instances elsewhere keep it).
+    Columns ``floor``, ``local_demand``, ``total_demand`` (one instance less of the slowest kind held would break it),
+    ``capacity`` (of some GPU type the region has too few left for one more instance of its smallest kind), ``nothing``
+    (neither of the first three: starting costs or whole instances elsewhere keep it).
     """
     p = allocation.problem
     n, ordered = _array(allocation.instances), _array(allocation.ordered)
@@ -93,7 +99,9 @@ def binding(allocation: Allocation) -> pd.DataFrame:
     demand = p.array("demand_tps")
     spare = capacity.sum(axis=2) - demand.sum(axis=2) - _array(allocation.batch_tps)
     slack = TOLERANCE * max(demand.max(initial=0.0), 1.0)
-    full = (n.sum(axis=1) >= p.array("capacity_vms")[None]) & (p.array("capacity_vms")[None] > 0)
+    smallest = np.where(p.kind_is_of, p.array("gpus_of_kind")[:, None], np.inf).min(axis=0)
+    full = _gpus(p, n.sum(axis=1)) + smallest > p.array("capacity_gpus")[None]
+    full &= p.array("capacity_gpus")[None] >= smallest
     columns = {
         "floor": n.sum(axis=3) <= p.array("floor_instances")[None],
         "local_demand": (capacity - least < p.local_share * demand - slack) & (least < np.inf),

@@ -54,12 +54,13 @@ def day_plans(
 ) -> dict[int, Allocation]:
     """The planning intervals of ``demand_tps`` planned together, once for each deadline of batch work, in intervals.
 
-    Reclaim, swap and cold start have their own costs and lead times. VMs of the scenario's fleet that are not among
-    ``counts`` (region, model) are taken as lent out, each still holding its model.
+    Reclaim, swap and cold start have their own costs and lead times, those of the slowest variant. Instances that the
+    scenario starts with and that are not among ``counts`` (region, variant) are taken as lent out, each still holding its
+    model.
     """
     by_way = planner.changed(startup="by_way")
-    first = by_way.problem(dict.fromkeys(counts, 0.0), by_way.fleet(counts))
-    lead = {way: hours / by_way.interval_h for way, hours in by_way.acquisition_h.items()}
+    first = by_way.problem(dict.fromkeys(demand_tps.columns, 0.0), by_way.fleet(counts))
+    lead = {way: hours / by_way.interval_h for way, hours in by_way.slowest_h.items()}
     batch = batch_tokens / by_way.interval_h
     return {
         deadline: by_way.solver.solve(lookahead(first, demand_tps, batch, deadline, lead)) for deadline in deadlines

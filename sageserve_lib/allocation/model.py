@@ -1,34 +1,40 @@
-r"""The allocation model: how many instances of each model, in each region, on each GPU type, hour by hour.
+r"""The allocation model: how many instances of each model, in each region, of each kind, hour by hour.
 
-For models i, regions j, GPU types k, ways to start w and hours h, minimize
+For models i, regions j, kinds of instances k (of GPU type g(k), with :math:`a_k` GPUs each), ways to start w and hours h,
+minimize
 
 .. math::
     \sum_{hijk} \alpha_k N_{hijk} + \sum_{hwijk} \sigma_{wik}\, o_{hwijk} + \sum_{hijj'} r_{jj'} x_{hijj'}
 
 over integers :math:`N` (instances planned, n + δ in one hour's model), orders o and routed demand x, such that
 instances grow only by orders that have arrived; every region can serve a share ε of its own demand; the regions
-together serve all of it, and the batch work chosen for the hour; no region needs more VMs than it has; and floors hold
-([SageServe], section 5, which is the case of one hour, one way, and nothing routed or chosen). The running fleet's cost
-is counted in: it changes no decision, and keeps the relative gap meaningful when the best answer is to shrink.
+together serve all of it, and the batch work chosen for the hour; no region needs more GPUs of a type than it has,
 
-Numbers are mutable parameters: ``set_numbers`` puts a problem of the same structure into a model that is built.
+.. math::
+    \sum_{i,\; k:\, g(k) = g} a_k N_{hijk} \le C_{jg};
+
+and floors hold ([SageServe], section 5, which is the case of one hour, one way, instances of one whole VM, and nothing
+routed or chosen). The running fleet's cost is counted in: it changes no decision, and keeps the relative gap meaningful
+when the best answer is to shrink. GPUs are counted in pieces, the most that all kinds of a type are whole multiples of:
+what is left over of a region's GPUs is of no use to any, and without it the relaxation is tighter.
+
+Numbers are mutable parameters (``parameters``): a problem of the same structure can be put into a model that is built.
 """
 
 import numpy as np
 import pyomo.environ as pyo
 
+from sageserve_lib.allocation.parameters import declare_numbers, set_numbers
 from sageserve_lib.allocation.problem import AllocationProblem
 
-#: Token rates are in thousands within the model: solvers' tolerances suit coefficients near one.
-TPS_PER_KTPS = 1000.0
-TOKENS_PER_H_OF_TPS = 3600.0
-#: A hair above a whole number is rounding, not demand.
-WHOLE = 1e-9
-#: In a model that may leave demand unserved, what the worst-served model's share of it counts, in instances.
+#: In a model that may leave demand unserved, what the worst-served model's share of it counts, in the smallest instances.
 _WORST_SHARE = 0.5
-#: In an elastic model a VM anywhere comes before one in a region, and that before an instance which no VM could give in
-#: time. VMs are counted once for all hours, such instances in each.
+#: In an elastic model a GPU anywhere comes before one in a region, and that before an instance which no GPU could give in
+#: time. GPUs are counted once for all hours, such instances in each.
 _ANYWHERE, _IN_REGION, _AT_ONCE = 0.999, 1.0, 1.001
+
+#: By GPU type: its kinds of instances, with the pieces of it that an instance takes.
+KindsOf = dict[str, list[tuple[str, int]]]
 
 
 def build(problem: AllocationProblem, *, elastic: bool = False, unserved: bool = False) -> pyo.ConcreteModel:
@@ -36,16 +42,20 @@ def build(problem: AllocationProblem, *, elastic: bool = False, unserved: bool =
 
     ``m.target`` are instances planned, ``m.ordered`` those ordered, ``m.routed_ktps`` and ``m.batch_ktps`` exist where
     the problem has prices between regions or batch work. An elastic model always has a solution: it minimizes the
-    VMs that are missing (``m.more_vms``, ``m.missing``, ``m.missing_anywhere``). One with ``unserved`` leaves as little
-    demand as it can (``m.unserved_ktps``), counted in instances, and spreads that over the models.
+    GPUs that are missing (``m.more_pieces``, ``m.missing``, ``m.missing_anywhere``). One with ``unserved`` leaves as little
+    demand as it can (``m.unserved_ktps``), counted in the GPUs that it would take at least, and spreads that over the models.
     """
     m = pyo.ConcreteModel("allocation")
     _sets(m, problem)
-    _parameters(m, problem, unserved)
+    declare_numbers(m, problem, unserved)
     _variables(m, elastic, unserved)
-    _fleet(m, problem.lead_hours, elastic)
+    kinds_of = {
+        gpu: [(kind, int(n)) for kind, n in zip(m.KINDS, pieces, strict=True) if n]
+        for gpu, pieces in zip(m.GPUS, problem.pieces.T, strict=True)
+    }
+    _fleet(m, problem.lead_hours, kinds_of, elastic)
     if problem.spot_instances is not None:
-        _spot(m)
+        _spot(m, kinds_of)
     if problem.batch_tokens is not None:
         _batch(m, problem.batch_deadline_h)
     _service(m, elastic)
@@ -55,7 +65,10 @@ def build(problem: AllocationProblem, *, elastic: bool = False, unserved: bool =
         _changes(m)
     if unserved:
         _spread(m)
-    _objective(m, elastic, unserved)
+    if elastic:
+        _missing(m, problem)
+    else:
+        _objective(m, unserved)
     set_numbers(m, problem)
     return m
 
@@ -65,8 +78,9 @@ def _sets(m: pyo.ConcreteModel, problem: AllocationProblem) -> None:
     m.WAYS = pyo.Set(initialize=problem.levels["way"], ordered=True)
     m.MODELS = pyo.Set(initialize=problem.levels["model"], ordered=True)
     m.REGIONS = pyo.Set(initialize=problem.levels["region"], ordered=True)
+    m.KINDS = pyo.Set(initialize=problem.levels["kind"], ordered=True)
     m.GPUS = pyo.Set(initialize=problem.levels["gpu"], ordered=True)
-    m.PLACES = m.MODELS * m.REGIONS * m.GPUS
+    m.PLACES = m.MODELS * m.REGIONS * m.KINDS
     lead = problem.lead_hours
     # An order that would serve only after the last hour is never worth its cost.
     m.ORDERS = pyo.Set(
@@ -74,76 +88,6 @@ def _sets(m: pyo.ConcreteModel, problem: AllocationProblem) -> None:
         dimen=5,
         ordered=True,
     )
-
-
-def _parameters(m: pyo.ConcreteModel, problem: AllocationProblem, unserved: bool) -> None:
-    """Every number of the problem, and what follows from them for rows of whole instances; values come later."""
-
-    def numbers(*index):
-        return pyo.Param(*index, mutable=True, within=pyo.Reals, initialize=0.0)
-
-    m.held_instances = numbers(m.PLACES)
-    m.theta_ktps = numbers(m.MODELS, m.GPUS)
-    m.price_usd_per_h = numbers(m.GPUS)
-    m.startup_cost_usd = numbers(m.WAYS, m.MODELS, m.GPUS)
-    m.local_ktps = numbers(m.HOURS, m.MODELS, m.REGIONS)  # ε·ρ
-    m.total_ktps = numbers(m.HOURS, m.MODELS)  # Σ_j ρ
-    m.least_local_instances = numbers(m.HOURS, m.MODELS, m.REGIONS)
-    m.least_total_instances = numbers(m.HOURS, m.MODELS)
-    m.capacity_vms = numbers(m.REGIONS, m.GPUS)
-    m.most_instances = numbers(m.PLACES)
-    if problem.spot_instances is not None:
-        m.spot_instances = numbers(m.PLACES)
-    if problem.batch_tokens is not None:
-        m.batch_arriving_ktps = numbers(m.HOURS, m.MODELS)
-    if problem.routing_usd_per_mtok is not None or unserved:
-        m.demand_ktps = numbers(m.HOURS, m.MODELS, m.REGIONS)
-    if unserved:
-        m.local_share, m.fastest_ktps = numbers(), numbers(m.MODELS)
-    if problem.routing_usd_per_mtok is not None:
-        m.routing_usd_per_ktps_h = numbers(m.REGIONS, m.REGIONS)
-    if problem.changes_per_h is not None:
-        m.changes_per_h = numbers()
-
-
-def set_numbers(m: pyo.ConcreteModel, problem: AllocationProblem) -> None:
-    """Put the numbers of ``problem`` into a model built for one of the same structure."""
-    theta_tps, demand_tps = problem.array("theta_tps"), problem.array("demand_tps")
-    local_tps, total_tps = problem.local_share * demand_tps, demand_tps.sum(axis=2)
-    capacity_vms, floor = problem.array("capacity_vms"), problem.array("floor_instances")
-    # An instance on the fastest type serves the most: so many whole ones are needed whatever their types.
-    fastest_tps = np.maximum(theta_tps.max(axis=1), WHOLE)
-    least_local = np.ceil(local_tps / fastest_tps[None, :, None] - WHOLE)
-    least_total = np.ceil(total_tps / fastest_tps[None, :] - WHOLE)
-    if m.find_component("unserved_ktps"):
-        least_local, least_total = np.zeros_like(least_local), np.zeros_like(least_total)
-        m.local_share.set_value(problem.local_share)
-        _store(m.fastest_ktps, fastest_tps / TPS_PER_KTPS)
-    if m.find_component("demand_ktps"):
-        _store(m.demand_ktps, demand_tps / TPS_PER_KTPS)
-    _store(m.held_instances, problem.array("instances"))
-    _store(m.theta_ktps, theta_tps / TPS_PER_KTPS)
-    _store(m.price_usd_per_h, problem.array("price_usd_per_h"))
-    _store(m.startup_cost_usd, problem.array("startup_cost_usd"))
-    _store(m.local_ktps, local_tps / TPS_PER_KTPS)
-    _store(m.total_ktps, total_tps / TPS_PER_KTPS)
-    _store(m.least_local_instances, np.maximum(least_local, floor[None]))
-    _store(m.least_total_instances, least_total)
-    _store(m.capacity_vms, capacity_vms)
-    _store(m.most_instances, capacity_vms[None] * (theta_tps > 0)[:, None, :])
-    if problem.spot_instances is not None:
-        _store(m.spot_instances, problem.array("spot_instances"))
-    if problem.batch_tokens is not None:
-        _store(m.batch_arriving_ktps, problem.array("batch_tokens") / TOKENS_PER_H_OF_TPS / TPS_PER_KTPS)
-    if problem.routing_usd_per_mtok is not None:
-        price = np.nan_to_num(problem.array("routing_usd_per_mtok"))
-        _store(m.routing_usd_per_ktps_h, price * TOKENS_PER_H_OF_TPS * TPS_PER_KTPS / 1e6)
-    if problem.changes_per_h is not None:
-        m.changes_per_h.set_value(problem.changes_per_h)
-
-
-def _store(parameter: pyo.Param, values: np.ndarray) -> None:
-    parameter.store_values(dict(zip(parameter.index_set(), values.ravel().tolist(), strict=True)))
 
 
 def _variables(m: pyo.ConcreteModel, elastic: bool, unserved: bool) -> None:
@@ -154,9 +98,9 @@ def _variables(m: pyo.ConcreteModel, elastic: bool, unserved: bool) -> None:
     # With one way its cost pushes an order down onto the growth of target, which is whole.
     m.ordered = pyo.Var(m.ORDERS, domain=pyo.NonNegativeReals if len(m.WAYS) == 1 else pyo.NonNegativeIntegers)
     if elastic:
-        m.more_vms = pyo.Var(m.REGIONS, m.GPUS, domain=pyo.NonNegativeIntegers)
+        m.more_pieces = pyo.Var(m.REGIONS, m.GPUS, domain=pyo.NonNegativeIntegers)
         m.missing = pyo.Var(m.HOURS, m.PLACES, domain=pyo.NonNegativeIntegers)
-        m.missing_anywhere = pyo.Var(m.MODELS, m.GPUS, domain=pyo.NonNegativeIntegers)
+        m.missing_anywhere = pyo.Var(m.MODELS, m.KINDS, domain=pyo.NonNegativeIntegers)
     if unserved:
 
         def up_to_demand(m, h, i, j):
@@ -166,7 +110,7 @@ def _variables(m: pyo.ConcreteModel, elastic: bool, unserved: bool) -> None:
         m.worst_share = pyo.Var(m.HOURS, bounds=(0, 1))
 
 
-def _fleet(m: pyo.ConcreteModel, lead: dict[str, tuple[int, float]], elastic: bool) -> None:
+def _fleet(m: pyo.ConcreteModel, lead: dict[str, tuple[int, float]], kinds_of: KindsOf, elastic: bool) -> None:
     """How instances come and go, and how many there may and must be."""
 
     def arriving(h, w, *place):
@@ -190,12 +134,11 @@ def _fleet(m: pyo.ConcreteModel, lead: dict[str, tuple[int, float]], elastic: bo
     @m.Constraint(m.HOURS, m.MODELS, m.REGIONS)
     def floor_is_held(m, h, i, j):
         """The floor, or the whole instances that local demand needs at least: a tighter bound for the solver."""
-        held = sum(m.target[h, i, j, k] + (m.missing[h, i, j, k] if elastic else 0.0) for k in m.GPUS)
+        held = sum(m.target[h, i, j, k] + (m.missing[h, i, j, k] if elastic else 0.0) for k in m.KINDS)
         return held >= m.least_local_instances[h, i, j]
 
-    @m.Expression(m.HOURS, m.REGIONS, m.GPUS)
-    def used_vms(m, h, j, k):
-        """VMs that hold an instance, and those on their way for hours."""
+    def used(h, j, k):
+        """Instances of a kind that are there, and those on their way for hours."""
         on_the_way = [
             m.ordered[past, w, i, j, k]
             for w, (whole_h, _) in lead.items()
@@ -205,13 +148,17 @@ def _fleet(m: pyo.ConcreteModel, lead: dict[str, tuple[int, float]], elastic: bo
         ]
         return sum(m.target[h, i, j, k] for i in m.MODELS) + sum(on_the_way)
 
+    @m.Expression(m.HOURS, m.REGIONS, m.GPUS)
+    def used_pieces(m, h, j, g):
+        return sum(pieces * used(h, j, k) for k, pieces in kinds_of[g])
+
     @m.Constraint(m.HOURS, m.REGIONS, m.GPUS)
-    def capacity_is_kept(m, h, j, k):
-        return m.used_vms[h, j, k] <= m.capacity_vms[j, k] + (m.more_vms[j, k] if elastic else 0.0)
+    def capacity_is_kept(m, h, j, g):
+        return m.used_pieces[h, j, g] <= m.capacity_pieces[j, g] + (m.more_pieces[j, g] if elastic else 0.0)
 
 
-def _spot(m: pyo.ConcreteModel) -> None:
-    """An instance is reclaimed from the model's own VMs lent out, and swapped from any model's in the region."""
+def _spot(m: pyo.ConcreteModel, kinds_of: KindsOf) -> None:
+    """An instance is reclaimed from the model's own, given back, and swapped from GPUs of any model's in the region."""
 
     def ordered(h, ways, *place):
         return sum(m.ordered[past, w, *place] for past in range(h + 1) for w in ways if (past, w, *place) in m.ORDERS)
@@ -229,8 +176,9 @@ def _spot(m: pyo.ConcreteModel) -> None:
     if from_spot:
 
         @m.Constraint(m.HOURS, m.REGIONS, m.GPUS)
-        def swaps_are_from_spot(m, h, j, k):
-            return sum(ordered(h, from_spot, i, j, k) for i in m.MODELS) <= sum(lent(h, i, j, k) for i in m.MODELS)
+        def swaps_are_from_spot(m, h, j, g):
+            taken = sum(pieces * ordered(h, from_spot, i, j, k) for k, pieces in kinds_of[g] for i in m.MODELS)
+            return taken <= sum(pieces * lent(h, i, j, k) for k, pieces in kinds_of[g] for i in m.MODELS)
 
 
 def _service(m: pyo.ConcreteModel, elastic: bool) -> None:
@@ -238,7 +186,7 @@ def _service(m: pyo.ConcreteModel, elastic: bool) -> None:
 
     @m.Expression(m.HOURS, m.MODELS, m.REGIONS)
     def sustained_ktps(m, h, i, j):
-        return sum(m.theta_ktps[i, k] * m.serving_instances[h, i, j, k] for k in m.GPUS)
+        return sum(m.theta_ktps[i, k] * m.serving_instances[h, i, j, k] for k in m.KINDS)
 
     @m.Constraint(m.HOURS, m.MODELS, m.REGIONS)
     def local_demand_is_served(m, h, i, j):
@@ -247,7 +195,7 @@ def _service(m: pyo.ConcreteModel, elastic: bool) -> None:
 
     @m.Constraint(m.HOURS, m.MODELS)
     def total_demand_is_served(m, h, i):
-        elsewhere = sum(m.theta_ktps[i, k] * m.missing_anywhere[i, k] for k in m.GPUS) if elastic else 0.0
+        elsewhere = sum(m.theta_ktps[i, k] * m.missing_anywhere[i, k] for k in m.KINDS) if elastic else 0.0
         batch = m.batch_ktps[h, i] if m.find_component("batch_ktps") else 0.0
         left = sum(m.unserved_ktps[h, i, j] for j in m.REGIONS) if m.find_component("unserved_ktps") else 0.0
         return sum(m.sustained_ktps[h, i, j] for j in m.REGIONS) + elsewhere >= m.total_ktps[h, i] - left + batch
@@ -256,11 +204,11 @@ def _service(m: pyo.ConcreteModel, elastic: bool) -> None:
     def whole_instances_are_held(m, h, i):
         """Follows from the total demand, and is a tighter bound for the solver."""
         elsewhere = (
-            sum(m.missing_anywhere[i, k] + sum(m.missing[h, i, j, k] for j in m.REGIONS) for k in m.GPUS)
+            sum(m.missing_anywhere[i, k] + sum(m.missing[h, i, j, k] for j in m.REGIONS) for k in m.KINDS)
             if elastic
             else 0.0
         )
-        held = sum(m.target[h, i, j, k] for j in m.REGIONS for k in m.GPUS)
+        held = sum(m.target[h, i, j, k] for j in m.REGIONS for k in m.KINDS)
         return held + elsewhere >= m.least_total_instances[h, i]
 
 
@@ -324,24 +272,33 @@ def _spread(m: pyo.ConcreteModel) -> None:
         return m.worst_share[h] * m.total_ktps[h, i] >= sum(m.unserved_ktps[h, i, j] for j in m.REGIONS)
 
 
-def _objective(m: pyo.ConcreteModel, elastic: bool, unserved: bool) -> None:
+def _missing(m: pyo.ConcreteModel, problem: AllocationProblem) -> None:
+    """What an elastic model minimizes; no kind of instance that a model cannot run helps it."""
+    size = dict(zip(m.KINDS, problem.sizes.tolist(), strict=True))
+    piece = dict(zip(m.GPUS, (problem.piece_gpus / np.gcd.reduce(problem.piece_gpus)).tolist(), strict=True))
+    for (i, k), theta in zip(m.theta_ktps.index_set(), problem.array("theta_tps").ravel(), strict=True):
+        if theta == 0:
+            m.missing_anywhere[i, k].fix(0)
+            for h, j in m.HOURS * m.REGIONS:
+                m.target[h, i, j, k].fix(0)
+                m.missing[h, i, j, k].fix(0)
+
+    @m.Objective(sense=pyo.minimize)
+    def gpus_missing(m):
+        return (
+            _IN_REGION * pyo.quicksum(piece[g] * more for (_, g), more in m.more_pieces.items())
+            + _AT_ONCE * pyo.quicksum(size[k] * missing for (*_, k), missing in m.missing.items())
+            + _ANYWHERE * pyo.quicksum(size[k] * missing for (_, k), missing in m.missing_anywhere.items())
+        )
+
+
+def _objective(m: pyo.ConcreteModel, unserved: bool) -> None:
     if unserved:
 
         @m.Objective(sense=pyo.minimize)
-        def instances_unserved(m):
-            left = pyo.quicksum(m.unserved_ktps[h, i, j] / m.fastest_ktps[i] for h, i, j in m.unserved_ktps)
+        def gpus_unserved(m):
+            left = pyo.quicksum(m.unserved_ktps[h, i, j] / m.densest_ktps[i] for h, i, j in m.unserved_ktps)
             return left + _WORST_SHARE * pyo.quicksum(m.worst_share.values())
-
-        return
-    if elastic:
-
-        @m.Objective(sense=pyo.minimize)
-        def vms_missing(m):
-            return (
-                _IN_REGION * pyo.quicksum(m.more_vms.values())
-                + _AT_ONCE * pyo.quicksum(m.missing.values())
-                + _ANYWHERE * pyo.quicksum(m.missing_anywhere.values())
-            )
 
         return
 

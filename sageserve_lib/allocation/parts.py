@@ -9,7 +9,7 @@ from sageserve_lib.allocation.problem import AllocationProblem
 from sageserve_lib.allocation.solvers import OPTIMAL, TIME_LIMIT, WITHIN_GAP
 
 _SERIES = (
-    "instances", "theta_tps", "price_usd_per_h", "startup_cost_usd", "demand_tps", "capacity_vms",
+    "instances", "theta_tps", "price_usd_per_h", "startup_cost_usd", "demand_tps", "capacity_gpus",
     "floor_instances", "spot_instances", "batch_tokens", "routing_usd_per_mtok",
 )  # fmt: skip
 
@@ -25,7 +25,7 @@ def regions_are_apart(problem: AllocationProblem) -> bool:
 
 
 def models_may_be_apart(problem: AllocationProblem) -> bool:
-    """Whether models share nothing but VMs."""
+    """Whether models share nothing but GPUs."""
     return problem.changes_per_h is None and problem.spot_instances is None and len(problem.levels["model"]) > 1
 
 
@@ -35,7 +35,7 @@ def by_region(problem: AllocationProblem) -> list[AllocationProblem]:
 
 
 def by_model(problem: AllocationProblem) -> list[AllocationProblem]:
-    """One problem for each model, as if it had all VMs."""
+    """One problem for each model, as if it had all GPUs."""
     return [_slice(problem, model=model) for model in problem.levels["model"]]
 
 

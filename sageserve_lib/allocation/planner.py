@@ -1,68 +1,43 @@
 """The plan: demand into the allocation model, one planning interval (usually an hour) after the other."""
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sageserve_lib import tables
 from sageserve_lib.allocation.answer import Allocation
 from sageserve_lib.allocation.check import binding
+from sageserve_lib.allocation.plan_tables import PlanTables, allocation_rows, joined, move_rows, solves_table
 from sageserve_lib.allocation.problem import START, WAYS, AllocationProblem, product_index
 from sageserve_lib.allocation.shortage import shortage_table
 from sageserve_lib.allocation.solve import AllocationSolver
-from sageserve_lib.catalogue import Scenario, load_catalogue
+from sageserve_lib.catalogue import Scenario, Variant, node_sizes
 from sageserve_lib.policies import Plan, PlanKind
 
 Place = tuple[str, str]  # region, model
+Counts = Mapping[tuple[str, str], int]  # by region and variant, its name
 #: Stands for θ where it is not known: such a model has no demand that could be served, and is held at its floor.
 _OF_UNKNOWN_TPS = 1.0
-
-
-class GpuFleet(NamedTuple):
-    """VMs of one GPU type in every region, the θ of each model on it, and its price (None: the catalogue's)."""
-
-    vms_per_region: int
-    theta_tps: Mapping[str, float]
-    price_usd_per_h: float | None = None
-
-
-@dataclass(frozen=True)
-class PlanTables:
-    """The plan of every hour: the tables of these names, and the plans themselves."""
-
-    allocation: pd.DataFrame
-    moves: pd.DataFrame
-    routing: pd.DataFrame
-    binding: pd.DataFrame
-    solves: pd.DataFrame
-    shortage: pd.DataFrame
-    plans: list[Allocation]
-
-    @property
-    def cost_usd(self) -> float:
-        """Of all hours."""
-        return float(self.solves["cost_usd"].sum())
 
 
 class AllocationPlanner:
     """Solves the allocation model for any hour of a trace, and remembers the answers.
 
+    Its kinds of instances are those of the scenario's variants (``Variant.kind``).
+
     Parameters
     ----------
     scenario : Scenario
     theta_tps : mapping
-        θ by model on the scenario's GPU type; a model without one is held at its floor.
+        θ by variant, its name. A variant without one is not used; a model that has none is held at its floor.
     demand_tps : mapping
         For each kind of plan, a frame of ρ: index hour start in seconds since the trace's start, columns
         (region, model), total TPS with its buffer; NaN where nothing is known.
     solver : str or AllocationSolver
         ``glpk`` or ``highs``, or one whose built models are to be shared.
-    gpus : mapping, optional
-        GPU types of the plan by name; the scenario's own, ``vms_per_region`` of it, when left out.
     ahead_tps : mapping, optional
         For each kind of plan that is of several hours, a frame of their interactive TPS: index (origin_s, time_s), columns
         (region, model).
@@ -74,13 +49,13 @@ class AllocationPlanner:
         theta_tps: Mapping[str, float],
         demand_tps: Mapping[PlanKind, pd.DataFrame],
         solver: str | AllocationSolver = "glpk",
-        gpus: Mapping[str, GpuFleet] | None = None,
         ahead_tps: Mapping[PlanKind, pd.DataFrame] | None = None,
     ) -> None:
         planning = scenario.planning
         self.scenario, self.theta_tps, self.demand_tps = scenario, dict(theta_tps), demand_tps
         self.ahead_tps = dict(ahead_tps or {})
-        self.gpus = dict(gpus or {scenario.gpu: GpuFleet(scenario.vms_per_region, self.theta_tps)})
+        self._variants = {variant.name: variant for variant in scenario.variants}
+        self._of_kind = {(variant.model, variant.kind): variant for variant in scenario.variants}
         if isinstance(solver, str):
             solver = AllocationSolver(solver, planning.solver_time_limit_s, planning.solver_gap)
         self.solver = solver
@@ -92,14 +67,15 @@ class AllocationPlanner:
     def changed(
         self,
         demand_tps: Mapping[PlanKind, pd.DataFrame] | None = None,
-        gpus: Mapping[str, GpuFleet] | None = None,
+        scenario: Scenario | None = None,
+        theta_tps: Mapping[str, float] | None = None,
         **planning: Any,
     ) -> "AllocationPlanner":
-        """A planner with other demand, GPU types or fields of the scenario's ``planning``; built models are shared."""
-        scenario = self.scenario.model_copy(update={"planning": self.scenario.planning.model_copy(update=planning)})
-        return AllocationPlanner(
-            scenario, self.theta_tps, demand_tps or self.demand_tps, self.solver, gpus or self.gpus
-        )
+        """A planner with other demand, variants, prices or fields of the scenario's ``planning``; built models are shared."""
+        scenario = scenario or self.scenario
+        scenario = scenario.model_copy(update={"planning": scenario.planning.model_copy(update=planning)})
+        theta_tps = self.theta_tps if theta_tps is None else theta_tps
+        return AllocationPlanner(scenario, theta_tps, demand_tps or self.demand_tps, self.solver)
 
     def forecast_tps(self, kind: PlanKind, time_s: float) -> dict[Place, float]:
         """ρ per (region, model) for the planning interval ``time_s`` lies in; empty where nothing is known."""
@@ -109,15 +85,23 @@ class AllocationPlanner:
             return {}
         return {place: float(value) for place, value in frame.iloc[row].items() if np.isfinite(value)}
 
-    def plan(self, kind: PlanKind, time_s: float, counts: Mapping[Place, int]) -> Plan:
-        """The plan for the interval from ``time_s``: empty, or without instances, if there is no forecast."""
+    def plan(self, kind: PlanKind, time_s: float, counts: Counts) -> Plan:
+        """The plan for the interval from ``time_s``: empty, or without instances, if there is no forecast.
+
+        Counts are of the instances held now, of every variant of the models that are planned for.
+        """
         if kind in self.ahead_tps:
             return Plan(ahead_tps=self._ahead(self.ahead_tps[kind], time_s))
         demand = self.forecast_tps(kind, time_s)
-        if set(demand) != set(counts):
+        if set(demand) != self._places(counts):
             return Plan(forecast_tps=demand)
         target = self.solve(demand, counts).target
-        return Plan({(region, model): int(n) for (model, region, _), n in target.items()}, demand)
+        of_kind = {key: variant.name for key, variant in self._of_kind.items()}
+        instances = {(r, of_kind[m, k]): int(n) for (m, r, k), n in target.items() if (m, k) in of_kind}
+        return Plan(instances, demand)
+
+    def _places(self, counts: Counts) -> set[Place]:
+        return {(region, self._variants[name].model) for region, name in counts}
 
     def _ahead(self, frame: pd.DataFrame, time_s: float) -> dict[Place, tuple[float, ...]]:
         """What is known of this hour and those after it at the last origin before ``time_s``, if it is not too long ago."""
@@ -129,7 +113,7 @@ class AllocationPlanner:
         known = np.isfinite(tps).all(axis=0)
         return {place: tuple(tps[:, k].tolist()) for k, place in enumerate(frame.columns) if known[k]}
 
-    def solve(self, demand_tps: Mapping[Place, float], counts: Mapping[Place, int]) -> Allocation:
+    def solve(self, demand_tps: Mapping[Place, float], counts: Counts) -> Allocation:
         """The allocation for a demand and the instances held now; the same question is solved once."""
         key = (tuple(sorted(demand_tps.items())), tuple(sorted(counts.items())))
         if key not in self._solved:
@@ -144,19 +128,24 @@ class AllocationPlanner:
         self.solves += 1
         return allocation
 
-    def fleet(self, counts: Mapping[Place, int]) -> pd.Series:
-        """Instances by (model, region, gpu) when all that are held are of the scenario's own GPU type."""
+    def fleet(self, counts: Counts) -> pd.Series:
+        """Instances by (model, region, kind), of the kinds of the counted models' variants."""
         regions = list(dict.fromkeys(region for region, _ in counts))
-        models = list(dict.fromkeys(model for _, model in counts))
-        own = self.scenario.gpu
-        index = product_index(model=models, region=regions, gpu=list(self.gpus))
-        return pd.Series([counts[r, m] if k == own else 0 for m, r, k in index], index=index)
+        models = list(dict.fromkeys(self._variants[name].model for _, name in counts))
+        kinds = list(dict.fromkeys(v.kind for v in self.scenario.variants if v.model in models))
+        index = product_index(model=models, region=regions, kind=kinds)
+        held = {
+            (self._variants[name].model, region, self._variants[name].kind): n for (region, name), n in counts.items()
+        }
+        return pd.Series([held.get(place, 0) for place in index], index=index)
 
     def lent(self, instances: pd.Series) -> pd.Series:
-        """VMs of the fleet the scenario starts with that are not among ``instances``: lent out, each with its model."""
-        index = instances.index
-        started = np.where(index.get_level_values("gpu") == self.scenario.gpu, self.scenario.instances_per_endpoint, 0)
-        return pd.Series(np.maximum(started - instances.to_numpy(), 0), index=index)
+        """Instances that the scenario starts with and that are not among ``instances``: lent out, each with its model."""
+        started = [
+            self.scenario.start_of(self._of_kind[m, k], r) if (m, k) in self._of_kind else 0
+            for m, r, k in instances.index
+        ]
+        return pd.Series(np.maximum(np.array(started) - instances.to_numpy(), 0), index=instances.index)
 
     def problem(
         self,
@@ -165,17 +154,15 @@ class AllocationPlanner:
         spot_instances: pd.Series | None = None,
         hour: Any = 0,
     ) -> AllocationProblem:
-        """One planning interval's problem as tidy data; ``instances`` and ``spot_instances`` (see ``lent``) by (model, region, gpu)."""
-        planning, interval_h = self.scenario.planning, self.interval_h
-        models, regions = (list(instances.index.unique(level)) for level in ("model", "region"))
-        gpus, theta_tps = list(self.gpus), self._theta(models)
-        catalogue = load_catalogue().gpus
-        prices = {
-            gpu: catalogue[gpu].on_demand_usd_per_h if fleet.price_usd_per_h is None else fleet.price_usd_per_h
-            for gpu, fleet in self.gpus.items()
-        }
-        ways_h = {START: planning.startup_cost_h} if planning.startup == "flat" else self.acquisition_h
-        starts = product_index(way=list(ways_h), model=models, gpu=gpus)
+        """One planning interval's problem as tidy data; ``instances`` and ``spot_instances`` (see ``lent``) by (model, region, kind)."""
+        scenario, planning, interval_h = self.scenario, self.scenario.planning, self.interval_h
+        models, regions, kinds = (list(instances.index.unique(level)) for level in ("model", "region", "kind"))
+        of_kind = {variant.kind: variant for variant in reversed(scenario.variants)}
+        gpus = list(dict.fromkeys(of_kind[kind].gpu for kind in kinds))
+        theta_tps = self._theta(models)
+        prices = {kind: scenario.price_usd_per_h(of_kind[kind]) for kind in kinds}
+        ways = [START] if planning.startup == "flat" else WAYS
+        starts = product_index(way=ways, model=models, kind=kinds)
         places = product_index(model=models, region=regions)
         hours = product_index(hour=[hour], model=models, region=regions)
         routing = None
@@ -188,46 +175,72 @@ class AllocationPlanner:
             )
         if planning.startup == "by_way" and spot_instances is None:
             spot_instances = self.lent(instances)
-        model_gpus, region_gpus = product_index(model=models, gpu=gpus), product_index(region=regions, gpu=gpus)
+        model_kinds, region_gpus = product_index(model=models, kind=kinds), product_index(region=regions, gpu=gpus)
+        every_kind = product_index(kind=kinds)
         return AllocationProblem(
             instances=instances,
-            theta_tps=pd.Series(
-                [theta_tps.get(m, {}).get(k, _OF_UNKNOWN_TPS) for m, k in model_gpus], index=model_gpus
-            ),
-            price_usd_per_h=pd.Series(list(prices.values()), index=product_index(gpu=gpus)) * interval_h,
-            startup_cost_usd=pd.Series([ways_h[w] * prices[k] for w, _, k in starts], index=starts),
-            demand_tps=pd.Series([demand_tps[r, m] if m in theta_tps else 0.0 for m, r in places], index=hours),
-            capacity_vms=pd.Series([self.gpus[k].vms_per_region for _, k in region_gpus], index=region_gpus),
-            floor_instances=pd.Series(self.scenario.scaling.min_instances, index=places),
+            gpu_of_kind=pd.Series([of_kind[kind].gpu for kind in kinds], index=every_kind),
+            gpus_of_kind=pd.Series([of_kind[kind].gpus for kind in kinds], index=every_kind),
+            theta_tps=pd.Series([theta_tps[m, k] for m, k in model_kinds], index=model_kinds),
+            price_usd_per_h=pd.Series(list(prices.values()), index=every_kind) * interval_h,
+            startup_cost_usd=pd.Series([self._start_h(w, m, k) * prices[k] for w, m, k in starts], index=starts),
+            demand_tps=pd.Series([demand_tps[r, m] if self._known(m) else 0.0 for m, r in places], index=hours),
+            capacity_gpus=pd.Series([self._usable_gpus(gpu, r, kinds) for r, gpu in region_gpus], index=region_gpus),
+            floor_instances=pd.Series(scenario.scaling.min_instances, index=places),
             local_share=planning.local_share,
             spot_instances=spot_instances if planning.startup == "by_way" else None,
             routing_usd_per_mtok=routing,
             changes_per_h=planning.changes_per_h and max(int(planning.changes_per_h * interval_h), 1),
         )
 
+    def _usable_gpus(self, gpu: str, region: str, kinds: Sequence[str]) -> int:
+        """GPUs of a type that instances of these kinds can fill in a region's nodes."""
+        size = self.scenario.gpu(gpu).gpus_per_node
+        own = {min(v.gpus, size) for v in self.scenario.variants if v.gpu == gpu and v.kind in kinds}
+        nodes = node_sizes(self.scenario.capacity_of(gpu, region), size)
+        return sum(n * _most_filled(node, own) for node, n in Counter(nodes).items())
+
     @property
     def interval_h(self) -> float:
         """Hours that a plan is made for: the problem's unit of time."""
         return self.scenario.planning.interval_s / 3600.0
 
-    def _theta(self, models: list[str]) -> dict[str, dict[str, float]]:
-        """θ by model and GPU type: 0 where it is not known, without models for which it is known nowhere."""
-        found = {m: {k: fleet.theta_tps.get(m, 0.0) for k, fleet in self.gpus.items()} for m in models}
-        known = {m: {k: 0.0 if np.isnan(tps) else tps for k, tps in own.items()} for m, own in found.items()}
-        return {m: own for m, own in known.items() if any(own.values())}
+    def _known(self, model: str) -> bool:
+        """Whether θ is known of any of a model's variants."""
+        return any(self.theta_tps.get(variant.name, np.nan) > 0 for variant in self.scenario.variants_of(model))
 
-    @property
-    def acquisition_h(self) -> dict[str, float]:
-        """Hours until an instance serves, by way: the scenario's."""
-        acquisition = self.scenario.acquisition
+    def _theta(self, models: list[str]) -> dict[tuple[str, str], float]:
+        """θ by model and kind: 0 where there is no such variant, or θ is known of another of the model's alone."""
+        found: dict[tuple[str, str], float] = defaultdict(float)
+        for variant in (v for v in self.scenario.variants if v.model in models):
+            theta_tps = self.theta_tps.get(variant.name, np.nan)
+            unknown_tps = 0.0 if self._known(variant.model) else _OF_UNKNOWN_TPS
+            found[variant.model, variant.kind] = theta_tps if theta_tps > 0 else unknown_tps
+        return found
+
+    def _start_h(self, way: str, model: str, kind: str) -> float:
+        """Hours of an instance's price that a start costs."""
+        if way == START:
+            return self.scenario.planning.startup_cost_h
+        return self._acquisition_h(self._of_kind.get((model, kind)))[way]
+
+    def _acquisition_h(self, variant: Variant | None) -> dict[str, float]:
+        """Hours until an instance serves, by way: a variant's, or the scenario's."""
+        acquisition = self.scenario.acquisition if variant is None else self.scenario.acquisition_of(variant)
         seconds = (acquisition.reclaim_s, acquisition.swap_s, acquisition.cold_s)
         return {way: s / 3600 for way, s in zip(WAYS, seconds, strict=True)}
+
+    @property
+    def slowest_h(self) -> dict[str, float]:
+        """Hours until an instance of any variant serves, by way: the slowest variant's."""
+        every = [self._acquisition_h(variant) for variant in self.scenario.variants]
+        return {way: max(hours[way] for hours in every) for way in WAYS}
 
     def chain(
         self,
         kind: PlanKind,
         start: pd.Timestamp,
-        counts: Mapping[Place, int],
+        counts: Counts,
         within: tuple[float, float] = (-np.inf, np.inf),
     ) -> PlanTables:
         """The plan of every hour, each from the one before, for hours that start ``within`` these seconds."""
@@ -239,39 +252,54 @@ class AllocationPlanner:
         short: list[pd.DataFrame] = []
         instances = self.fleet(counts)
         spot = instances * 0
-        known = self._theta(list(instances.index.unique("model")))
+        nodes = {gpu: self.scenario.gpu(gpu).gpus_per_node for gpu in self.scenario.gpu_types}
+        places = self._places(counts)
+        known = {model for _, model in places if self._known(model)}
         for time_s in self.demand_tps[kind].index:
             demand = self.forecast_tps(kind, time_s)
-            if set(demand) != set(counts) or not within[0] <= time_s < within[1]:
+            if set(demand) != places or not within[0] <= time_s < within[1]:
                 continue
             at = start + pd.Timedelta(seconds=time_s)
             plan = self._timed(self.problem(demand, instances, spot, hour=at))
             plans.append(plan)
-            rows.append(_allocation_rows(plan, list(known)))
+            rows.append(allocation_rows(plan, self._of_kind, known))
             if plan.short:
-                short.append(shortage_table(list(plan.short), at))
-            moves.append(_move_rows(plan))
+                short.append(shortage_table(list(plan.short), at, nodes))
+            moves.append(move_rows(plan, self._of_kind))
             routes = plan.routes[plan.routes > 0].rename("tps").reset_index()
             routing.append(routes.rename(columns={"hour": "time"}))
             held_up.append(binding(plan).reset_index().rename(columns={"hour": "time"}))
             spot = _lent(plan, spot)
             instances = plan.target
         return PlanTables(
-            _joined("allocation", rows),
-            _joined("moves", moves),
-            _joined("routing", routing),
-            _joined("binding", held_up),
+            joined("allocation", rows),
+            joined("moves", moves),
+            joined("routing", routing),
+            joined("binding", held_up),
             solves_table(plans),
-            _joined("shortage", short),
+            joined("shortage", short),
             plans,
         )
+
+
+def _most_filled(node_gpus: int, gpus: Collection[int]) -> int:
+    """The most GPUs of a node that instances of these sizes fill.
+
+    >>> _most_filled(8, {3}), _most_filled(8, {3, 2}), _most_filled(4, {8})
+    (6, 8, 0)
+    """
+    filled = {0}
+    for n in range(1, node_gpus + 1):
+        if any(n - own in filled for own in gpus):
+            filled.add(n)
+    return max(filled)
 
 
 def compare(
     planners: Mapping[Any, AllocationPlanner],
     kind: PlanKind,
     start: pd.Timestamp,
-    counts: Mapping[Place, int],
+    counts: Counts,
     within: tuple[float, float] = (-np.inf, np.inf),
 ) -> pd.DataFrame:
     """Chains of several planners side by side: index as given, columns cost_usd, starting_usd, instance_hours, gap
@@ -292,69 +320,26 @@ def compare(
     return pd.DataFrame(rows).T
 
 
-def gpu_fleets(theta: pd.DataFrame, vms_per_region: Mapping[str, int]) -> dict[str, GpuFleet]:
-    """GPU types of a plan from a table of θ (see ``theta_table``) and the VMs of each that a region has."""
-    by_gpu = theta.set_index(["gpu", "model"])["theta_tps"]
-    return {gpu: GpuFleet(vms, by_gpu[gpu].to_dict()) for gpu, vms in vms_per_region.items()}
-
-
-def solves_table(plans: list[Allocation]) -> pd.DataFrame:
-    """How each plan was found and what it costs: table ``solves``, one row per plan."""
-    rows = [
-        {
-            "time": plan.problem.levels["hour"][0],
-            "solver": plan.solver,
-            "status": plan.status,
-            "gap": plan.gap,
-            "cost_usd": plan.cost_usd,
-            "bound_usd": plan.bound_usd,
-            **{f"{part}_usd": cost for part, cost in plan.cost_split_usd.sum().items()},
-            "remark": plan.remark,
-        }
-        for plan in plans
-    ]
-    return pd.DataFrame(rows, columns=list(tables.COLUMNS["solves"]))
-
-
-def _joined(name: str, frames: list[pd.DataFrame]) -> pd.DataFrame:
-    columns = list(tables.COLUMNS[name])
-    return pd.concat(frames, ignore_index=True)[columns] if frames else tables.empty(name)
-
-
-def _allocation_rows(plan: Allocation, known: list[str]) -> pd.DataFrame:
-    """Rows of table ``allocation``; models of unknown θ sustain nothing that could be counted on."""
-    p = plan.problem
-    rows = plan.instances.rename("instances").reset_index().rename(columns={"hour": "time"})
-    keys = pd.MultiIndex.from_frame(rows[["model", "gpu"]])
-    places = pd.MultiIndex.from_frame(rows[["time", "model", "region"]], names=["hour", "model", "region"])
-    return rows.assign(
-        delta=rows["instances"].to_numpy() - p.instances.to_numpy(),
-        demand_tps=(p.demand_tps if plan.asked_tps is None else plan.asked_tps).reindex(places).to_numpy(),
-        capacity_tps=rows["instances"].to_numpy() * p.theta_tps.reindex(keys).to_numpy() * rows["model"].isin(known),
-        solver=plan.solver,
-        gap=plan.gap,
-    )
-
-
-def _move_rows(plan: Allocation) -> pd.DataFrame:
-    ordered = plan.ordered[plan.ordered > 0].rename("instances").reset_index().rename(columns={"way": "move"})
-    back = plan.given_back[plan.given_back > 0].rename("instances").reset_index().assign(move="give back")
-    rows = pd.concat([ordered, back], ignore_index=True).rename(columns={"hour": "time"})
-    starts = pd.MultiIndex.from_frame(rows[["move", "model", "gpu"]], names=["way", "model", "gpu"])
-    price = plan.problem.startup_cost_usd.reindex(starts).fillna(0.0).to_numpy()
-    return rows.assign(cost_usd=rows["instances"].to_numpy() * price)
-
-
 def _lent(plan: Allocation, spot: pd.Series) -> pd.Series:
-    """VMs lent out after a plan's hour: those given back, less those taken; a swap takes where most are lent."""
-    hour = plan.problem.levels["hour"][0]
+    """Instances lent out after a plan's hour: those given back, less those taken; a swap takes from the model and kind of
+    the same GPU type that has most GPUs lent, as many as it needs.
+    """
+    p, hour = plan.problem, plan.problem.levels["hour"][0]
     spot = spot + plan.given_back.xs(hour, level="hour")
-    if plan.problem.spot_instances is None:
+    if p.spot_instances is None:
         return spot
     ordered = plan.ordered.xs(hour, level="hour")
     spot = spot - ordered.xs("reclaim", level="way")
-    for (_, region, gpu), n in ordered.xs("swap", level="way").items():
+    kinds = spot.index.get_level_values("kind")
+    gpu, gpus = p.gpu_of_kind.loc[kinds].to_numpy(), p.gpus_of_kind.loc[kinds].to_numpy()
+    for (_, region, kind), n in ordered.xs("swap", level="way").items():
+        near = (gpu == p.gpu_of_kind[kind]) & (spot.index.get_level_values("region") == region)
         for _ in range(int(n)):
-            lent = spot.xs((region, gpu), level=("region", "gpu"))
-            spot.loc[(lent.idxmax(), region, gpu)] -= 1
+            needed = p.gpus_of_kind[kind]
+            while needed > 0:
+                most = int(np.where(near, spot.to_numpy() * gpus, -1).argmax())
+                if spot.iloc[most] <= 0:
+                    break
+                spot.iloc[most] -= 1
+                needed -= gpus[most]
     return spot

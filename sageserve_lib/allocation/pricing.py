@@ -1,6 +1,6 @@
-r"""The cheapest plan of one model when VMs have given prices, exactly, by dynamic programming over regions.
+r"""The cheapest plan of one model when instances have given prices, exactly, by dynamic programming over regions.
 
-In region j, c instances on GPU type k cost :math:`u_{jk}(c)` (running, starting, and the price asked for the VMs) and
+In region j, c instances of kind k cost :math:`u_{jk}(c)` (running, starting, and the price asked for their GPUs) and
 serve :math:`s_{jk}(c)`. One model's part of the allocation is
 
 .. math::
@@ -34,7 +34,7 @@ class PricingError(Exception):
 
 @dataclass(frozen=True)
 class _Choices:
-    """What a region can do, none of it dominated: rising in both ``tps`` and ``usd``; counts by GPU type."""
+    """What a region can do, none of it dominated: rising in both ``tps`` and ``usd``; counts by kind."""
 
     tps: np.ndarray
     usd: np.ndarray
@@ -59,31 +59,32 @@ class ModelPricing:
         held = problem.array("instances")[model]
         demand_tps = problem.array("demand_tps")[0, model]
         ((_, lost_share),) = problem.lead_hours.values()
-        n_most = int(problem.array("capacity_vms").max(initial=0))
+        n_most = int(problem.most_instances[model].max(initial=0))
         count = np.arange(n_most + 1)
         added = np.maximum(count - held[..., None], 0)
         self.total_tps = float(demand_tps.sum())
         self.local_tps = problem.local_share * demand_tps * (1 - _UNSERVED)
         self.floor = problem.array("floor_instances")[model].astype(int)
-        #: By region, GPU type and count.
+        #: By region, kind and count.
         self.tps = problem.array("theta_tps")[model][:, None] * (count - lost_share * added)
         self.usd = problem.array("price_usd_per_h")[:, None] * count
         self.usd = self.usd + problem.array("startup_cost_usd")[0, model][:, None] * added
         #: More instances than this never pay: they serve all that the other regions need not, or hold the floor.
         self.useful_tps = np.maximum(self.total_tps - self.local_tps.sum() + self.local_tps, self.local_tps)
         serving = (self.tps < self.useful_tps[:, None, None]).sum(axis=2)
-        most = np.minimum(np.maximum(serving, self.floor[:, None]), problem.array("capacity_vms"))
-        self.most = np.where(problem.array("theta_tps")[model] > 0, most, 0).astype(int)
+        #: GPUs limit each kind by itself: that kinds share those of a type is for the prices to say.
+        most = np.minimum(np.maximum(serving, self.floor[:, None]), problem.most_instances[model])
+        self.most = most.astype(int)
 
-    def cheapest(self, vm_usd: np.ndarray) -> tuple[float, np.ndarray]:
-        """Cost of the cheapest plan with VMs at a price by (region, GPU type), that included, and its counts.
+    def cheapest(self, instance_usd: np.ndarray) -> tuple[float, np.ndarray]:
+        """Cost of the cheapest plan with instances at a price by (region, kind), that included, and its counts.
 
         Raises
         ------
         PricingError
             If there is none, or there are too many to tell apart.
         """
-        regions = [self._choices(j, vm_usd[j]) for j in range(len(vm_usd))]
+        regions = [self._choices(j, instance_usd[j]) for j in range(len(instance_usd))]
         if not all(len(choices.tps) for choices in regions):
             raise PricingError
         rest = _least_usd_of_the_rest(regions)
@@ -103,14 +104,14 @@ class ModelPricing:
                 return found
             window_usd *= 2
 
-    def _choices(self, region: int, vm_usd: np.ndarray) -> _Choices:
-        """What can be held in a region, GPU type by GPU type; instances count towards the floor as well as by TPS."""
+    def _choices(self, region: int, instance_usd: np.ndarray) -> _Choices:
+        """What can be held in a region, kind by kind; instances count towards the floor as well as by TPS."""
         floor, useful_tps = self.floor[region], self.useful_tps[region]
         choices = _Choices(np.zeros(1), np.zeros(1), np.zeros((1, 0), dtype=int))
         for k, most in enumerate(self.most[region]):
             count = np.arange(most + 1)
             _check(len(choices.tps) * len(count))
-            usd = self.usd[region, k, : most + 1] + vm_usd[k] * count
+            usd = self.usd[region, k, : most + 1] + instance_usd[k] * count
             choices = _Choices(
                 np.minimum(np.add.outer(choices.tps, self.tps[region, k, : most + 1]).ravel(), useful_tps),
                 np.add.outer(choices.usd, usd).ravel(),

@@ -22,33 +22,40 @@ class AllocationProblem:
 
     An hour is a planning interval: where that is longer or shorter, prices, rates of an hour and lead times count in it.
 
-    Every series must have a value for each combination of its index levels; ``instances`` and ``demand_tps`` define
-    the models, regions, GPU types and hours. With one hour, one way to start, no batch work of its own, no prices
-    between regions and no limit of changes this is [SageServe]'s model.
+    A kind of instance is GPUs of one type, so many an instance, and how models run on them; its GPUs are the same for
+    every model. Where each GPU type has one kind of instance, of a whole VM, kinds are GPU types.
+
+    Every series must have a value for each combination of its index levels; ``instances``, ``gpu_of_kind`` and
+    ``demand_tps`` define the models, regions, kinds, GPU types and hours. With one hour, one way to start, no batch work of
+    its own, no prices between regions and no limit of changes this is [SageServe]'s model.
 
     Attributes
     ----------
     instances : Series
-        n, instances held now; index (model, region, gpu).
+        n, instances held now; index (model, region, kind).
+    gpu_of_kind : Series
+        The GPU type of a kind of instance, its name; index kind.
+    gpus_of_kind : Series
+        GPUs of one instance, whole and at least one; index kind.
     theta_tps : Series
-        θ, total TPS one instance sustains within SLA; index (model, gpu). 0: the model cannot run there.
+        θ, total TPS one instance sustains within SLA; index (model, kind). 0: the model cannot run so.
     price_usd_per_h : Series
-        α; index gpu.
+        α of one instance; index kind.
     startup_cost_usd : Series
-        σ of one instance; index (way, model, gpu).
+        σ of one instance; index (way, model, kind).
     demand_tps : Series
         ρ, the hour's peak of total TPS; index (hour, model, region).
-    capacity_vms : Series
-        C, VMs that can be held; index (region, gpu).
+    capacity_gpus : Series
+        C, GPUs that can be held; index (region, gpu).
     floor_instances : Series
-        Least instances to hold of a model in a region, over GPU types; index (model, region).
+        Least instances to hold of a model in a region, over kinds; index (model, region).
     local_share : float
         ε, share of local demand that must be served locally.
     lead_h : mapping
         Hours from order to service by way; ways left out serve at once, their time being a cost only.
     spot_instances : Series, optional
-        VMs lent out that still hold the model; index (model, region, gpu). Bounds ``reclaim`` and, over models,
-        ``swap``. Without it neither is bounded.
+        Instances given back whose GPUs still hold the model; index (model, region, kind). Bounds ``reclaim`` and, by the
+        GPUs of all models, ``swap``. Without it neither is bounded.
     batch_tokens : Series, optional
         Batch tokens arriving in each hour, served when there is room; index (hour, model).
     batch_deadline_h : int
@@ -61,11 +68,13 @@ class AllocationProblem:
     """
 
     instances: pd.Series
+    gpu_of_kind: pd.Series
+    gpus_of_kind: pd.Series
     theta_tps: pd.Series
     price_usd_per_h: pd.Series
     startup_cost_usd: pd.Series
     demand_tps: pd.Series
-    capacity_vms: pd.Series
+    capacity_gpus: pd.Series
     floor_instances: pd.Series
     local_share: float
     lead_h: Mapping[str, float] | None = None
@@ -85,6 +94,10 @@ class AllocationProblem:
         """
         levels = self.levels
         problems: list[str] = []
+        if len(self.gpu_of_kind) != len(levels["kind"]) or set(self.gpu_of_kind.index) != set(levels["kind"]):
+            raise InputError(
+                f"gpu_of_kind: of {', '.join(map(str, self.gpu_of_kind.index))}; expected {levels['kind']}."
+            )
         for name, index in _INDEX.items():
             series = getattr(self, name)
             if series is None:
@@ -104,7 +117,13 @@ class AllocationProblem:
         if not problems:
             useless = self.array("theta_tps").max(axis=1) == 0
             problems += [
-                f"theta_tps: no GPU type runs {levels['model'][i]}: 0 on each." for i in np.flatnonzero(useless)
+                f"theta_tps: no kind of instance runs {levels['model'][i]}: 0 on each." for i in np.flatnonzero(useless)
+            ]
+            gpus = self.array("gpus_of_kind")
+            broken = (gpus < 1) | (gpus != np.round(gpus))
+            problems += [
+                f"gpus_of_kind: {levels['kind'][k]}: {gpus[k]:g}; expected a whole number, 1 or more."
+                for k in np.flatnonzero(broken)
             ]
         if not 0 <= self.local_share <= 1:
             problems.append(f"local_share: {self.local_share}; expected a share between 0 and 1.")
@@ -117,8 +136,9 @@ class AllocationProblem:
 
     @cached_property
     def levels(self) -> dict[str, list[Any]]:
-        """Models, regions, GPU types, hours and ways, in the order of the series that define them."""
-        levels = {name: list(self.instances.index.unique(name)) for name in ("model", "region", "gpu")}
+        """Models, regions, kinds, GPU types, hours and ways, in the order of the series that define them."""
+        levels = {name: list(self.instances.index.unique(name)) for name in ("model", "region", "kind")}
+        levels["gpu"] = list(dict.fromkeys(self.gpu_of_kind.get(kind) for kind in levels["kind"]))
         levels["hour"] = list(self.demand_tps.index.unique("hour"))
         levels["way"] = list(self.startup_cost_usd.index.unique("way"))
         return levels | {"serving_region": levels["region"]}
@@ -140,6 +160,45 @@ class AllocationProblem:
     def _arrays(self) -> dict[str, np.ndarray]:
         return {}
 
+    @cached_property
+    def kind_is_of(self) -> np.ndarray:
+        """Whether a kind of instance is of a GPU type; shape (kinds, GPU types)."""
+        types = self.gpu_of_kind.reindex(self.levels["kind"]).to_numpy()
+        return np.equal.outer(types, np.array(self.levels["gpu"], dtype=object)).astype(bool)
+
+    @cached_property
+    def sizes(self) -> np.ndarray:
+        """GPUs of an instance in the most that those of all kinds are whole multiples of; shape (kinds,)."""
+        gpus = self.array("gpus_of_kind").astype(int)
+        return gpus // np.gcd.reduce(gpus)
+
+    @cached_property
+    def piece_gpus(self) -> np.ndarray:
+        """The largest number of GPUs of a type that every kind of it is made of whole times; shape (GPU types,)."""
+        gpus = self.array("gpus_of_kind").astype(int)
+        return np.array([np.gcd.reduce(gpus[of_type]) for of_type in self.kind_is_of.T])
+
+    @cached_property
+    def pieces(self) -> np.ndarray:
+        """Pieces of each GPU type that an instance takes; shape (kinds, GPU types)."""
+        return self.kind_is_of * self.array("gpus_of_kind").astype(int)[:, None] // self.piece_gpus
+
+    @cached_property
+    def capacity_pieces(self) -> np.ndarray:
+        """Whole pieces that can be held; GPUs left over are of no use. Shape (regions, GPU types)."""
+        return np.floor(self.array("capacity_gpus") / self.piece_gpus + _HAIR)
+
+    @cached_property
+    def most_instances(self) -> np.ndarray:
+        """Instances that there are GPUs for, of each model as if by itself; shape (models, regions, kinds)."""
+        most = (self.array("capacity_gpus") @ self.kind_is_of.T) // self.array("gpus_of_kind")
+        return most[None] * (self.array("theta_tps") > 0)[:, None, :]
+
+    @property
+    def counts(self) -> int:
+        """How many instance counts there are to decide."""
+        return int((self.array("theta_tps") > 0).sum()) * len(self.levels["region"]) * len(self.levels["hour"])
+
     @property
     def lead_hours(self) -> dict[str, tuple[int, float]]:
         """By way: whole hours until an order serves, and the part lost of the hour in which it starts to."""
@@ -153,7 +212,9 @@ class AllocationProblem:
         if self.routing_usd_per_mtok is not None:
             closed = tuple(np.isnan(self.array("routing_usd_per_mtok")).ravel())
         return (
-            *(tuple(self.levels[level]) for level in ("model", "region", "gpu", "way")),
+            *(tuple(self.levels[level]) for level in ("model", "region", "kind", "way")),
+            tuple(self.piece_gpus),
+            tuple(self.pieces.ravel()),
             len(self.levels["hour"]),
             tuple(self.lead_hours.items()),
             self.spot_instances is not None,
@@ -164,18 +225,20 @@ class AllocationProblem:
 
 
 _INDEX: dict[str, tuple[str, ...]] = {
-    "instances": ("model", "region", "gpu"),
-    "theta_tps": ("model", "gpu"),
-    "price_usd_per_h": ("gpu",),
-    "startup_cost_usd": ("way", "model", "gpu"),
+    "instances": ("model", "region", "kind"),
+    "gpus_of_kind": ("kind",),
+    "theta_tps": ("model", "kind"),
+    "price_usd_per_h": ("kind",),
+    "startup_cost_usd": ("way", "model", "kind"),
     "demand_tps": ("hour", "model", "region"),
-    "capacity_vms": ("region", "gpu"),
+    "capacity_gpus": ("region", "gpu"),
     "floor_instances": ("model", "region"),
-    "spot_instances": ("model", "region", "gpu"),
+    "spot_instances": ("model", "region", "kind"),
     "batch_tokens": ("hour", "model"),
     "routing_usd_per_mtok": ("region", "serving_region"),
 }
 _MAY_BE_NAN = {"routing_usd_per_mtok"}
+_HAIR = 1e-9
 
 
 def product_index(**levels: Sequence[Hashable]) -> pd.Index:

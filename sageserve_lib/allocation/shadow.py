@@ -1,4 +1,4 @@
-"""What one more VM would be worth, from the model without whole numbers."""
+"""What one more GPU would be worth, from the model without whole numbers."""
 
 import pandas as pd
 import pyomo.environ as pyo
@@ -12,7 +12,7 @@ from sageserve_lib.errors import InfeasibleAllocationError, SolverNotFoundError
 
 
 def relaxed(problem: AllocationProblem) -> tuple[float, pd.Series]:
-    """Cost in USD of the LP relaxation, and what one more VM of a GPU type in a region would save it in each hour.
+    """Cost in USD of the LP relaxation, and what one more GPU of a type in a region would save it in each hour.
 
     Savings are USD for the hour, index (hour, region, gpu), from the capacity constraints' dual values. They hold for
     the relaxation, in which instances need not be whole, and for a small change: a guide, not a quote.
@@ -27,6 +27,9 @@ def relaxed(problem: AllocationProblem) -> tuple[float, pd.Series]:
     if not highs_available():
         raise SolverNotFoundError("Shadow values need HiGHS: pip install highspy.")
     m = build(problem)
+    # Without whole instances a part of a piece is worth its part.
+    pieces = problem.array("capacity_gpus") / problem.piece_gpus
+    m.capacity_pieces.store_values(dict(zip(m.capacity_pieces.index_set(), pieces.ravel().tolist(), strict=True)))
     # A place's own bound would take over a part of what capacity is worth.
     for variable in m.target.values():
         variable.setub(None)
@@ -40,5 +43,6 @@ def relaxed(problem: AllocationProblem) -> tuple[float, pd.Series]:
         raise InfeasibleAllocationError("\n".join(short.said for short in explain_infeasible(problem)))
     duals = highs.get_duals([*m.capacity_is_kept.values()])
     index = problem.index("hour", "region", "gpu")
-    saved = [max(-duals[constraint], 0.0) for constraint in m.capacity_is_kept.values()]
+    gpus = dict(zip(m.GPUS, problem.piece_gpus.tolist(), strict=True))
+    saved = [max(-duals[kept], 0.0) / gpus[gpu] for (*_, gpu), kept in m.capacity_is_kept.items()]
     return float(result.best_feasible_objective), pd.Series(saved, index=index)

@@ -1,6 +1,7 @@
 """From a problem to a plan: choose a way to solve it, solve, read back, check; models are kept between problems."""
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +11,10 @@ import pyomo.environ as pyo
 from sageserve_lib.allocation import columns, parts
 from sageserve_lib.allocation.answer import Allocation, earliest_batch_tps, relative_gap
 from sageserve_lib.allocation.check import violations
-from sageserve_lib.allocation.model import TPS_PER_KTPS, build, set_numbers
+from sageserve_lib.allocation.model import build
+from sageserve_lib.allocation.parameters import TPS_PER_KTPS, set_numbers
 from sageserve_lib.allocation.problem import AllocationProblem
+from sageserve_lib.allocation.shadow import relaxed
 from sageserve_lib.allocation.shortage import explain_infeasible, served_within
 from sageserve_lib.allocation.solvers import (
     CLOSED,
@@ -67,12 +70,12 @@ class AllocationSolver:
         Raises
         ------
         InfeasibleAllocationError
-            If no plan exists; says which model, region, GPU type and hour bind and how many VMs are short.
+            If no plan exists; says which model, region, GPU type and hour bind and how many GPUs are short.
         SageServeError
             If none was found in time, or the solver's breaks a rule.
         """
         start_s = time.perf_counter()
-        if _counts(problem) < _FEWEST_COUNTS_TO_SPLIT:
+        if problem.counts < _FEWEST_COUNTS_TO_SPLIT:
             plan = self._solve_whole(problem, self.time_limit_s)
         else:
             plan = self._solve_large(problem, start_s)
@@ -85,12 +88,27 @@ class AllocationSolver:
         try:
             return self.solve(problem)
         except InfeasibleAllocationError:
-            plan = self.solve(served_within(problem, self.time_limit_s))
+            plan = self._solve_served(*served_within(problem, self.time_limit_s))
             short = tuple(explain_infeasible(problem, self.time_limit_s))
             return replace(plan, asked_tps=problem.demand_tps, short=short)
 
+    def _solve_served(self, problem: AllocationProblem, m: pyo.ConcreteModel) -> Allocation:
+        """The cheapest plan for what can just be served; where none is found, the one of ``m`` that showed that it can."""
+        start_s = time.perf_counter()
+        try:
+            return self.solve(problem)
+        except SageServeError:
+            bound_usd = 0.0
+            with suppress(InfeasibleAllocationError):
+                bound_usd = relaxed(problem)[0]
+            run = Run(TIME_LIMIT, np.inf, bound_usd)
+            plan = self._read(problem, m, "highs", run, "It serves the most, at whatever cost.")
+            if violations(plan):
+                raise
+            return replace(plan, wall_s=time.perf_counter() - start_s)
+
     def _solve_large(self, problem: AllocationProblem, start_s: float) -> Allocation:
-        """In parts where they do not touch, regions or models; or by combining plans of models that share scarce VMs."""
+        """In parts where they do not touch, regions or models; or by combining plans of models that share scarce GPUs."""
         plan, bound_usd = None, 0.0
         if parts.regions_are_apart(problem):
             return self._solve_parts(
@@ -151,7 +169,7 @@ class AllocationSolver:
     ) -> Allocation:
         """Each part in an equal share of the time that is left."""
         end_s = time.perf_counter() + time_limit_s
-        counts = _counts(problem)
+        counts = problem.counts
         plans = []
         for k, piece in enumerate(pieces):
             left_s = max(end_s - time.perf_counter(), 1.0)
@@ -167,7 +185,7 @@ class AllocationSolver:
         """
         built = self.built(problem)
         name, remark = self.solver, self.missing_remark
-        counts = counts or _counts(problem)
+        counts = counts or problem.counts
         if name == "glpk" and counts > GLPK_MOST_COUNTS and highs_available():
             name = "highs"
             remark = f"HiGHS solved it: GLPK seldom closes the gap with {counts} counts to decide."
@@ -206,7 +224,7 @@ def _plan(
     routed_tps: pd.Series | None = None,
 ) -> Allocation:
     """The plan of some counts and orders, with its cost worked out anew and the bound no higher than that."""
-    places = ("model", "region", "gpu")
+    places = ("model", "region", "kind")
     plan = Allocation(
         problem=p,
         instances=pd.Series(counts, index=p.index("hour", *places)),
@@ -229,13 +247,9 @@ def _plan(
     return replace(plan, cost_usd=cost_usd, bound_usd=bound_usd)
 
 
-def _counts(problem: AllocationProblem) -> int:
-    return problem.instances.size * len(problem.levels["hour"])
-
-
 def _orders(p: AllocationProblem, m: pyo.ConcreteModel, counts: np.ndarray) -> np.ndarray:
     """Orders as whole numbers: with one way the growth of the counts says what they are."""
-    shape = tuple(len(p.levels[level]) for level in ("hour", "way", "model", "region", "gpu"))
+    shape = tuple(len(p.levels[level]) for level in ("hour", "way", "model", "region", "kind"))
     ordered = np.zeros(shape, dtype=np.int64)
     if shape[1] == 1:
         whole_h = next(iter(p.lead_hours.values()))[0]
@@ -243,7 +257,9 @@ def _orders(p: AllocationProblem, m: pyo.ConcreteModel, counts: np.ndarray) -> n
         growth = np.diff(n, axis=0, prepend=p.array("instances")[None].astype(np.int64))
         ordered[: shape[0] - whole_h, 0] = np.maximum(growth[whole_h:], 0)
         return ordered.ravel()
-    places = {level: {name: k for k, name in enumerate(p.levels[level])} for level in ("way", "model", "region", "gpu")}
+    places = {
+        level: {name: k for k, name in enumerate(p.levels[level])} for level in ("way", "model", "region", "kind")
+    }
     for (h, *rest), variable in m.ordered.items():
         if variable.value and variable.value > 0.5:
             at = (places[level][name] for level, name in zip(places, rest, strict=True))

@@ -8,7 +8,7 @@ from sageserve_lib.bench.measure import Row, best_cpu_s
 from sageserve_lib.catalogue import load_scenario
 
 _SOLVES = 20
-#: Models, regions, GPU types, ε, VMs there are over those needed on average, routes with a price, gap, target in seconds.
+#: Models, regions, GPU types, ε, GPUs there are over those needed on average, routes with a price, gap, target in seconds.
 _SIZES = (
     (4, 3, 3, 0.7, 1.5, True, 1e-3, 2.0),
     (20, 10, 4, 1.0, 1.5, False, 1e-3, 10.0),
@@ -30,13 +30,13 @@ def solvers() -> list[Row]:
 def paper_size() -> list[Row]:
     """The paper's size, built each time and with other numbers."""
     scenario = load_scenario("paper")
-    theta = dict(zip(scenario.models, (2200.0, 5500.0, 11_000.0, 16_000.0), strict=True))
+    theta = dict(zip([v.name for v in scenario.variants], (2200.0, 5500.0, 11_000.0, 16_000.0), strict=True))
     planner = AllocationPlanner(scenario, theta, {}, "highs")
     places = [(region, model) for region in scenario.regions for model in scenario.models]
     problems = [
         planner.problem(
             {place: 1000.0 * (1 + (7 * k + n) % 30) for n, place in enumerate(places)},
-            planner.fleet(dict.fromkeys(places, 5)),
+            planner.fleet({(region, v.name): 5 for region in scenario.regions for v in scenario.variants}),
         )
         for k in range(_SOLVES)
     ]

@@ -63,12 +63,18 @@ def lacking(trace: Labelled, scenario: Scenario) -> list[str]:
 
 
 def room_tokens(models: Iterable[str], scenario: Scenario) -> dict[str, float]:
-    """The largest request of each model, prompt and output, that fits in an instance's memory; models it serves only."""
-    return {model: instance_times(scenario, model).kv_capacity_tokens for model in models if model in scenario.models}
+    """The largest request of each model, prompt and output, that fits in an instance of any of its variants; models it
+    serves only.
+    """
+    return {
+        model: max(instance_times(scenario, variant).kv_capacity_tokens for variant in scenario.variants_of(model))
+        for model in models
+        if model in scenario.models
+    }
 
 
 def too_large(requests: pd.DataFrame, room: Mapping[str, float]) -> pd.Series:
-    """Which requests can never be served: their tokens are more than an instance of their model has room for."""
+    """Which requests can never be served: their tokens are more than any instance of their model has room for."""
     most = requests["model"].astype(str).map(room).fillna(float("inf"))
     return requests["prompt_tokens"] + requests["output_tokens"] > most
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_allocation import gpus_are_enough
 
 from sageserve_lib.allocation import AllocationProblem, AllocationSolver, columns, examples, pricing, violations
 from sageserve_lib.allocation.problem import START, product_index
@@ -16,7 +17,7 @@ from sageserve_lib.allocation.solvers import BuiltModel, Run
 from sageserve_lib.errors import InfeasibleAllocationError, SageServeError
 from sageserve_lib.figures import allocation as figures
 
-MODELS, REGIONS, GPUS = ("a", "b"), ("east", "west"), ("H100", "A100")
+MODELS, REGIONS, KINDS = ("a", "b"), ("east", "west"), ("one", "two")
 
 
 def numbers(low: int, high: int, size: int) -> st.SearchStrategy[list[int]]:
@@ -25,16 +26,25 @@ def numbers(low: int, high: int, size: int) -> st.SearchStrategy[list[int]]:
 
 @st.composite
 def problems(draw: st.DrawFn) -> AllocationProblem:
-    """Two models, regions and GPU types, with up to 3 VMs of a kind."""
-    place, speed = {"region": REGIONS, "gpu": GPUS}, {"model": MODELS, "gpu": GPUS}
+    """Two models, regions and kinds of instances with 1 to 4 GPUs, of one type or of two, and up to 3 instances of a kind."""
+    place, speed = {"region": REGIONS, "kind": KINDS}, {"model": MODELS, "kind": KINDS}
+    gpu, gpus = draw(st.sampled_from([("H100", "H100"), ("H100", "A100")])), draw(numbers(1, 4, 2))
+    types = list(dict.fromkeys(gpu))
+    instances = np.array(draw(numbers(1, 3, 2 * len(types)))).reshape(2, -1)
+    smallest = [min(n for n, k in zip(gpus, gpu, strict=True) if k == kind) for kind in types]
+    left_over = draw(st.integers(0, 3))
     theta = [*draw(numbers(300, 1500, 3)), draw(st.sampled_from([0, 700]))]
     return AllocationProblem(
         instances=pd.Series(draw(numbers(0, 3, 8)), index=product_index(model=MODELS, **place)),
+        gpu_of_kind=pd.Series(gpu, index=product_index(kind=KINDS)),
+        gpus_of_kind=pd.Series(gpus, index=product_index(kind=KINDS)),
         theta_tps=pd.Series(theta, index=product_index(**speed)),
-        price_usd_per_h=pd.Series(draw(numbers(20, 100, 2)), index=product_index(gpu=GPUS)),
+        price_usd_per_h=pd.Series(draw(numbers(20, 100, 2)), index=product_index(kind=KINDS)),
         startup_cost_usd=pd.Series(draw(numbers(0, 20, 4)), index=product_index(way=[START], **speed)),
         demand_tps=pd.Series(draw(numbers(0, 1800, 4)), index=product_index(hour=[0], model=MODELS, region=REGIONS)),
-        capacity_vms=pd.Series(draw(numbers(1, 3, 4)), index=product_index(**place)),
+        capacity_gpus=pd.Series(
+            (instances * smallest + left_over).ravel(), index=product_index(region=REGIONS, gpu=types)
+        ),
         floor_instances=pd.Series(draw(numbers(0, 2, 4)), index=product_index(model=MODELS, region=REGIONS)),
         local_share=draw(st.sampled_from([0.0, 0.5, 0.7, 1.0])),
         lead_h=draw(st.sampled_from([None, {START: 0.25}])),
@@ -42,8 +52,9 @@ def problems(draw: st.DrawFn) -> AllocationProblem:
 
 
 def every_plan(p: AllocationProblem, model: int) -> tuple[np.ndarray, np.ndarray]:
-    """Counts by (region, GPU type) and cost of all that keep one model's own rules, which are written out plainly."""
-    most = p.array("capacity_vms").astype(int) * (p.array("theta_tps")[model] > 0)
+    """Counts by (region, kind) and cost of all that keep one model's own rules, which are written out plainly."""
+    there = np.array([[p.capacity_gpus[region, p.gpu_of_kind[kind]] for kind in KINDS] for region in REGIONS])
+    most = there // p.gpus_of_kind.to_numpy() * (p.array("theta_tps")[model] > 0)
     ranges = [range(n + 1) for n in most.ravel()]
     counts = np.array(list(itertools.product(*ranges))).reshape(-1, *most.shape)
     added = np.maximum(counts - p.array("instances")[model], 0)
@@ -60,16 +71,19 @@ def every_plan(p: AllocationProblem, model: int) -> tuple[np.ndarray, np.ndarray
 
 
 def cheapest_usd(p: AllocationProblem) -> float:
-    """Cost of the cheapest of all combinations that there are VMs for."""
+    """Cost of the cheapest of all combinations that there are GPUs for."""
     (a, a_usd), (b, b_usd) = (every_plan(p, model) for model in range(2))
-    fits = (a[:, None] + b[None] <= p.array("capacity_vms")).all(axis=(2, 3))
+    both = a[:, None] + b[None]
+    fits = gpus_are_enough(p, both.reshape(-1, *a.shape[1:])).reshape(len(a), len(b))
     return float(np.min(np.add.outer(a_usd, b_usd), where=fits, initial=math.inf))
 
 
-@given(p=problems(), vm_usd=st.lists(st.floats(0, 60), min_size=4, max_size=4))
+@given(p=problems(), instance_usd=st.lists(st.floats(0, 60), min_size=4, max_size=4))
 @settings(max_examples=200)
-def test_the_cheapest_plan_of_a_model_is_that_of_trying_every_one(p: AllocationProblem, vm_usd: list[float]) -> None:
-    price = np.reshape(vm_usd, (2, 2))
+def test_the_cheapest_plan_of_a_model_is_that_of_trying_every_one(
+    p: AllocationProblem, instance_usd: list[float]
+) -> None:
+    price = np.reshape(instance_usd, (2, 2))
     for model in range(2):
         counts, usd = every_plan(p, model)
         if not len(usd):
@@ -97,11 +111,11 @@ def test_bound_optimum_and_cost_are_in_order(p: AllocationProblem) -> None:
     assert best <= found.cost_usd * (1 + 1e-9)
     for model in range(2):
         assert (every_plan(p, model)[0] == found.counts[model]).all(axis=(1, 2)).any()
-    assert (found.counts.sum(axis=0) <= p.array("capacity_vms")).all()
+    assert gpus_are_enough(p, found.counts.sum(axis=0)[None]).all()
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_scarce_vms_are_shared_within_the_gap(seed: int) -> None:
+def test_scarce_gpus_are_shared_within_the_gap(seed: int) -> None:
     p = examples.random_problem(12, 6, 3, seed, local_share=0.7, room=1.5)
     plan = AllocationSolver("highs", gap=2e-3).solve(p)
     assert "priced exactly" in plan.remark
