@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
+from sageserve_lib.catalogue.autoscaling import HpaSettings, KedaSettings
 from sageserve_lib.catalogue.times import InstanceTimes
 from sageserve_lib.common.yaml_files import Data
 
@@ -54,6 +55,8 @@ class Scaling(Data):
     override_in_ratio: NonNegativeFloat = Field(default=0.5, description="and gives them back below this share of it")
     utilization: Literal["memory", "load", "larger"] = "larger"
     load_window_s: Seconds = 120.0
+    hpa: HpaSettings = HpaSettings()
+    keda: KedaSettings = KedaSettings()
 
     @model_validator(mode="after")
     def _does_not_swing(self) -> "Scaling":

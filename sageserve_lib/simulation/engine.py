@@ -28,6 +28,7 @@ from sageserve_lib.simulation.arrays import (
     window_tokens,
     winner,
 )
+from sageserve_lib.simulation.autoscaler import autoscale
 from sageserve_lib.simulation.fleet import (
     acquire,
     assign,
@@ -59,8 +60,9 @@ from sageserve_lib.simulation.state import (
     SERVING,
 )
 
-#: Log rows one event can write: a tick may change every pool a few times.
-_LOG_MARGIN_PER_POOL = 4
+#: Log rows one event can write: a tick may change every pool a few times, and an autoscaler there give back and take
+#: every VM, each of which may be told of two endpoints.
+_LOG_MARGIN_PER_POOL, _LOG_MARGIN_PER_VM = 4, 4
 
 
 @njit(cache=True)
@@ -177,6 +179,7 @@ def tick(s, time_s):
             pools(s)[p].utilization_sum += u * pools(s)[p].n_members
             pools(s)[p].serving_ticks += pools(s)[p].n_members
         apply_rule(s, p, time_s, u)
+    autoscale(s, time_s)
     s.ticks = ticks
     oldest = ticks % s.window_ticks
     for p in range(n_pools):
@@ -276,7 +279,7 @@ def instance_event(s, i, time_s):
 def advance(record, until_s):
     """Run events up to and including ``until_s``; says why it came back (REACHED, NEED_CHUNK, NEED_SLOTS, NEED_LOG)."""
     s = record[0]
-    log_limit = s.log_size - _LOG_MARGIN_PER_POOL * (s.n_pools + 4)
+    log_limit = s.log_size - _LOG_MARGIN_PER_POOL * (s.n_pools + 4) - _LOG_MARGIN_PER_VM * s.n_vms
     while True:
         at = s.next_arrival
         if at < s.n_arrivals:
@@ -346,6 +349,8 @@ def look(record, views):
         view.theta_tps = model.theta_tps
         view.batch_output_tokens = model.niw_output_tokens / max(model.niw_completed, 1)
         view.reclaimable = endpoints(s)[p // s.n_groups].spot
+        view.prompt_tokens = model.completed_prompt_tokens / max(model.completed, 1)
+        view.output_tokens = model.completed_output_tokens / max(model.completed, 1)
 
 
 @njit(cache=True)

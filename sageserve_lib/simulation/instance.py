@@ -286,6 +286,9 @@ def complete(s, slot, time_s):
     groups(s)[group].ttft_sum_s += ttft_s
     groups(s)[group].e2e_sum_s += e2e_s
     groups(s)[group].completed += 1
+    models(s)[request.model].completed += 1
+    models(s)[request.model].completed_prompt_tokens += request.prompt_tokens
+    models(s)[request.model].completed_output_tokens += request.output_tokens
     if request.tier != NIW:
         at = wait_of(s, request.arrival_s)
         wait_ttft(s)[at, bin_ >> COARSE_SHIFT] += 1

@@ -12,6 +12,7 @@ from sageserve_lib.errors import InputError
 from sageserve_lib.policies import Endpoint, Policy, Rule
 from sageserve_lib.simulation import histogram
 from sageserve_lib.simulation import state as st
+from sageserve_lib.simulation.autoscaler_state import AUTOSCALER
 from sageserve_lib.traces import TIERS
 
 _SCHEDULERS = {"FCFS": st.FCFS, "EDF": st.EDF, "PF": st.PF, "DPA": st.DPA}
@@ -140,7 +141,7 @@ def initial_state(
         members[p, :n], pools["n_members"][p] = vms, n
         counts["serving"][e] += n
     next_event_s = np.full(max(2, 1 << (n_vms - 1).bit_length()), math.inf)
-    log = np.zeros(max(1 << 14, 16 * n_pools + 4 * n_vms), dtype=st.LOG)
+    log = np.zeros(max(1 << 14, 16 * n_pools + 8 * n_vms), dtype=st.LOG)
     log["endpoint"][: len(counts)] = np.arange(len(counts))
     log["serving"][: len(counts)] = counts["serving"]
     queues = np.full((n_vms, st.N_TIERS), -1, dtype=np.int32).repeat(2, axis=1).view(st.QUEUE)
@@ -177,6 +178,7 @@ def initial_state(
         window_tokens=np.zeros((n_pools, n_ticks, 2)),
         niw_waiting=np.zeros((n_models, n_hours, 2), dtype=np.int64),
         rules=np.array([rule_row(Rule())] * n_pools, dtype=st.RULE),
+        autoscalers=np.zeros(n_pools, dtype=AUTOSCALER),
         held_s=np.zeros((n_pools, st.N_HELD)),
         endpoints=counts,
         log=log,

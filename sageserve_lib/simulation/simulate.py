@@ -13,7 +13,7 @@ from sageserve_lib.catalogue.fit import rename_of
 from sageserve_lib.common.memory import peak_rss_bytes
 from sageserve_lib.errors import InputError
 from sageserve_lib.policies import Actions, BatchGroup, Endpoint, Observation, Plan, PlanKind, Policy, Rule, View
-from sageserve_lib.simulation import engine, setup
+from sageserve_lib.simulation import autoscaler_state, engine, setup
 from sageserve_lib.simulation import state as st
 from sageserve_lib.simulation.per_request import PerRequest, Recorder
 from sageserve_lib.simulation.results import SimulationResult, collect
@@ -203,8 +203,10 @@ class Simulation:
         for endpoint, seen in zip(self.endpoints, self._views.tolist(), strict=True):
             key = (endpoint.region, endpoint.model)
             planned = plan.instances.get(key), plan.forecast_tps.get(key), plan.ahead_tps.get(key, ())
-            views[endpoint] = View._make((*seen, waiting[endpoint.model], *planned))
-        return Observation(now_s, views)
+            *now, prompt_tokens, output_tokens = seen
+            beside = waiting[endpoint.model], *planned, prompt_tokens, output_tokens
+            views[endpoint] = View._make((*now, *beside))
+        return Observation(now_s, views, getattr(self.trace, "start", None))
 
     def _batch_groups(self, m: int) -> tuple[BatchGroup, ...]:
         """A model's waiting batch requests by the hour of their arrival."""
@@ -234,7 +236,10 @@ class Simulation:
 
     def _apply(self, actions: Actions) -> None:
         now_s = float(self.clock["now_s"])
-        if unknown := (actions.rules.keys() | actions.counts.keys()) - self._pool_of.keys():
+        if (
+            unknown := (actions.rules.keys() | actions.counts.keys() | actions.autoscalers.keys())
+            - self._pool_of.keys()
+        ):
             raise InputError(f"Policy {self.policy.name!r} names {min(unknown)}, which the fleet does not have.")
         for endpoint, rule in actions.rules.items():
             if rule is self._rules.get(endpoint):
@@ -244,6 +249,9 @@ class Simulation:
                 raise InputError(msg)
             self.state.rules[self._pool_of[endpoint]] = setup.rule_row(rule)
             self._rules[endpoint] = rule
+        for endpoint, told in actions.autoscalers.items():
+            p = self._pool_of[endpoint]
+            autoscaler_state.tell(self.state.autoscalers[p : p + 1], told, now_s)
         changes, held = [], self._held()
         for endpoint, wanted in actions.counts.items():
             p = self._pool_of[endpoint]

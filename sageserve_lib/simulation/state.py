@@ -101,6 +101,9 @@ MODEL = np.dtype(
         ("niw_tail", "i8"),
         ("niw_completed", "i8"),
         ("niw_output_tokens", "i8"),  # of those completed
+        ("completed", "i8"),  # requests of all tiers
+        ("completed_prompt_tokens", "i8"),
+        ("completed_output_tokens", "i8"),
     ],
     align=True,
 )
@@ -177,6 +180,8 @@ VIEW = np.dtype(
         ("theta_tps", "f8"),
         ("batch_output_tokens", "f8"),
         ("reclaimable", "i8"),
+        ("prompt_tokens", "f8"),
+        ("output_tokens", "f8"),
     ]
 )
 
@@ -284,6 +289,7 @@ class State:
         np.ndarray
     )  # (M, n_hours, 2) i8: requests in the global queue and their prompt tokens, by hour of arrival
     rules: np.ndarray  # (P,) RULE
+    autoscalers: np.ndarray  # (P,) AUTOSCALER
     held_s: np.ndarray  # (P, N_HELD) f8: VM-seconds by what they were held for
     endpoints: np.ndarray  # (E,) ENDPOINT
     log: np.ndarray  # (log_size,) LOG

@@ -1,0 +1,86 @@
+"""Kubernetes' HorizontalPodAutoscaler over every endpoint: what many run today."""
+
+from collections.abc import Mapping
+
+from sageserve_lib.catalogue import instance_times
+from sageserve_lib.catalogue.autoscaling import Direction, HpaSettings
+from sageserve_lib.policies.autoscaler import Autoscaler, Behavior, Kind, Limit, Metric, Signal
+from sageserve_lib.policies.base import Actions, Endpoint, Observation, Policy, View, register
+from sageserve_lib.policies.concurrency import concurrency_at
+
+#: Part of what an instance sustains that is aimed at where no target is given.
+_AIM = 0.7
+#: Waiting requests per instance, where no target is given: Google's "Best practices for autoscaling LLM inference workloads
+#: with GPUs on GKE" has one begin with 3 to 5.
+_WAITING = 4.0
+
+
+@register
+class Hpa(Policy):
+    """One pool for all tiers under a HorizontalPodAutoscaler, as the scenario's ``scaling.hpa`` has it.
+
+    Batch requests wait in the fleet's global queue and fill what room there is, as under ``reactive``, so that the two
+    differ in their scaling alone; those that wait there are no instance's, and do not count.
+    """
+
+    name = "hpa"
+    summary = "Kubernetes' autoscaler, by requests in progress per instance unless the scenario says otherwise"
+    interval_s = 300.0
+    kind: Kind = "pods"
+
+    @property
+    def settings(self) -> HpaSettings:
+        """What the scenario says."""
+        return self.scenario.scaling.hpa
+
+    def decide(self, observation: Observation) -> Actions:
+        """An autoscaler for every endpoint whose target is known; the others keep what they have."""
+        found: dict[Endpoint, Autoscaler] = {}
+        targets: Mapping[Endpoint, float | None] = {e: self.target(e, v) for e, v in observation.endpoints.items()}
+        for endpoint, target in targets.items():
+            if target is not None:
+                metric = Metric(self.settings.metric, target, self.kind)
+                found[endpoint] = self.autoscaler(metric, observation)
+        return Actions(autoscalers=found)
+
+    def target(self, endpoint: Endpoint, view: View) -> float | None:
+        """What a metric is to be brought to, per instance.
+
+        Without one given: 70 % of θ, or of the requests in progress at θ, as the model's iteration times and the mean
+        tokens of its requests completed so far have it (not known before the first); 70 % of KV memory; four waiting
+        requests.
+        """
+        settings = self.settings
+        if settings.target is not None:
+            return settings.target
+        aims: Mapping[Signal, float] = {"waiting": _WAITING, "kv-usage": _AIM, "tps": _AIM * view.theta_tps}
+        if settings.metric in aims:
+            return aims[settings.metric]
+        if not view.output_tokens:
+            return None
+        times, batching = instance_times(self.scenario, endpoint.model), self.scenario.batching
+        tokens = view.prompt_tokens, view.output_tokens
+        return _AIM * concurrency_at(view.theta_tps, *tokens, times, batching.max_requests)
+
+    def autoscaler(self, metric: Metric, observation: Observation) -> Autoscaler:
+        """The scenario's settings around a metric."""
+        settings, scenario = self.settings, self.scenario
+        fewest = settings.min_instances or max(scenario.scaling.min_instances, 1)
+        return Autoscaler(
+            metrics=(metric,),
+            fewest=fewest,
+            most=max(settings.max_instances or scenario.vms_per_region, fewest),
+            sync_s=settings.sync_s,
+            out=_behavior(settings.scale_out),
+            back=_behavior(settings.scale_in),
+        )
+
+
+def _behavior(told: Direction) -> Behavior:
+    limits = tuple(
+        Limit("instances", step.pods, step.period_s)
+        if step.pods
+        else Limit("percent", step.percent or 0, step.period_s)
+        for step in told.steps
+    )
+    return Behavior(told.window_s, limits, told.select, told.tolerance)
