@@ -66,12 +66,15 @@ class Pool:
         self.tokens_of_tick, self.interactive_of_tick = [0.0], [0.0]
         self.load = self.observed_tps = self.interactive_tps = 0.0
         self.waiting = []  # requests, while the pool has no instance
+        self.autoscaler = None
 
 
 class ReferenceSimulator:
     """``performance`` gives per model: prefill(n), decode(batch, context), mixed(n, batch, context), kv_capacity."""
 
-    def __init__(self, scenario, groups, niw_queued, initial, performance, theta_tps, regions, models, rules):
+    def __init__(
+        self, scenario, groups, niw_queued, initial, performance, theta_tps, regions, models, rules, autoscalers=None
+    ):
         self.scenario, self.performance, self.theta = scenario, performance, theta_tps
         self.regions, self.models = list(regions), list(models)
         self.groups, self.niw_queued = groups, niw_queued
@@ -84,6 +87,7 @@ class ReferenceSimulator:
         self.order = count()
         for pool in self.pools:
             pool.rule = rules(pool.region, pool.model, pool.group)
+            pool.autoscaler = autoscalers(pool.region, pool.model, pool.group) if autoscalers else None
             for _ in range(initial[pool.group]):
                 vm = next(v for v in self.vms if v.region == pool.region and v.state == "empty")
                 vm.state, vm.pool, vm.model = "serving", pool, pool.model
@@ -320,6 +324,7 @@ class ReferenceSimulator:
             pool.interactive_tps = sum(pool.interactive_of_tick[-window:]) / seconds
             pool.load = pool.observed_tps / (self.theta[pool.model] * max(len(pool.members), 1))
             self.apply(pool, now)
+        self.autoscale([pool for pool in self.pools if pool.autoscaler], now)
         for pool in self.pools:
             pool.tokens_of_tick.append(0.0)
             pool.interactive_of_tick.append(0.0)
@@ -354,6 +359,44 @@ class ReferenceSimulator:
                 pool.rests_until_s = now + (rule.cooldown_s if cause == "reclaim" else rule.swap_cooldown_s)
         elif back and self.release(pool):
             pool.rests_until_s = now + rule.cooldown_after_in_s
+
+    def autoscale(self, pools, now):
+        """All look; then those that want fewer give back, and those that want more take."""
+        wants = []
+        for pool in pools:
+            if pool.autoscaler.due(now):
+                values = [self.measured(pool, metric) for metric in pool.autoscaler.told.metrics]
+                ready = len(pool.members)
+                wanted = pool.autoscaler.wanted(values, ready, ready + pool.acquiring, now)
+                wants += [] if wanted is None else [(pool, wanted)]
+        for sign in (-1, 1):
+            for pool, wanted in wants:
+                held = len(pool.members) + pool.acquiring
+                if sign * (wanted - held) <= 0:
+                    continue
+                while sign * (wanted - len(pool.members) - pool.acquiring) > 0:
+                    if not (self.acquire(pool, now) if sign > 0 else self.release(pool)):
+                        break
+                pool.autoscaler.changed.append((now, len(pool.members) + pool.acquiring - held))
+
+    def measured(self, pool, metric):
+        if metric.signal == "tps":
+            each, total = [], pool.observed_tps
+        else:
+            room = self.performance[pool.model].kv_capacity
+            each = [
+                {
+                    "in-progress": len(vm.queue) + len(vm.admitted) + len(vm.partial) + len(vm.batch),
+                    "running": len(vm.admitted) + len(vm.partial) + len(vm.batch),
+                    "waiting": len(vm.queue),
+                    "kv-usage": vm.kv / room,
+                }[metric.signal]
+                for vm in pool.members
+            ]
+            total = sum(each) + len(pool.waiting) * (metric.signal in ("in-progress", "waiting"))
+        if metric.kind == "pods" or metric.over == "sum":
+            return total
+        return max(each, default=0) if metric.over == "max" else total / max(len(pool.members), 1)
 
     def run(self, requests, until_s):
         """Play ``requests`` (in order of arrival) and what follows, up to ``until_s``."""
