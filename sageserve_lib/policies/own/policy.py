@@ -30,6 +30,11 @@ class OwnAutoscaler(Policy):
     told: ClassVar[tuple[Told, ...]] = ()
 
     @classmethod
+    def notes(cls) -> list[str]:
+        """What the file says in vain, or otherwise than one would think."""
+        return [note for told in cls.told for note in told.notes]
+
+    @classmethod
     def check(cls, regions: Iterable[str], models: Sequence[str]) -> None:
         """Find an autoscaler for each endpoint.
 

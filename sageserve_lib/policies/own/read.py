@@ -59,7 +59,8 @@ def read_autoscalers(file: Path) -> tuple[Told, ...]:
         metadata = raw.get("metadata")
         name = metadata.get("name", "") if isinstance(metadata, dict) else ""
         try:
-            found.append(_told(validated(_KINDS[kind], raw, f"{file}, {kind} {name}"), f"{file}, {kind} {name}"))
+            origin = f"{file.name}, {kind} {name}"
+            found.append(_told(validated(_KINDS[kind], raw, origin), origin))
         except InputError as error:
             problems += error.problems
     if not (found or problems):
