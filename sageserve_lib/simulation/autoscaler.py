@@ -3,7 +3,8 @@
 The algorithm is the documentation's ("Horizontal Pod Autoscaling", "Algorithm details" and "Configurable scaling
 behavior"), in details left open there what Kubernetes' controller does. A pod is an instance, serving (ready) or being
 acquired (not yet ready); one that drains is none any more. Instances the region has no VM for do not count as asked for:
-they are asked for again at the next look.
+they are asked for again at the next look. Kubernetes takes pods that are not ready away first; here what was ordered comes,
+under any policy, so the serving ones among those wanted stay, and what is too many goes when it is ready.
 
 See ``policies.autoscaler`` for what the settings mean.
 """
@@ -57,7 +58,8 @@ def autoscale(s, time_s):
 def change(s, p, time_s):
     """Bring a pool to what its autoscaler wants, as far as it goes, and remember by how much."""
     auto, held = autoscalers(s)[p], pools(s)[p].n_members + pools(s)[p].n_acquiring
-    set_count(s, p, auto.wanted, time_s)
+    stay = pools(s)[p].n_acquiring + min(pools(s)[p].n_members, auto.wanted)
+    set_count(s, p, max(stay, auto.wanted), time_s)
     row = auto.changed[auto.n_changed % N_REMEMBERED]
     row.time_s = time_s
     row.instances = pools(s)[p].n_members + pools(s)[p].n_acquiring - held

@@ -374,7 +374,8 @@ class ReferenceSimulator:
                 held = len(pool.members) + pool.acquiring
                 if sign * (wanted - held) <= 0:
                     continue
-                while sign * (wanted - len(pool.members) - pool.acquiring) > 0:
+                kept = max(wanted, pool.acquiring + min(len(pool.members), wanted))  # what was ordered comes
+                while sign * (kept - len(pool.members) - pool.acquiring) > 0:
                     if not (self.acquire(pool, now) if sign > 0 else self.release(pool)):
                         break
                 pool.autoscaler.changed.append((now, len(pool.members) + pool.acquiring - held))
