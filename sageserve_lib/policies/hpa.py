@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sageserve_lib.catalogue import instance_times
+from sageserve_lib.catalogue import Scenario, instance_times
 from sageserve_lib.catalogue.autoscaling import Direction, HpaSettings
 from sageserve_lib.policies.autoscaler import Autoscaler, Behavior, Kind, Limit, Metric, Signal
 from sageserve_lib.policies.base import Actions, Endpoint, Observation, Policy, View, register
@@ -27,6 +27,10 @@ class Hpa(Policy):
     summary = "Kubernetes' autoscaler, by requests in progress per instance unless the scenario says otherwise"
     interval_s = 300.0
     kind: Kind = "pods"
+
+    def __init__(self, scenario: Scenario) -> None:
+        super().__init__(scenario)
+        self._at_theta: dict[tuple[str, float, float], float] = {}
 
     @property
     def settings(self) -> HpaSettings:
@@ -58,9 +62,16 @@ class Hpa(Policy):
             return aims[settings.metric]
         if not view.output_tokens:
             return None
-        times, batching = instance_times(self.scenario, endpoint.model), self.scenario.batching
-        tokens = view.prompt_tokens, view.output_tokens
-        return _AIM * concurrency_at(view.theta_tps, *tokens, times, batching.max_requests)
+        return _AIM * self.at_theta(endpoint.model, view)
+
+    def at_theta(self, model: str, view: View) -> float:
+        """Requests in progress on an instance at θ, by mean tokens to three digits: computed anew only as they change."""
+        tokens = float(f"{view.prompt_tokens:.3g}"), float(f"{view.output_tokens:.3g}")
+        key = model, *tokens
+        if key not in self._at_theta:
+            times, most = instance_times(self.scenario, model), self.scenario.batching.max_requests
+            self._at_theta[key] = concurrency_at(view.theta_tps, *tokens, times, most)
+        return self._at_theta[key]
 
     def autoscaler(self, metric: Metric, observation: Observation) -> Autoscaler:
         """The scenario's settings around a metric."""
