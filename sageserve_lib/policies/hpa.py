@@ -44,7 +44,7 @@ class Hpa(Policy):
         for endpoint, target in targets.items():
             if target is not None:
                 metric = Metric(self.settings.metric, target, self.kind)
-                found[endpoint] = self.autoscaler(metric, observation)
+                found[endpoint] = self.autoscaler(metric)
         return Actions(autoscalers=found)
 
     def target(self, endpoint: Endpoint, view: View) -> float | None:
@@ -73,7 +73,7 @@ class Hpa(Policy):
             self._at_theta[key] = concurrency_at(view.theta_tps, *tokens, times, most)
         return self._at_theta[key]
 
-    def autoscaler(self, metric: Metric, observation: Observation) -> Autoscaler:
+    def autoscaler(self, metric: Metric) -> Autoscaler:
         """The scenario's settings around a metric."""
         settings, scenario = self.settings, self.scenario
         fewest = settings.min_instances or max(scenario.scaling.min_instances, 1)

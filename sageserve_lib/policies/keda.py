@@ -1,15 +1,19 @@
 """KEDA's ScaledObject over every endpoint: Kubernetes' autoscaler by queue length, with cron triggers as floors."""
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from sageserve_lib.catalogue.autoscaling import CronFloor, KedaSettings
 from sageserve_lib.common.cron import Cron, windows
 from sageserve_lib.errors import InputError
 from sageserve_lib.policies.autoscaler import Autoscaler, Floor, Kind, Metric, ToZero
-from sageserve_lib.policies.base import Observation, register
+from sageserve_lib.policies.base import Actions, Observation, register
 from sageserve_lib.policies.hpa import Hpa
+
+_DAY_S = 86_400
 
 
 @register
@@ -29,20 +33,21 @@ class Keda(Hpa):
         """What the scenario says."""
         return self.scenario.scaling.keda
 
-    def autoscaler(self, metric: Metric, observation: Observation) -> Autoscaler:
-        """The scenario's settings around a metric, with the floors that hold until the next look."""
-        settings, min_instances = self.settings, self.scenario.scaling.min_instances
-        own = super().autoscaler(metric, observation)
-        zero = (
-            ToZero(settings.polling_s, settings.cooldown_s)
-            if min_instances == 0 and not settings.min_instances
-            else None
-        )
-        floors = tuple(floors_until_next_look(settings.cron, observation, self.interval_s))
-        return replace(own, fewest=0 if zero else own.fewest, floors=floors, to_zero=zero)
+    def decide(self, observation: Observation) -> Actions:
+        """An autoscaler for every endpoint, with the floors that hold until the next look."""
+        floors = floors_until_next_look(self.settings.cron, observation, self.interval_s)
+        told = super().decide(observation).autoscalers
+        return Actions(autoscalers={endpoint: replace(own, floors=floors) for endpoint, own in told.items()})
+
+    def autoscaler(self, metric: Metric) -> Autoscaler:
+        """The scenario's settings around a metric."""
+        own, settings = super().autoscaler(metric), self.settings
+        if self.scenario.scaling.min_instances > 0 or settings.min_instances:
+            return own
+        return replace(own, fewest=0, to_zero=ToZero(settings.polling_s, settings.cooldown_s))
 
 
-def floors_until_next_look(cron: Iterable[CronFloor], observation: Observation, interval_s: float) -> Iterator[Floor]:
+def floors_until_next_look(cron: Sequence[CronFloor], observation: Observation, interval_s: float) -> tuple[Floor, ...]:
     """Windows of cron triggers in the coming seconds.
 
     Raises
@@ -50,11 +55,25 @@ def floors_until_next_look(cron: Iterable[CronFloor], observation: Observation, 
     InputError
         If there are triggers, and nobody knows when the trace starts.
     """
-    for trigger in cron:
-        if observation.start is None:
-            raise InputError("A cron trigger needs a trace whose start is known.")
-        now: datetime = observation.start + timedelta(seconds=observation.time_s)
-        edges = Cron.parse(trigger.start), Cron.parse(trigger.end)
-        for begins, ends in windows(*edges, trigger.timezone, now, now + timedelta(seconds=interval_s)):
-            from_s, until_s = ((edge - observation.start).total_seconds() for edge in (begins, ends))
-            yield Floor(from_s, until_s, trigger.instances)
+    if not cron:
+        return ()
+    if observation.start is None:
+        raise InputError("A cron trigger needs a trace whose start is known.")
+    start_s = observation.start.timestamp()
+    now_s, until_s = start_s + observation.time_s, start_s + observation.time_s + interval_s
+    return tuple(
+        Floor(max(from_s, now_s) - start_s, min(to_s, until_s) - start_s, trigger.instances)
+        for day in range(int(now_s // _DAY_S), math.ceil(until_s / _DAY_S))
+        for trigger in cron
+        for from_s, to_s in _windows_of_day(trigger, day)
+        if from_s < until_s and to_s > now_s
+    )
+
+
+@lru_cache(maxsize=1 << 14)
+def _windows_of_day(trigger: CronFloor, day: int) -> tuple[tuple[float, float], ...]:
+    """A trigger's windows in one of the days since 1970 (UTC), in seconds since then."""
+    begin = datetime.fromtimestamp(day * _DAY_S, UTC)
+    edges = Cron.parse(trigger.start), Cron.parse(trigger.end)
+    found = windows(*edges, trigger.timezone, begin, begin + timedelta(days=1))
+    return tuple((begins.timestamp(), ends.timestamp()) for begins, ends in found)

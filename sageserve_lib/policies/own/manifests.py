@@ -121,7 +121,7 @@ class HpaSpec(_Part):
     scaleTargetRef: ScaleTarget  # noqa: N815
     minReplicas: Count = 1  # noqa: N815
     maxReplicas: Count  # noqa: N815
-    metrics: tuple[MetricSpec, ...] = ()
+    metrics: Annotated[tuple[MetricSpec, ...], Field(max_length=8)] = ()
     behavior: Behaviors = Behaviors()
 
 
@@ -180,7 +180,7 @@ class ScaledObjectSpec(_Part):
     maxReplicaCount: Count = 100  # noqa: N815
     fallback: dict[str, Any] | None = None
     advanced: Advanced = Advanced()
-    triggers: Annotated[tuple[Trigger, ...], Field(min_length=1)]
+    triggers: Annotated[tuple[Trigger, ...], Field(min_length=1, max_length=1000)]
 
 
 class Hpa(_Loose):

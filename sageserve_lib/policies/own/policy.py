@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from sageserve_lib.errors import InputError
+from sageserve_lib.policies.autoscaler import Autoscaler
 from sageserve_lib.policies.base import Actions, Observation, Policy
 from sageserve_lib.policies.keda import floors_until_next_look
 from sageserve_lib.policies.own.read import Told, read_autoscalers
@@ -69,14 +70,18 @@ class OwnAutoscaler(Policy):
     def decide(self, observation: Observation) -> Actions:
         """Each endpoint's autoscaler, with the cron triggers of the coming minutes."""
         models = list(dict.fromkeys(endpoint.model for endpoint in observation.endpoints))
+        own = {told: self.with_floors(told, observation) for told in self.told}
         autoscalers = {}
         for endpoint in observation.endpoints:
             told = self.found(endpoint.region, endpoint.model, models)
             if isinstance(told, str):
                 raise InputError(told)
-            floors = tuple(floors_until_next_look(told.cron, observation, self.interval_s))
-            autoscalers[endpoint] = replace(told.autoscaler, floors=floors)
+            autoscalers[endpoint] = own[told]
         return Actions(autoscalers=autoscalers)
+
+    def with_floors(self, told: Told, observation: Observation) -> Autoscaler:
+        """What one is told, with the cron triggers of the time until the next look."""
+        return replace(told.autoscaler, floors=floors_until_next_look(told.cron, observation, self.interval_s))
 
 
 def own_policy(file: Path) -> type[OwnAutoscaler]:

@@ -23,6 +23,7 @@ _KINDS: dict[str, type[manifests.Hpa] | type[manifests.ScaledObject]] = {
 #: Of processors and memory, which the simulator does not have.
 _OF_MACHINES = {"Resource", "ContainerResource", "cpu", "memory"}
 _REGION_LABELS = ("topology.kubernetes.io/region", "region")
+_MOST_METRICS = 8
 _PAUSED = "autoscaling.keda.sh/paused"
 
 
@@ -117,6 +118,8 @@ def _told(found: manifests.Hpa | manifests.ScaledObject, origin: str) -> Told:
             "there is none, which stands for 80 % of CPU"
         ]
         reading.refuse(field, f"no metric is left: {' '.join(left)}")
+    if len(reading.metrics) > _MOST_METRICS:
+        reading.refuse("spec", f"it has {len(reading.metrics)} metrics; expected at most {_MOST_METRICS}")
     if own.fewest > own.most:
         reading.refuse("spec", f"it keeps at least {own.fewest} instances, and at most {own.most}")
     if reading.problems:
