@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
+from sageserve_lib.catalogue.autoscaling import HpaSettings, KedaSettings
 from sageserve_lib.catalogue.hardware import Catalogue, Gpu, load_catalogue
 from sageserve_lib.catalogue.promises import Promise, PromisesByTier, Tier, promises_of
 from sageserve_lib.catalogue.variant import Acquisition, ByRegion, Count, Variant, in_region
@@ -32,6 +33,8 @@ class Scaling(Data):
     override_in_ratio: NonNegativeFloat = Field(default=0.5, description="and gives them back below this share of it")
     utilization: Literal["memory", "load", "larger"] = "larger"
     load_window_s: Seconds = 120.0
+    hpa: HpaSettings = HpaSettings()
+    keda: KedaSettings = KedaSettings()
 
     @model_validator(mode="after")
     def _does_not_swing(self) -> "Scaling":

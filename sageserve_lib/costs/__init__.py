@@ -20,6 +20,7 @@ from sageserve_lib.costs.intervals import (
 from sageserve_lib.costs.policies import (
     BASELINES,
     BOUNDS,
+    NO_BASELINE,
     SLA,
     SLA_TOLERANCE_PCT,
     baseline_of,
@@ -36,6 +37,7 @@ __all__ = [
     "BOUNDS",
     "CAUSES",
     "DAYS",
+    "NO_BASELINE",
     "ON_DEMAND",
     "SEEDS",
     "SLA",

@@ -7,7 +7,15 @@ import pandas as pd
 
 from sageserve_lib.common.numbers import NONE, known, number, signed
 from sageserve_lib.costs.intervals import DAYS, SEEDS
-from sageserve_lib.costs.policies import BASELINES, BOUNDS, SLA, SLA_TOLERANCE_PCT, baseline_of, recommended
+from sageserve_lib.costs.policies import (
+    BASELINES,
+    BOUNDS,
+    NO_BASELINE,
+    SLA,
+    SLA_TOLERANCE_PCT,
+    baseline_of,
+    recommended,
+)
 from sageserve_lib.costs.savings import above_bound
 
 #: Points of IW-F in SLA below what an empty fleet would reach, from which the finding says so.
@@ -77,7 +85,7 @@ def headline(means: pd.DataFrame, intervals: pd.DataFrame, bound: pd.DataFrame |
     """
     baseline = baseline_of(means.index)
     if baseline is None:
-        return {"text": f"Neither {' nor '.join(BASELINES)} was simulated, so there is nothing to compare with."}
+        return {"text": NO_BASELINE}
     rows: dict[str, dict[str, Any]] = means.to_dict("index")
     base = rows[baseline]
     chosen = recommended(means, baseline)

@@ -28,7 +28,8 @@ from sageserve_lib.costs import (
     saved_pct,
     told,
 )
-from sageserve_lib.policies import REGISTRY
+from sageserve_lib.policies import REGISTRY, Policy
+from sageserve_lib.policies.own import OWN, OwnAutoscaler
 from sageserve_lib.report.html import INDEX_PAGE, TEMPLATES, Page, data_uri, page_resources
 from sageserve_lib.scorecard import ON_GRID, THIS_RUN
 
@@ -276,12 +277,13 @@ def write_index(folder: Path, manifest: Mapping[str, Any], pages: Sequence[Page]
     if policies is not None and not policies.empty:
         means = policy_means(own_week(policies))
         columns, rows = policy_rows(means, intervals, bound)
+        kinds: dict[str, type[Policy]] = {OWN: OwnAutoscaler, **REGISTRY}
         context = {
             "finding": finding_of(folder / "tables"),
             "columns": columns,
             "rows": rows,
             "baseline": baseline_of(means.index),
-            "policies": {name: REGISTRY[name].summary for name in means.index if name in REGISTRY},
+            "policies": {name: kinds[name].summary for name in means.index if name in kinds},
             "bounds": [name for name in BOUNDS if name in means.index],
         }
     figures = figures_of(folder / "figures")

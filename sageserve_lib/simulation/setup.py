@@ -14,6 +14,7 @@ from sageserve_lib.errors import InputError
 from sageserve_lib.policies import Endpoint, Policy, Rule
 from sageserve_lib.simulation import histogram
 from sageserve_lib.simulation import state as st
+from sageserve_lib.simulation.autoscaler_state import AUTOSCALER
 from sageserve_lib.traces import TIERS
 
 _SCHEDULERS = {"FCFS": st.FCFS, "EDF": st.EDF, "PF": st.PF, "DPA": st.DPA}
@@ -243,8 +244,9 @@ def initial_state(
             parts = rows[total][own][held > 0] * held[held > 0]
             pools[name][p] = parts.sum() if len(parts) else rows[total][model["cheapest"]]
     next_event_s = np.full(max(2, 1 << (n_instances - 1).bit_length()), math.inf)
-    # An instance may take the place of several smaller ones, and each is a row.
-    log_margin = (n_pools + 4) * (4 + 2 * int(rows["gpus"].max() // rows["gpus"].min()))
+    # A tick may change every pool a few times, and an autoscaler there give back and take every instance; one may take the
+    # place of several smaller ones, and each is a row.
+    log_margin = (n_pools + 4) * (4 + 2 * int(rows["gpus"].max() // rows["gpus"].min())) + 4 * n_instances
     log = np.zeros(max(1 << 14, 2 * log_margin + 8 * n_instances), dtype=st.LOG)
     log["line"][: len(counts)] = np.arange(len(counts))
     log["serving"][: len(counts)] = counts["serving"]
@@ -292,6 +294,7 @@ def initial_state(
         window_tokens=np.zeros((n_pools, n_ticks, 2)),
         niw_waiting=np.zeros((n_models, n_hours, 2), dtype=np.int64),
         rules=np.array([rule_row(Rule())] * n_pools, dtype=st.RULE),
+        autoscalers=np.zeros(n_pools, dtype=AUTOSCALER),
         held_s=np.zeros((n_pools, most_variants, st.N_HELD)),
         endpoints=counts,
         log=log,

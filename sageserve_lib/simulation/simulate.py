@@ -24,7 +24,7 @@ from sageserve_lib.policies import (
     VariantView,
     View,
 )
-from sageserve_lib.simulation import engine, setup
+from sageserve_lib.simulation import autoscaler_state, engine, setup
 from sageserve_lib.simulation import state as st
 from sageserve_lib.simulation.per_request import PerRequest, Recorder
 from sageserve_lib.simulation.results import SimulationResult, collect
@@ -227,8 +227,10 @@ class Simulation:
             planned = tuple(plan.instances.get((endpoint.region, name), 0) for name in names)
             known = any((endpoint.region, name) in plan.instances for name in names)
             ahead = (planned if known else None), plan.forecast_tps.get(key), plan.ahead_tps.get(key, ())
-            views[endpoint] = View._make((*seen, waiting[endpoint.model], own, *ahead))
-        return Observation(now_s, views)
+            *now, prompt_tokens, output_tokens = seen
+            beside = waiting[endpoint.model], own, *ahead, prompt_tokens, output_tokens
+            views[endpoint] = View._make((*now, *beside))
+        return Observation(now_s, views, getattr(self.trace, "start", None))
 
     def _batch_groups(self, m: int) -> tuple[BatchGroup, ...]:
         """A model's waiting batch requests by the hour of their arrival."""
@@ -260,7 +262,9 @@ class Simulation:
 
     def _apply(self, actions: Actions) -> None:
         now_s = float(self.clock["now_s"])
-        named = actions.rules.keys() | actions.counts.keys() | actions.capacity_tps.keys() | actions.targets.keys()
+        named = set[Endpoint]().union(
+            actions.counts, actions.capacity_tps, actions.rules, actions.targets, actions.autoscalers
+        )
         if unknown := named - self._pool_of.keys():
             raise InputError(f"Policy {self.policy.name!r} names {min(unknown)}, which the fleet does not have.")
         for endpoint, rule in actions.rules.items():
@@ -273,6 +277,9 @@ class Simulation:
             self._rules[endpoint] = rule
         for endpoint, target in actions.targets.items():
             self.state.targets[self._pool_of[endpoint], : len(target)] = target
+        for endpoint, told in actions.autoscalers.items():
+            p = self._pool_of[endpoint]
+            autoscaler_state.tell(self.state.autoscalers[p : p + 1], told, now_s)
         self._set(actions, now_s)
 
     def _set(self, actions: Actions, now_s: float) -> None:

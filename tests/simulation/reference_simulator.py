@@ -88,6 +88,7 @@ class Pool:
         self.tokens_of_tick, self.interactive_of_tick = [0.0], [0.0]
         self.load = self.observed_tps = self.interactive_tps = 0.0
         self.waiting = []  # requests, while the pool has no instance
+        self.autoscaler = None
 
 
 class ReferenceSimulator:
@@ -96,7 +97,20 @@ class ReferenceSimulator:
     ``initial`` gives a pool's instances at the start by variant, from its region, model and group.
     """
 
-    def __init__(self, scenario, groups, niw_queued, initial, performance, theta_tps, regions, models, rules, targets):
+    def __init__(
+        self,
+        scenario,
+        groups,
+        niw_queued,
+        initial,
+        performance,
+        theta_tps,
+        regions,
+        models,
+        rules,
+        targets=None,
+        autoscalers=None,
+    ):
         self.scenario, self.performance, self.theta = scenario, performance, theta_tps
         self.regions, self.models = list(regions), list(models)
         self.variants = {m: scenario.variants_of(m) for m in models}
@@ -118,8 +132,9 @@ class ReferenceSimulator:
         self.transit = []
         for pool in self.pools:
             pool.rule = rules(pool.region, pool.model, pool.group)
-            aims = targets.get((pool.region, pool.model, pool.group), ())
+            aims = (targets or {}).get((pool.region, pool.model, pool.group), ())
             pool.targets = {v.name: n for v, n in zip(self.variants[pool.model], aims, strict=False)}
+            pool.autoscaler = autoscalers(pool.region, pool.model, pool.group) if autoscalers else None
             wanted = initial(pool.region, pool.model, pool.group)
             for variant, n in zip(self.variants[pool.model], wanted, strict=True):
                 for _ in range(n):
@@ -461,6 +476,7 @@ class ReferenceSimulator:
             serving = [i.variant for i in pool.members] or [cheapest]
             pool.load = pool.observed_tps / sum(self.theta.get(v.name, math.inf) for v in serving)
             self.apply(pool, now)
+        self.autoscale([pool for pool in self.pools if pool.autoscaler], now)
         for pool in self.pools:
             pool.tokens_of_tick.append(0.0)
             pool.interactive_of_tick.append(0.0)
@@ -495,6 +511,47 @@ class ReferenceSimulator:
                 pool.rests_until_s = now + (rule.cooldown_s if cause == "reclaim" else rule.swap_cooldown_s)
         elif back and self.release(pool):
             pool.rests_until_s = now + rule.cooldown_after_in_s
+
+    def autoscale(self, pools, now):
+        """All look; then those that want fewer give back, and those that want more take."""
+        wants = []
+        for pool in pools:
+            if pool.autoscaler.due(now):
+                values = [self.measured(pool, metric) for metric in pool.autoscaler.told.metrics]
+                ready = len(pool.members)
+                wanted = pool.autoscaler.wanted(values, ready, ready + len(pool.acquiring), now)
+                wants += [] if wanted is None else [(pool, wanted)]
+        for sign in (-1, 1):
+            for pool, wanted in wants:
+                held = len(pool.members) + len(pool.acquiring)
+                if sign * (wanted - held) <= 0:
+                    continue
+                kept = max(wanted, len(pool.acquiring) + min(len(pool.members), wanted))  # what was ordered comes
+                while sign * (kept - len(pool.members) - len(pool.acquiring)) > 0:
+                    if not (self.acquire(pool, now) if sign > 0 else self.release(pool)):
+                        break
+                pool.autoscaler.changed.append((now, len(pool.members) + len(pool.acquiring) - held))
+
+    def measured(self, pool, metric):
+        if metric.signal == "tps":
+            each, total = [], pool.observed_tps
+        else:
+            each = [
+                {
+                    "in-progress": len(instance.queue)
+                    + len(instance.admitted)
+                    + len(instance.partial)
+                    + len(instance.batch),
+                    "running": len(instance.admitted) + len(instance.partial) + len(instance.batch),
+                    "waiting": len(instance.queue),
+                    "kv-usage": instance.kv / self.room(instance.variant),
+                }[metric.signal]
+                for instance in pool.members
+            ]
+            total = sum(each) + len(pool.waiting) * (metric.signal in ("in-progress", "waiting"))
+        if metric.kind == "pods" or metric.over == "sum":
+            return total
+        return max(each, default=0) if metric.over == "max" else total / max(len(pool.members), 1)
 
     def run(self, requests, until_s):
         """Play ``requests`` (in order of arrival) and what follows, up to ``until_s``."""

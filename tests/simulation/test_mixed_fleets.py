@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from mixed_fleets import catalogue_of, gpu_type, random_fleet, times_at
 from small_fleets import MODELS, PAPER, random_trace, trace_of
-from test_simulation import Fixed, assert_agrees, rule_of
+from test_simulation import Fixed, assert_agrees, autoscaler_of, rule_of
 
 from sageserve_lib.catalogue import Scenario, first_fit, node_sizes
 from sageserve_lib.policies import REGISTRY, Actions, Policy
@@ -58,13 +58,14 @@ def settings_of(seed: int, rng: np.random.Generator) -> dict:
     }
 
 
-def ruled(seed: int, rng: np.random.Generator, scenario: Scenario) -> tuple[Policy, dict, dict]:
+def ruled(seed: int, rng: np.random.Generator, scenario: Scenario) -> tuple[Policy, dict, dict, dict]:
     """A policy of fixed random rules, whose starting fleet is its own."""
     kind = REGISTRY[("siloed", "reactive", "chiron")[seed % 3]]
     groups = dict(kind.tier_groups)
     takes = {g: -1 if seed % 2 or "NIW" not in tiers else seed // 2 % 4 for g, tiers in groups.items()}
     rules = {(r, m, g): rule_of(rng, takes[g]) for r in REGIONS for m in MODELS for g in groups}
     starts = starts_that_fit(scenario, list(groups), rng)
+    told = {pool: autoscaler_of(rng) for pool in rules} if seed % 5 == 4 else {}
     targets = {pool: tuple(rng.integers(0, 4, len(own)).tolist()) for pool, own in starts.items() if seed % 4 > 1}
 
     class Ruled(Policy):
@@ -78,23 +79,24 @@ def ruled(seed: int, rng: np.random.Generator, scenario: Scenario) -> tuple[Poli
 
         def decide(self, observation):
             aims = {e: targets[tuple(e)] for e in observation.endpoints if tuple(e) in targets}
-            return Actions(rules={e: rules[tuple(e)] for e in observation.endpoints}, targets=aims)
+            own = {e: told[tuple(e)] for e in observation.endpoints if told}
+            return Actions(rules={e: rules[tuple(e)] for e in observation.endpoints}, targets=aims, autoscalers=own)
 
-    return Ruled(scenario), rules, targets
+    return Ruled(scenario), rules, targets, told
 
 
 def mixed_case(seed: int):
     rng = np.random.default_rng([18, seed])
     scenario, theta = random_fleet(rng, **settings_of(seed, rng))
     trace = random_trace(rng, int(rng.integers(20, 160)), float(rng.choice([0.5, 2.0, 8.0])), REGIONS[: 1 + seed % 3])
-    policy, rules, targets = ruled(seed, rng, scenario)
-    return policy, rules, scenario, trace, theta, targets
+    policy, rules, targets, told = ruled(seed, rng, scenario)
+    return policy, rules, scenario, trace, theta, targets, told
 
 
 @pytest.mark.parametrize("seed", [pytest.param(k, marks=[pytest.mark.slow] if k >= 60 else []) for k in range(400)])
 def test_engine_agrees_with_the_plain_simulator_on_mixed_fleets(seed: int) -> None:
-    policy, rules, scenario, trace, theta, targets = mixed_case(seed)
-    result = assert_agrees(policy, rules, scenario, trace, theta, targets)
+    policy, rules, scenario, trace, theta, targets, told = mixed_case(seed)
+    result = assert_agrees(policy, rules, scenario, trace, theta, targets, told)
     assert_capacity_is_kept(result, scenario)
     assert_gpu_hours_add_up(result, scenario, trace)
 

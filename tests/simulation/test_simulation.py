@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference_autoscaler import ReferenceAutoscaler
 from reference_simulator import ReferenceSimulator, Request
 from small_fleets import (
     GPU,
@@ -25,7 +26,8 @@ from small_fleets import (
 
 from sageserve_lib.catalogue import Scenario
 from sageserve_lib.errors import InputError
-from sageserve_lib.policies import REGISTRY, Actions, Endpoint, Policy, Rule
+from sageserve_lib.policies import REGISTRY, Actions, Autoscaler, Endpoint, Policy, Rule
+from sageserve_lib.policies.autoscaler import Behavior, Floor, Limit, Metric, ToZero
 from sageserve_lib.simulation import Simulation, SimulationResult, histogram, simulate
 
 
@@ -88,7 +90,28 @@ def rule_of(rng: np.random.Generator, batch_instances: int = -1) -> Rule:
     )
 
 
-@pytest.mark.parametrize("seed", range(400))
+def autoscaler_of(rng: np.random.Generator) -> Autoscaler:
+    """Aims low, since these fleets do not have much to do."""
+    fewest, steps = int(rng.integers(0, 2)), (Limit("instances", 1, 30.0), Limit("percent", 50, 15.0))
+    metrics = []
+    for signal in rng.choice(["in-progress", "running", "waiting", "kv-usage", "tps"], int(rng.integers(1, 4))):
+        kind = str(rng.choice(["pods", "average", "value"]))
+        over = "sum" if signal == "tps" else str(rng.choice(["sum", "mean", "max"]))
+        unit = {"kv-usage": 0.02, "tps": 300.0}.get(str(signal), 1.0)
+        metrics.append(Metric(str(signal), unit * float(rng.uniform(0.3, 3)), kind, over))
+    return Autoscaler(
+        metrics=tuple(metrics),
+        fewest=fewest,
+        most=int(rng.integers(3, 7)),
+        sync_s=float(rng.choice([10.0, 15.0])),
+        out=Behavior(float(rng.choice([0, 30])), steps, str(rng.choice(["max", "min"]))),
+        back=Behavior(float(rng.choice([0, 45])), steps),
+        floors=(Floor(60.0, 90.0, 4),) if rng.integers(2) else (),
+        to_zero=None if fewest else ToZero(float(rng.choice([10.0, 30.0])), 20.0),
+    )
+
+
+@pytest.mark.parametrize("seed", range(600))  # from 400 on with autoscalers
 def test_engine_agrees_with_the_plain_simulator(seed: int) -> None:
     rng = np.random.default_rng(seed)
     scenario = scenario_of(
@@ -112,10 +135,14 @@ def test_engine_agrees_with_the_plain_simulator(seed: int) -> None:
     )
     regions = ["centralus", "eastus", "westus"][: int(rng.integers(1, 4))]
     trace = random_trace(rng, int(rng.integers(20, 160)), float(rng.choice([0.5, 2.0, 8.0])), regions)
-    kind = REGISTRY[("siloed", "reactive", "chiron")[seed % 3]]
+    kind = REGISTRY[("siloed", "reactive", "chiron", "hpa")[seed % 3 if seed < 400 else 3]]
     groups = dict(kind.tier_groups)
     takes = {g: -1 if seed % 2 or "NIW" not in tiers else seed // 2 % 4 for g, tiers in groups.items()}
     rules = {(r, m, g): rule_of(rng, takes[g]) for r in regions for m in MODELS for g in groups}
+    told = {}
+    if seed >= 400:
+        rules = {pool: Rule(batch_instances=rule.batch_instances) for pool, rule in rules.items()}
+        told = {pool: autoscaler_of(rng) for pool in rules}
 
     class Ruled(Policy):
         name = "ruled"
@@ -127,15 +154,22 @@ def test_engine_agrees_with_the_plain_simulator(seed: int) -> None:
             return ({1: 2, 2: 1, 3: int(endpoint.group != "batch" or seed % 2)}[len(groups)],)
 
         def decide(self, observation):
-            return Actions(rules={e: rules[tuple(e)] for e in observation.endpoints})
+            own = {e: told[tuple(e)] for e in observation.endpoints if told}
+            return Actions(rules={e: rules[tuple(e)] for e in observation.endpoints}, autoscalers=own)
 
-    assert_agrees(Ruled(scenario), rules, scenario, trace, THETA)
+    assert_agrees(Ruled(scenario), rules, scenario, trace, THETA, told=told)
 
 
 def assert_agrees(
-    policy: Policy, rules: dict, scenario: Scenario, trace: FrameTrace, theta: dict, targets: dict | None = None
+    policy: Policy,
+    rules: dict,
+    scenario: Scenario,
+    trace: FrameTrace,
+    theta: dict,
+    targets: dict | None = None,
+    told: dict | None = None,
 ) -> SimulationResult:
-    """Engine and plain simulator give every request the same times, under fixed rules."""
+    """Engine and plain simulator give every request the same times, under fixed rules, targets and autoscalers."""
     parts: list[pd.DataFrame] = []
     simulation = Simulation(trace, policy, scenario, theta, per_request=parts.append)
     result = simulation.run()
@@ -149,7 +183,8 @@ def assert_agrees(
         simulation.regions,
         simulation.models,
         lambda *pool: rules[pool],
-        targets or {},
+        targets,
+        (lambda *pool: ReferenceAutoscaler(told[pool])) if told else None,
     )
     fields = trace.data[["arrival_s", "region", "model", "tier", "prompt_tokens", "output_tokens"]]
     requests = [Request(k, *row) for k, row in enumerate(fields.itertuples(index=False, name=None))]
