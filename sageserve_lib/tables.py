@@ -49,7 +49,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "tbt_p50_s", "e2e_p50_s", "e2e_p95_s", "e2e_p99_s", "sla_pct", "tbt_p95_s", "tbt_p99_s",
     ),
     "instances": (
-        "policy", "time_s", "region", "model", "gpu", "serving", "acquiring", "draining", "spot", "gpus_per_instance",
+        "policy", "time_s", "region", "model", "gpu", "serving", "acquiring", "draining", "spot",
+        "gpus_per_instance", "variant",
     ),
     # Beyond the contract: requests that are larger than an instance's memory.
     "never_fit": ("model", "requests", "of_requests", "largest_tokens", "room_tokens"),
@@ -62,8 +63,16 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "held": (
         "policy", "region", "model", "group",
         "reclaim_h", "swap_h", "cold_h", "serving_h", "draining_h", "spot_h", "busy_h", "after_h",
-        "gpu", "gpus_per_instance",
+        "gpu", "gpus_per_instance", "variant",
     ),
+    # Beyond the contract: what each model is asked, gets and costs.
+    "by_model": (
+        "policy", "model", "requests", "completed", "in_sla_pct", "prompt_tokens", "output_tokens",
+        "gpu_hours", "cost_usd", "goodput_per_s", "goodput_per_gpu", "usd_per_mtok",
+    ),
+    # Beyond the contract: what is promised to whom, and how many of its requests must have it; reserved GPUs not held.
+    "promises": ("tier", "model", "promise", "objective_pct", "requests"),
+    "reserved": ("policy", "region", "gpu", "reserved_gpus", "free_gpus", "fewest_free_gpus", "gpu_hours"),
     # Beyond the contract: cost by cause, GPU type, region and model; savings with the service beside them; how sure they
     # are, and what they rest on.
     "gpu_hours": ("policy", "region", "model", "gpu", "cause", "gpu_hours", "cost_usd"),

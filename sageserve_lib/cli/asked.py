@@ -63,6 +63,7 @@ class Asked:
     seeds: int | None = None
     week_shapes: list[str] | None = None
     autoscaler: str = ""
+    catalogue: str = ""
 
     def with_parameters(self, given: dict[str, Any]) -> "tuple[Asked, dict[str, Any]]":
         """With parameters that have an option laid over those options, and the others.
@@ -118,7 +119,7 @@ class Asked:
                 if value is not None
             ]
             problems += seed_problems(self.seed)
-        problems += named_scenario_problems(self.scenario) + self._autoscaler_problems()
+        problems += named_scenario_problems(self.scenario, self.catalogue) + self._autoscaler_problems()
         if self.trace:
             return problems
         return problems + workload_problems(*self.synthetic) + _week_problems(self.seeds, self.week_shapes)
@@ -133,6 +134,7 @@ class Asked:
             "trace": absolute(self.trace) if self.trace else "",
             "scenario": str(scenario.resolve()) if is_file(scenario) else self.scenario,
             "autoscaler": str(Path(self.autoscaler).resolve()) if self.autoscaler else "",
+            "catalogue": str(Path(self.catalogue).resolve()) if self.catalogue else "",
             **{name: getattr(self, name) for name in ("seed", *_READING)},
         }
         if spec is not None:
@@ -176,7 +178,7 @@ class Asked:
         if not wanted or (self.n_seeds <= 1 and not self.shapes):
             return None
         found = self.parameters(spec)
-        fleet = ScenarioOf(scenario=found["scenario"])
+        fleet = ScenarioOf(scenario=found["scenario"], catalogue=found["catalogue"])
         own = WorkloadOf(workload=found["workload"], set=tuple(found["workload_changes"]))
         return weeks_grid(wanted, fleet, own, spec, self.n_seeds, self.shapes)
 

@@ -56,6 +56,14 @@ Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Change a value of the synthetic workload; may be repeated."),
 ]
+CatalogueFile = Annotated[
+    str,
+    typer.Option(
+        "--catalogue",
+        metavar="FILE",
+        help="GPU types, models, times or prices of your own, laid over the project's; without it, catalogue.yaml beside the scenario's file.",
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 
@@ -119,11 +127,11 @@ def named_workload_problems(name: str, changes: Sequence[str] = ()) -> list[str]
     return _with_nearest(problems_of(load_workload, name, changes), name, workload_names())
 
 
-def named_scenario_problems(name: str) -> list[str]:
-    """What is wrong with a scenario's name or file, and the nearest name."""
+def named_scenario_problems(name: str, catalogue: str = "") -> list[str]:
+    """What is wrong with a scenario's name or file, or a catalogue's file, and the nearest name."""
     from sageserve_lib.catalogue import load_scenario, scenario_names
 
-    return _with_nearest(problems_of(load_scenario, name), name, scenario_names())
+    return _with_nearest(problems_of(load_scenario, name, (), catalogue), name, scenario_names())
 
 
 def _with_nearest(problems: list[str], name: str, names: list[str]) -> list[str]:

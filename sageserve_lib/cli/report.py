@@ -17,6 +17,7 @@ from sageserve_lib.cli.disk import disk_errors_told
 from sageserve_lib.cli.options import (
     LOG_HELP,
     SEPARATOR,
+    CatalogueFile,
     Changes,
     ColumnMap,
     Days,
@@ -52,6 +53,7 @@ def report(
     scenario: Annotated[
         str, typer.Option(help="Scenario: a name in data/scenarios or a YAML file.")
     ] = DEFAULT_SCENARIO,
+    catalogue: CatalogueFile = "",
     run: Annotated[str, typer.Option(help="Name of the run's folder; by default from trace, scenario, time.")] = "",
     seed: Seed = DEFAULT_SEED,
     scale: Scale = None,
@@ -103,7 +105,7 @@ def report(
     began = time.perf_counter()
     asked = Asked(
         SEPARATOR.join(trace or ()), scenario, seed, scale, days, history_days, workload, changes, trace_format,
-        joined(column_map), where, timezone, skip_bad, joined(rename), default_region, default_model, default_tier, policies, per_request, seeds, _named(week_shapes), autoscaler,
+        joined(column_map), where, timezone, skip_bad, joined(rename), default_region, default_model, default_tier, policies, per_request, seeds, _named(week_shapes), autoscaler, catalogue,
     )  # fmt: skip
     with outcome(as_json) as told:
         with _progress(quiet) as progress:
@@ -135,7 +137,7 @@ def _report(asked: Asked, param: list[str], run: str, reports: Path, progress: "
     if problems := problems + asked.problems():
         raise InputError(problems)
     spec = None
-    fleet = load_scenario(asked.scenario)
+    fleet = load_scenario(asked.scenario, catalogue=asked.catalogue)
     if asked.trace:
         found = open_trace(asked.trace, asked.reading, trace_defaults(fleet))
     else:
@@ -175,7 +177,8 @@ def _named(week_shapes: str | None) -> list[str] | None:
 
 def _told(fleet: "Scenario", spec: "WorkloadSpec | None") -> dict[str, Any]:
     workload = spec.workload.model_dump(mode="json") if spec is not None else None
-    return {"scenario": fleet.model_dump(mode="json"), "workload": workload}
+    catalogue = fleet.catalogue.model_dump(mode="json")
+    return {"scenario": fleet.model_dump(mode="json"), "catalogue": catalogue, "workload": workload}
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import typer
 from sageserve_lib import paths
 from sageserve_lib.cli.base import EXIT_FAILED, say
 from sageserve_lib.cli.disk import disk_errors_told
+from sageserve_lib.cli.options import CatalogueFile
 from sageserve_lib.cli.surroundings import check_writable
 from sageserve_lib.errors import InputError
 
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
 def sweep(
     grid: Annotated[str, typer.Argument(help="Grid: a name in data/grids or a YAML file.")],
     to: Annotated[Path | None, typer.Option(help="Folder for the results; by default reports/sweeps/<grid>.")] = None,
+    catalogue: CatalogueFile = "",
     processes: Annotated[int, typer.Option(help="Processes on this machine; -1 for all cores.")] = -1,
     scheduler: Annotated[str, typer.Option(help="Dask scheduler to use instead, such as tcp://host:8786.")] = "",
 ) -> None:
     """Simulate every cell of a grid that has no result yet, and keep each result."""
     from sageserve_lib.studies.sweep import load_grid, read_results
 
-    found = load_grid(grid)
+    found = load_grid(grid, catalogue)
     folder = to or paths.REPORTS / "sweeps" / Path(grid).stem
     with cells_kept():
         done = run_shown(found, folder, processes, scheduler)

@@ -12,6 +12,7 @@ from sageserve_lib.cli.base import check_target, problems_of
 from sageserve_lib.cli.disk import disk_errors_told
 from sageserve_lib.cli.options import (
     LOG_HELP,
+    CatalogueFile,
     Changes,
     ColumnMap,
     Days,
@@ -62,6 +63,7 @@ def validate(
     scenario: Annotated[
         str, typer.Option(help="Fleet that the trace is for: what it lacks is said.")
     ] = DEFAULT_SCENARIO,
+    catalogue: CatalogueFile = "",
 ) -> None:
     """Check a trace; say what is in it and what is odd, or every problem."""
     from sageserve_lib.catalogue import load_scenario
@@ -69,9 +71,9 @@ def validate(
     from sageserve_lib.traces import Reading, open_trace
 
     _check_named(files)
-    if problems := named_scenario_problems(scenario):
+    if problems := named_scenario_problems(scenario, catalogue):
         raise InputError(problems)
-    fleet = load_scenario(scenario)
+    fleet = load_scenario(scenario, catalogue=catalogue)
     reading = Reading(
         trace_format,
         joined(column_map),

@@ -4,8 +4,8 @@ Cost is GPU-hours held at the on-demand price. Spot credit stands beside it, and
 whether anyone rents what is lent out, and on how large the starting fleet is.
 """
 
-from sageserve_lib.costs.assumptions import ON_DEMAND, assumptions
-from sageserve_lib.costs.breakdown import CAUSES, dollars, gpu_hours_by_cause
+from sageserve_lib.costs.assumptions import LENT, ON_DEMAND, assumptions
+from sageserve_lib.costs.breakdown import CAUSES, causes_told, dollars, gpu_hours_by_cause
 from sageserve_lib.costs.headline import between, change_pct, headline, interval_of, usd
 from sageserve_lib.costs.intervals import (
     DAYS,
@@ -17,18 +17,28 @@ from sageserve_lib.costs.intervals import (
     told,
     week_intervals,
 )
+from sageserve_lib.costs.per_token import usd_per_mtok_at_theta, where_a_dollar_goes_furthest
 from sageserve_lib.costs.policies import (
     BASELINES,
     BOUNDS,
     NO_BASELINE,
     SLA,
     SLA_TOLERANCE_PCT,
+    as_good_as,
     baseline_of,
     own_week,
     policies_table,
     policy_means,
-    recommended,
     saved_pct,
+)
+from sageserve_lib.costs.promises import (
+    nearest,
+    objectives_pct,
+    promised_s,
+    promises_table,
+    recommended,
+    required_pct,
+    shortfall_pct,
 )
 from sageserve_lib.costs.savings import above_bound, pareto, savings_table, service
 
@@ -37,6 +47,7 @@ __all__ = [
     "BOUNDS",
     "CAUSES",
     "DAYS",
+    "LENT",
     "NO_BASELINE",
     "ON_DEMAND",
     "SEEDS",
@@ -44,9 +55,11 @@ __all__ = [
     "SLA_TOLERANCE_PCT",
     "WEEK_SHAPES",
     "above_bound",
+    "as_good_as",
     "assumptions",
     "baseline_of",
     "between",
+    "causes_told",
     "change_pct",
     "day_intervals",
     "dollars",
@@ -54,16 +67,24 @@ __all__ = [
     "headline",
     "interval_of",
     "mean_intervals",
+    "nearest",
+    "objectives_pct",
     "own_week",
     "pareto",
     "policies_table",
     "policy_means",
+    "promised_s",
+    "promises_table",
     "recommended",
+    "required_pct",
     "saved_pct",
     "savings_table",
     "service",
+    "shortfall_pct",
     "student_half_width",
     "told",
     "usd",
+    "usd_per_mtok_at_theta",
     "week_intervals",
+    "where_a_dollar_goes_furthest",
 ]

@@ -8,8 +8,10 @@ import pandas as pd
 from sageserve_lib.characterize.findings import Finding
 from sageserve_lib.common.numbers import amount, known, number
 from sageserve_lib.costs.intervals import DAYS, SEEDS, WEEK_SHAPES
-from sageserve_lib.costs.policies import BOUNDS, SLA, baseline_of, policy_means, recommended
+from sageserve_lib.costs.policies import BOUNDS, SLA, baseline_of, by_cost, policy_means
+from sageserve_lib.costs.promises import objectives_pct, recommended
 
+_LINE = ("policy", "region", "variant")
 _WASTED = ("reclaim", "swap", "cold")
 
 
@@ -26,7 +28,7 @@ def _extremes(values: pd.Series) -> pd.Series:
 def what_hours_are_held_for(gpu_hours: pd.DataFrame) -> Finding:
     """Who wastes and who idles most and least, from the ``gpu_hours`` table."""
     wide = gpu_hours.pivot_table(index="policy", columns="cause", values="gpu_hours", aggfunc="sum", sort=False)
-    held = wide.sum(axis=1)
+    held = wide.drop(columns="reserved", errors="ignore").sum(axis=1)
     wide, held = wide[held > 0], held[held > 0]
     if wide.empty:
         return _not("No policy held a GPU, so there is nothing to say of what GPUs are held for.")
@@ -76,17 +78,21 @@ def who_is_dominated(frontier: pd.DataFrame) -> Finding:
     return Finding(text + (f"; dominated: {', '.join(beaten)}" if beaten else ""))
 
 
-def how_sure_savings_are(intervals: pd.DataFrame, policies: pd.DataFrame) -> Finding:
+def how_sure_savings_are(
+    intervals: pd.DataFrame, policies: pd.DataFrame, promises: pd.DataFrame | None = None
+) -> Finding:
     """GPU-hours saved by the recommended policy, else the cheapest, with intervals and the service beside it.
 
-    Takes the ``intervals`` table, and the run's own week of the ``policies`` table.
+    Takes the ``intervals`` table, the run's own week of the ``policies`` table, and the ``promises`` table.
     """
     means = policy_means(policies)
     baseline = baseline_of(means.index)
     rivals = means.drop([baseline, *BOUNDS], errors="ignore")
     if baseline is None or rivals.empty:
         return _not("There are no two policies that one can run to compare, so nothing is saved.")
-    policy = recommended(means, baseline) or str(rivals["cost_usd"].idxmin())
+    policy = recommended(means, {} if promises is None else objectives_pct(promises))
+    if policy in {None, baseline}:
+        policy = str(by_cost(rivals).index[0])
     rows = (
         intervals[
             (intervals["measure"] == "gpu_hours_saved_pct")
@@ -125,17 +131,38 @@ def who_waits(distributions: pd.DataFrame, promises_s: dict[str, float], policie
     for tier, part in tail.groupby("tier", sort=False):
         ends = _extremes(part.set_index("policy")["value_s"].reindex(list(policies)))
         between = " to ".join(f"{amount(value)} s ({name})" for name, value in ends.items())
-        said.append(f"{tier} {between}, promised {promises_s[str(tier)]:g} s")
+        promised = f", promised {promises_s[str(tier)]:g} s" if tier in promises_s else ""
+        said.append(f"{tier} {between}{promised}")
     return Finding(f"One request in 100 waits longer for its first token than {'; '.join(said)}")
 
 
-def how_many_are_held(policies: pd.DataFrame, gpus_per_vm: int, hours: float) -> Finding:
-    """Least and most instances held on average over ``hours``, from the ``policies`` table."""
-    means = policies.set_index("policy")["gpu_hours"] / gpus_per_vm / hours
-    if means.dropna().empty:
+def how_many_are_held(held: pd.DataFrame, hours: float) -> Finding:
+    """Least and most instances, and GPUs where they are others, held on average over ``hours``, from the ``held`` table."""
+    of = ["reclaim_h", "swap_h", "cold_h", "serving_h", "draining_h", "after_h"]
+    instances = held[of].sum(axis=1).groupby(held["policy"], sort=False, observed=True).sum() / hours
+    if instances.dropna().empty:
         return _not("No policy was simulated, so no instances were held.")
-    between = " to ".join(f"{value:.0f} ({name})" for name, value in _extremes(means).items())
-    return Finding(f"Policies hold {between} instances on average")
+    between = " to ".join(f"{value:.0f} ({name})" for name, value in _extremes(instances).items())
+    sizes = held["gpus_per_instance"].unique()
+    kinds = held["gpu"].nunique()
+    of_gpus = f", of {_counted(sizes)} each" if len(sizes) == 1 else f", of {min(sizes)} to {max(sizes)} GPUs each"
+    types = f" of {kinds} types" if kinds > 1 else ""
+    return Finding(
+        f"Policies hold {between} instances on average{of_gpus if kinds > 1 or len(sizes) > 1 else ''}{types}"
+    )
+
+
+def _counted(sizes: np.ndarray) -> str:
+    return f"{sizes[0]} GPU{'s' if sizes[0] > 1 else ''}"
+
+
+def what_models_cost(by_model: pd.DataFrame, policy: str) -> Finding:
+    """The models whose tokens are dearest and cheapest under a policy, from the ``by_model`` table."""
+    rows = by_model[by_model["policy"] == policy].set_index("model")["usd_per_mtok"].dropna()
+    if rows.empty:
+        return _not(f"{policy} completed no request, so there is no cost of a token.")
+    between = " to ".join(f"{number(value, 2)} USD ({name})" for name, value in _extremes(rows).items())
+    return Finding(f"Under {policy} a million tokens cost {between}")
 
 
 def how_used(utilization: pd.DataFrame) -> Finding:
@@ -156,7 +183,7 @@ def scaling_changes(instances: pd.DataFrame) -> pd.DataFrame:
     if instances.empty:
         return pd.DataFrame(columns=["policy", "hour", "changes"])
     held = (instances["serving"] + instances["acquiring"]).astype(float)
-    change = held.groupby([instances[name] for name in ("policy", "region", "model")], observed=True).diff().abs()
+    change = held.groupby([instances[name] for name in _LINE], observed=True).diff().abs()
     last = int(np.ceil(instances["time_s"].max() / 3600.0)) - 1
     hour = (instances["time_s"] // 3600.0).astype(int).clip(upper=max(last, 0))
     hours = instances.assign(hour=hour, changes=change.fillna(0.0))

@@ -1,11 +1,13 @@
 """The finding in a sentence or two, and the numbers to show large: for a page, and for a notebook."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from sageserve_lib.common.numbers import NONE, known, number, signed
+from sageserve_lib import tables
+from sageserve_lib.common.numbers import NONE, amount, known, number, signed
 from sageserve_lib.costs.intervals import DAYS, SEEDS
 from sageserve_lib.costs.policies import (
     BASELINES,
@@ -13,13 +15,18 @@ from sageserve_lib.costs.policies import (
     NO_BASELINE,
     SLA,
     SLA_TOLERANCE_PCT,
+    as_good_as,
     baseline_of,
-    recommended,
+    by_cost,
 )
+from sageserve_lib.costs.promises import nearest, objectives_pct, recommended, required_pct, shortfall_pct
 from sageserve_lib.costs.savings import above_bound
 
-#: Points of IW-F in SLA below what an empty fleet would reach, from which the finding says so.
-_FAR_BELOW_PCT = 5.0
+#: What work costs and gets: name, column of the ``policies`` table, digits and unit.
+_PER_WORK = (
+    ("Cost of a million tokens", "usd_per_mtok", "USD"),
+    ("Goodput, requests that keep all promises", "goodput_per_gpu", "a second and GPU"),
+)
 _TIERS = dict(zip(("IW-F", "IW-N", "NIW"), SLA, strict=True))
 #: The tier whose promise is the hardest comes first.
 _SERVED = {
@@ -65,77 +72,139 @@ def interval_of(intervals: pd.DataFrame, policy: str, measure: str, baseline: st
     return rows.to_dict("records")[0] if len(rows) else None
 
 
-def headline(means: pd.DataFrame, intervals: pd.DataFrame, bound: pd.DataFrame | None = None) -> dict[str, Any]:
+def headline(
+    means: pd.DataFrame,
+    intervals: pd.DataFrame,
+    bound: pd.DataFrame | None = None,
+    promises: pd.DataFrame | None = None,
+    reserved: pd.DataFrame | None = None,
+) -> dict[str, Any]:
     """The finding of a run.
 
     Parameters
     ----------
     means : DataFrame
         One row per policy of the run's own week, indexed by it (:func:`policy_means`).
-    intervals : DataFrame
-        The ``intervals`` table.
-    bound : DataFrame, optional
-        The ``bound`` table.
+    intervals, bound, promises, reserved : DataFrame
+        The tables of these names.
 
     Returns
     -------
     dict
-        ``text``; where there is something to compare, ``baseline``, ``chosen`` (None if no policy is cheaper and serves
-        as well), ``more`` on cheaper ones that serve worse, and ``numbers``: name, value, interval and detail of each.
+        ``text``; ``chosen``, the cheapest policy that keeps every promise (None if there is none); where there is something
+        to compare, ``baseline``, ``more`` on policies that serve as the baseline does and on cheaper ones, and ``numbers``:
+        name, value, interval and detail of each.
     """
+    objectives = {} if promises is None else objectives_pct(promises)
     baseline = baseline_of(means.index)
+    ordered = by_cost(means)
+    chosen = recommended(means, objectives)
+    if ordered.empty:
+        return {"text": "No policy that one can run was simulated.", "chosen": None}
     if baseline is None:
-        return {"text": NO_BASELINE}
-    rows: dict[str, dict[str, Any]] = means.to_dict("index")
-    base = rows[baseline]
-    chosen = recommended(means, baseline)
-    rivals_usd = means["cost_usd"].drop([baseline, *BOUNDS], errors="ignore")
-    if rivals_usd.empty:
         return {
-            "text": f"No policy that one can run was simulated beside {baseline}, so nothing is saved.",
-            "baseline": baseline,
+            "text": f"{NO_BASELINE}{_promised(means, objectives, chosen, chosen)}",
+            "chosen": chosen,
         }
-    cheapest = str(rivals_usd.idxmin())
-    shown = chosen or (cheapest if rivals_usd[cheapest] < base["cost_usd"] else None)
-    batch = _only_batch(base)
+    good = as_good_as(means, baseline)
+    cheaper = ordered.iloc[: ordered.index.get_loc(baseline)]
+    shown = chosen if chosen != baseline else None
+    if shown is None and len(cheaper):
+        shown = str((good if len(good) else cheaper).index[0])
+    batch = _only_batch(means.loc[baseline])
     if shown is None:
-        return {"text": f"No simulated policy costs less than {baseline} on this trace.{batch}", "baseline": baseline}
-    row = rows[shown]
+        alone = f"No policy that one can run was simulated beside {baseline}, so nothing is saved."
+        text = alone if len(ordered) == 1 else f"No simulated policy costs less than {baseline} on this trace."
+        text += _promised(means, objectives, chosen, baseline)
+        return {"text": text + batch, "baseline": baseline, "chosen": chosen}
+    free = tables.empty("reserved") if reserved is None else reserved
+    text = _compared(means, shown, baseline, free) + _promised(means, objectives, chosen, shown) + batch
+    more = _as_today(means, good, shown, baseline) + (_cheaper(means, shown) if chosen == shown else "")
+    numbers = _numbers(means, shown, baseline, intervals, bound, free)
+    return {"text": text, "more": more.strip(), "numbers": numbers, "baseline": baseline, "chosen": chosen}
+
+
+def _numbers(
+    means: pd.DataFrame,
+    shown: str,
+    baseline: str,
+    intervals: pd.DataFrame,
+    bound: pd.DataFrame | None,
+    free: pd.DataFrame,
+) -> list[dict[str, str]]:
+    rows: dict[str, dict[str, Any]] = means.to_dict("index")
+    numbers = [_saved(rows, shown, name, intervals) for name in BASELINES if name in rows and name != shown]
+    if known(rows[baseline]["monthly_cost_usd"]) and free.empty:
+        numbers.append(_money(rows, shown, baseline, intervals))
+    numbers.append(_served(rows, shown, baseline, intervals))
+    numbers += [_against(rows, shown, baseline, *measure) for measure in _PER_WORK]
+    if bound is not None and len(bound):
+        numbers.append(_above(means, shown, bound))
+    return [item for item in numbers if item["value"] != NONE]
+
+
+def _compared(means: pd.DataFrame, shown: str, baseline: str, free: pd.DataFrame) -> str:
+    """What a policy holds and costs beside the baseline; where GPUs are reserved, what of them it does not hold."""
+    row, base = means.loc[shown], means.loc[baseline]
     less = change_pct(row["gpu_hours"], base["gpu_hours"])
     text = (
         f"{shown} needs {number(row['gpu_hours'])} GPU-hours where {baseline} needs {number(base['gpu_hours'])}"
-        f"{'' if less == NONE else f' ({less})'}, and costs {number(row['cost_usd'])} USD instead of "
-        f"{number(base['cost_usd'])} USD. "
+        f"{'' if less == NONE else f' ({less})'}"
     )
-    within = f"within {SLA_TOLERANCE_PCT:.0f} percentage point"
-    if chosen:
-        text += f"It keeps every SLA share {within} of {baseline}'s."
-    else:
-        text += f"But it serves worse than {baseline} (see the table); no policy was cheaper and kept every SLA share {within}."
-    text += _missed(row) + batch
-    numbers = [_saved(rows, shown, name, intervals) for name in BASELINES if name in rows and name != shown]
-    if known(base["monthly_cost_usd"]):
-        numbers.append(_money(rows, shown, baseline, intervals))
-    numbers.append(_served(rows, shown, baseline, intervals))
-    if bound is not None and len(bound):
-        numbers.append(_above(means, shown, bound))
-    numbers = [item for item in numbers if item["value"] != NONE]
-    more = _cheaper(means, shown) if chosen else ""
-    return {"text": text, "more": more, "numbers": numbers, "baseline": baseline, "chosen": chosen}
+    if free.empty:
+        return f"{text}, and costs {number(row['cost_usd'])} USD instead of {number(base['cost_usd'])} USD."
+    own = free[free["policy"] == shown].groupby("gpu", sort=False)[["reserved_gpus", "free_gpus", "fewest_free_gpus"]]
+    said = [
+        f"{number(gpus.free_gpus, 1)} of {number(gpus.reserved_gpus)} {gpus.Index} on average, never fewer than "
+        f"{number(gpus.fewest_free_gpus)}"
+        for gpus in own.sum().itertuples()
+    ]
+    return f"{text}. These GPUs are reserved, so that saves no money: it frees {' and '.join(said)}."
 
 
-def _missed(row: dict[str, Any]) -> str:
-    """A warning where the chosen policy leaves IW-F far below what the fleet could do; empty else."""
-    served, attainable = row[SLA[0]], row["iwf_attainable_pct"]
-    if not attainable - served >= _FAR_BELOW_PCT:
+def _promised(means: pd.DataFrame, objectives: Mapping[str, float], chosen: str | None, shown: str | None) -> str:
+    """Which policy keeps every promise, and by how much ``shown`` does not; or which comes nearest."""
+    if not objectives:
         return ""
-    return (
-        f" It does not keep the promise of IW-F: {number(served, 1)} % of these requests are in SLA, "
-        f"where an empty fleet would reach {number(attainable, 1)} %."
+    if chosen is None:
+        near = nearest(means, objectives)
+        return f" No simulated policy keeps every promise; nearest comes {near}: {_short(means, objectives, near)}."
+    text = f" {'It' if chosen == shown else chosen} is the cheapest that keeps every promise"
+    owed = required_pct(means, objectives).loc[chosen]
+    said = [f"{number(owed[tier], 1)} % of {tier}" for tier in owed.index if known(means.loc[chosen, _TIERS[tier]])]
+    text += f": at least {', '.join(said)} requests in SLA"
+    if "IW-F" in owed and means.loc[chosen, "iwf_attainable_pct"] < 100.0:
+        text += (
+            f" (IW-F: {number(objectives['IW-F'], 0)} % of the {number(means.loc[chosen, 'iwf_attainable_pct'], 1)} % that "
+            "an idle fleet could serve in time)"
+        )
+    if shown is not None and chosen != shown:
+        text += f". {shown} does not: {_short(means, objectives, shown)}"
+    return f"{text}."
+
+
+def _short(means: pd.DataFrame, objectives: Mapping[str, float], policy: str) -> str:
+    """The tiers whose promise a policy does not keep, with their share in SLA and what it owes them."""
+    owed, short = required_pct(means, objectives).loc[policy], shortfall_pct(means, objectives).loc[policy]
+    return ", ".join(
+        f"{tier} {number(means.loc[policy, _TIERS[tier]], 1)} % in SLA where {number(owed[tier], 1)} % must be"
+        for tier in short.index[short > 0]
     )
 
 
-def _only_batch(row: dict[str, Any]) -> str:
+def _as_today(means: pd.DataFrame, good: pd.DataFrame, shown: str, baseline: str) -> str:
+    """Which cheaper policy serves as the baseline does."""
+    within = f"every SLA share within {SLA_TOLERANCE_PCT:.0f} percentage point of {baseline}'s"
+    if shown in good.index:
+        return f"As good as today: {shown} keeps {within}. "
+    if good.empty:
+        return f"No simulated policy costs less than {baseline} and keeps {within}. "
+    best = str(good.index[0])
+    less = change_pct(good.loc[best, "gpu_hours"], means.loc[baseline, "gpu_hours"])
+    return f"As good as today: {best} ({less} GPU-hours against {baseline}) keeps {within}. "
+
+
+def _only_batch(row: pd.Series) -> str:
     """That there is no interactive request, where that is so; empty else."""
     if known(row[SLA[0]]) or known(row[SLA[1]]) or not known(row[SLA[2]]):
         return ""
@@ -180,7 +249,8 @@ def _money(rows: dict[str, dict[str, Any]], shown: str, baseline: str, intervals
     found = interval_of(intervals, shown, "monthly_savings_usd", baseline)
     interval = between(found["low"] / 1e6, found["high"] / 1e6, 2) + " million" if found else ""
     saved = found["mean"] if found else base - own
-    detail = f"a month like this costs {usd(own)} instead of {usd(base)}, without spot credit"
+    spot = ", without spot credit" if rows[shown]["spot_credit_usd"] or rows[baseline]["spot_credit_usd"] else ""
+    detail = f"a month like this costs {usd(own)} instead of {usd(base)}{spot}"
     return _item(f"Saved a month against {baseline}", usd(saved), found, interval, detail)
 
 
@@ -200,6 +270,17 @@ def _served(rows: dict[str, dict[str, Any]], shown: str, baseline: str, interval
     if known(own["iwf_attainable_pct"]):
         detail += f"; an empty fleet: IW-F {number(own['iwf_attainable_pct'], 1)} %"
     return _item(_SERVED[tier], number(value, 1, "%"), found, interval, detail)
+
+
+def _against(
+    rows: dict[str, dict[str, Any]], shown: str, baseline: str, name: str, key: str, unit: str
+) -> dict[str, str]:
+    """A number of the run's own week beside the baseline's."""
+    own, base = rows[shown][key], rows[baseline][key]
+    less = change_pct(own, base)
+    value, detail = (f"{amount(one)} {unit}" if known(one) else NONE for one in (own, base))
+    detail = f"{baseline}: {detail}{'' if less == NONE else f', so {less}'}"
+    return {"name": name, "value": value, "interval": "this run's own week", "detail": detail}
 
 
 def _above(means: pd.DataFrame, shown: str, bound: pd.DataFrame) -> dict[str, str]:

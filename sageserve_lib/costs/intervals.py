@@ -118,7 +118,7 @@ def day_intervals(instances: pd.DataFrame, duration_s: float) -> pd.DataFrame:
     policies = list(instances["policy"].unique())
     if days < _FEWEST_DAYS or baseline_of(policies) is None:
         return tables.empty("intervals")
-    held_s = daily_instance_s(instances, days)
+    held_s = daily_gpu_s(instances, days)
     drawn = np.random.default_rng(0).integers(days, size=(_DRAWS, days))
     rows = []
     for baseline in (name for name in BASELINES if name in policies):
@@ -157,18 +157,18 @@ def told(intervals: pd.DataFrame) -> str:
     return ". ".join(said) + "."
 
 
-def daily_instance_s(instances: pd.DataFrame, days: int) -> pd.DataFrame:
-    """Seconds for which instances are held (serving, acquiring or draining), by policy (rows) and day from the start.
+def daily_gpu_s(instances: pd.DataFrame, days: int) -> pd.DataFrame:
+    """GPU-seconds of instances that are held (serving, acquiring or draining), by policy (rows) and day from the start.
 
-    Takes the ``instances`` table, whose rows are changes of an endpoint's counts.
+    Takes the ``instances`` table, whose rows are changes of a variant's counts in a region.
     """
-    held = instances[["serving", "acquiring", "draining"]].sum(axis=1)
+    held = instances[["serving", "acquiring", "draining"]].sum(axis=1) * instances["gpus_per_instance"]
     changes = instances.assign(held=held).sort_values("time_s", kind="stable")
     totals = {}
     for policy, rows in changes.groupby("policy", sort=False, observed=True):
         seconds = np.zeros(days)
         edges = _DAY_S * np.arange(days + 1)
-        for _, one in rows.groupby(["region", "model"], sort=False, observed=True):
+        for _, one in rows.groupby(["region", "variant"], sort=False, observed=True):
             times = np.append(one["time_s"].to_numpy(float), max(edges[-1], one["time_s"].iloc[-1]))
             # The integral of a step function, read off at the days' edges.
             integral = np.append(0.0, np.cumsum(np.diff(times) * one["held"].to_numpy(float)))

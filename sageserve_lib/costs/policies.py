@@ -63,16 +63,22 @@ def policy_means(policies: pd.DataFrame) -> pd.DataFrame:
     return means
 
 
-def recommended(means: pd.DataFrame, baseline: str) -> str | None:
-    """The cheapest policy that is cheaper than ``baseline`` and keeps its service, None if there is none.
-
-    Keeping the service means: IW-F, IW-N and NIW SLA shares at most ``SLA_TOLERANCE_PCT`` below. Requests that never
-    finish need no rule of their own, since they count as SLA misses. Takes the frame of :func:`policy_means`.
+def by_cost(means: pd.DataFrame) -> pd.DataFrame:
+    """Rows of :func:`policy_means` that one can run, the cheapest first, and of those that cost the same to a cent (where
+    GPUs are reserved) the one that holds least.
     """
-    base = means.loc[baseline]
-    keeps = means["cost_usd"] < base["cost_usd"]
-    for share in SLA:
-        if math.isfinite(base[share]):
-            keeps &= means[share] >= base[share] - SLA_TOLERANCE_PCT
-    keeps &= ~means.index.isin(BOUNDS)
-    return str(means.loc[keeps, "cost_usd"].idxmin()) if keeps.any() else None
+    rivals = means[~means.index.isin(BOUNDS)]
+    cents = rivals.assign(cost_usd=rivals["cost_usd"].round(2))
+    return rivals.loc[cents.sort_values(["cost_usd", "gpu_hours"], kind="stable").index]
+
+
+def as_good_as(means: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """Of :func:`by_cost`, the policies before ``baseline`` that serve as it does, the cheapest first.
+
+    That is: IW-F, IW-N and NIW SLA shares at most ``SLA_TOLERANCE_PCT`` below. Requests that never finish need no rule of
+    their own, since they count as SLA misses.
+    """
+    ordered, base = by_cost(means), means.loc[baseline]
+    cheaper = ordered.iloc[: ordered.index.get_loc(baseline)]
+    known = [share for share in SLA if math.isfinite(base[share])]
+    return cheaper[(cheaper[known] >= base[known] - SLA_TOLERANCE_PCT).all(axis=1)]

@@ -12,7 +12,7 @@ from sageserve_lib.catalogue import Scenario
 from sageserve_lib.common.yaml_files import validated
 from sageserve_lib.errors import InputError
 from sageserve_lib.policies import REGISTRY
-from sageserve_lib.simulation import SimulationResult, simulate
+from sageserve_lib.simulation import SimulationResult, horizon_s, reserved_not_held, simulate
 from sageserve_lib.traces import Trace
 from sageserve_lib.workbook import Workbook
 
@@ -78,7 +78,8 @@ class Settings:
         raw = scenario.model_dump(mode="json")
         for name, part in _IN_SCENARIO.items():
             raw[part][name] = getattr(self, name)
-        return validated(Scenario, raw, "These settings")
+        # Variants with start-up times of their own keep them.
+        return validated(Scenario, raw, "These settings").model_copy(update={"catalogue": scenario.catalogue})
 
     def differences(self, other: "Settings") -> dict[str, Any]:
         """The settings that ``other`` has otherwise, with their values here."""
@@ -100,7 +101,9 @@ class Answer:
     gpu_hours : DataFrame
         GPU-hours by cause (the ``gpu_hours`` table).
     promises_s : mapping
-        Promised seconds by tier: to the first token, and of batch requests to the end.
+        Promised seconds by tier: to the first token, and of batch requests to the end; where they are promised.
+    causes : mapping
+        What the causes of GPU-hours are called.
     """
 
     settings: Settings
@@ -109,6 +112,7 @@ class Answer:
     end: pd.Timestamp
     gpu_hours: pd.DataFrame
     promises_s: Mapping[str, float]
+    causes: Mapping[str, str]
 
 
 class _InMemory:
@@ -189,9 +193,11 @@ class Exploration:
         planner = self._planner(settings, scenario, say) if kind.plan != "none" else None
         say("Simulating …")
         result = simulate(self._traces[settings.scale], kind(scenario), scenario, theta, planner)
-        promises_s = {"IW-F": scenario.sla.iwf_ttft_s, "IW-N": scenario.sla.iwn_ttft_s, "NIW": scenario.sla.niw_e2e_s}
-        hours = costs.gpu_hours_by_cause(result.held, scenario.gpu, week.gpu)
-        return Answer(settings, result, week.start, week.end, hours, promises_s)
+        hours = costs.gpu_hours_by_cause(
+            result.held, scenario, reserved_not_held(result.instances, scenario, horizon_s(week.trace.duration_s))
+        )
+        told = costs.promised_s(scenario), costs.causes_told(scenario)
+        return Answer(settings, result, week.start, week.end, hours, *told)
 
     def _planner(self, settings: Settings, scenario: Scenario, say: Callable[[str], None]) -> AllocationPlanner:
         """The planner of these settings; thresholds do not matter to a plan."""

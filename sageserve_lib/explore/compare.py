@@ -6,7 +6,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sageserve_lib.common.numbers import NONE, known, number
-from sageserve_lib.costs import CAUSES
 from sageserve_lib.explore.answers import Answer
 from sageserve_lib.figures.explore import two_weeks
 
@@ -17,11 +16,13 @@ MEASURES = {
     "wasted_gpu_hours": ("… of them wasted on start-ups", "{:,.0f}"),
     "idle_gpu_hours": ("… of them idle", "{:,.0f}"),
     "cost_usd": ("cost (USD)", "{:,.0f}"),
+    "usd_per_mtok": ("cost of a million tokens (USD)", "{:,.2f}"),
     "net_cost_usd": ("cost less spot credit (USD)", "{:,.0f}"),
     "iwf_sla_pct": ("IW-F in SLA (%)", "{:.2f}"),
     "iwf_attainable_pct": ("IW-F an empty fleet would reach (%)", "{:.2f}"),
     "iwn_sla_pct": ("IW-N in SLA (%)", "{:.2f}"),
     "niw_sla_pct": ("NIW in SLA (%)", "{:.2f}"),
+    "goodput_per_gpu": ("goodput, requests a second and GPU", "{:,.3f}"),
     "ttft_p95_s": ("P95 of TTFT, interactive (s)", "{:.2f}"),
     "e2e_p95_s": ("P95 of E2E, interactive (s)", "{:.1f}"),
     "utilization_mean": ("utilization, mean", "{:.2f}"),
@@ -58,6 +59,8 @@ def comparison(now: Answer, before: Answer | None) -> pd.DataFrame:
     totals = {NOW: now.result.totals} if before is None else {NOW: now.result.totals, BEFORE: before.result.totals}
     table = pd.DataFrame({run: [float(row[name]) for name in MEASURES] for run, row in totals.items()})
     table = table.set_axis(pd.Index(list(MEASURES), name="measure"))
+    if not any(row["spot_credit_usd"] for row in totals.values()):
+        table = table.drop(index="net_cost_usd")
     if before is not None:
         table["change"] = table[NOW] - table[BEFORE]
     return table
@@ -106,4 +109,4 @@ def picture(now: Answer, before: Answer | None) -> Figure:
         for name in ("instances", "utilization", "distributions")
     }
     frames["gpu_hours"] = pd.concat([run.gpu_hours.assign(policy=label) for label, run in runs.items()])
-    return two_weeks(frames, (now.start, now.end), now.promises_s, CAUSES)
+    return two_weeks(frames, (now.start, now.end), now.promises_s, now.causes)

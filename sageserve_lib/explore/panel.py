@@ -201,7 +201,7 @@ def _controls(first: Settings, exploration: Exploration) -> dict[str, Any]:
             options=[("median", 0.0), *((f"{q:g}", q) for q in quantiles)], value=values["quantile"],
             description="plan for quantile", continuous_update=False, style=_STYLE, layout=_LAYOUT,
         ),
-        "reclaim_s": slider("reclaim_s", "reclaim a spot VM (s)", 0, 600, 15, ".0f"),
+        "reclaim_s": slider("reclaim_s", "reclaim (s)", 0, 600, 15, ".0f"),
         "swap_s": slider("swap_s", "swap the model (min)", 0, 60, 1, ".0f"),
         "cold_s": slider("cold_s", "cold start (h)", 0, 6, 0.25),
     }  # fmt: skip

@@ -20,7 +20,12 @@ CAUSE_COLOURS = {
     "cold": "#A50F15",
     "drain": "#999999",
     "after": "#56B4E9",
+    "reserved": "#DDDDDD",
 }
+#: What the ``model`` column leaves empty: GPUs that are paid for and not held.
+_NO_MODEL = "reserved, not held"
+#: Models that a legend can tell apart.
+_MOST_NAMED = 8
 
 
 def gpu_hours_by_cause(gpu_hours: pd.DataFrame, labels: dict[str, str]) -> Figure:
@@ -49,15 +54,50 @@ def monthly_dollars(dollars: pd.DataFrame) -> Figure:
     cost, per, unit = (
         ("monthly_cost_usd", 1e6, "million USD a month") if projected else ("cost_usd", 1e3, "thousand USD")
     )
-    shown = dollars.assign(cost=dollars[cost] / per)
+    shown = dollars.assign(cost=dollars[cost] / per, model=dollars["model"].replace("", _NO_MODEL))
     policies = shown["policy"].nunique()
     figure, panels = plt.subplots(1, 2, figsize=(10, 0.45 * policies + 2.0), sharey=True, layout="constrained")
     for axes, part, palette in zip(panels, ("region", "model"), (region_colours, model_colours), strict=True):
         wide = _wide(shown, part, "cost")
-        stacked_bars(axes, *folded(wide, palette(wide.columns)), "{:,.2f}")
+        colours = {
+            **palette([name for name in wide.columns if name != _NO_MODEL]),
+            _NO_MODEL: CAUSE_COLOURS["reserved"],
+        }
+        stacked_bars(axes, *folded(wide, colours), "{:,.2f}")
         axes.set_xlabel(f"{unit}, by {part}")
         axes.legend(ncols=2, frameon=False, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0))
     figure.suptitle(" + ".join(shown["sku"].unique()), fontsize="small", color="0.35")
+    return figure
+
+
+def tokens_and_goodput(policies: pd.DataFrame, by_model: pd.DataFrame) -> Figure:
+    """What a million tokens cost, and goodput per GPU: a bar per policy, a dot per model.
+
+    Takes the run's own week of the ``policies`` table, and the ``by_model`` table.
+    """
+    names = list(policies["policy"])
+    few = model_colours(by_model["model"].unique())
+    figure, panels = plt.subplots(1, 2, figsize=(10, 0.42 * len(names) + 1.9), sharey=True, layout="constrained")
+    place = {policy: k for k, policy in enumerate(names)}
+    for axes, (measure, label) in zip(
+        panels,
+        (("usd_per_mtok", "USD per million tokens"), ("goodput_per_gpu", "goodput (requests/s a GPU)")),
+        strict=True,
+    ):
+        axes.barh(range(len(names)), policies[measure].astype(float).fillna(0.0), color="#D9D9D9", label="all models")
+        for model, rows in by_model.dropna(subset=measure).groupby("model", sort=False, observed=True):
+            axes.scatter(
+                rows[measure], rows["policy"].map(place), color=few[str(model)], label=str(model), zorder=3, s=28
+            )
+        axes.set_xlabel(label)
+        axes.set_xlim(left=0)
+        axes.grid(axis="y", visible=False)
+    panels[0].set_yticks(range(len(names)), names)
+    panels[0].invert_yaxis()
+    if len(few) <= _MOST_NAMED:
+        figure.legend(
+            *panels[0].get_legend_handles_labels(), frameon=False, ncols=4, fontsize="small", loc="outside upper center"
+        )
     return figure
 
 

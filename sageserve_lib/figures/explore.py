@@ -78,14 +78,15 @@ def _waits(axes: Axes, distributions: pd.DataFrame, promises_s: Mapping[str, flo
         look = {**looks[str(run)], "color": TIER_COLOURS[str(tier)]}
         axes.step(part["value_s"], 100 * (1 - part["share"]), where="post", **look)
     tiers = [str(tier) for tier in rows["tier"].unique()]
-    for tier in tiers:
+    for tier in (name for name in tiers if name in promises_s):
         axes.axvline(promises_s[tier], linestyle=":", color=TIER_COLOURS[tier], linewidth=1)
     axes.set(xscale="log", yscale="log", xlabel="time to first token (s)", ylabel="requests that wait longer (%)")
     log_axis(axes.xaxis, (1.0,))
     log_axis(axes.yaxis, (1.0,))
     told = [Line2D([], [], color=TIER_COLOURS[tier], label=tier) for tier in tiers]
     told += [Line2D([], [], **{**look, "color": "0.3"}, label=run) for run, look in looks.items()]
-    told.append(Line2D([], [], color="0.3", linestyle=":", label="promised"))
+    if promises_s.keys() & set(tiers):
+        told.append(Line2D([], [], color="0.3", linestyle=":", label="promised"))
     axes.legend(
         handles=told,
         ncols=5,

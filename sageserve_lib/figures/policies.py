@@ -1,5 +1,7 @@
 """Figures that compare policies and simulators: what they hold, what it is used for, what users wait."""
 
+import itertools
+
 import matplotlib.dates as mdates
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,8 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from sageserve_lib.figures.many import MOST, lines_over_time, panel_grid
-from sageserve_lib.figures.style import TIER_COLOURS, log_axis, model_colours, policy_colours, time_axis
+from sageserve_lib.figures.costs import stacked_bars
+from sageserve_lib.figures.many import MOST, folded, lines_over_time, panel_grid
+from sageserve_lib.figures.style import PALETTE, TIER_COLOURS, log_axis, model_colours, policy_colours, time_axis
 
 
 def instances_over_time(instances: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp) -> Figure:
@@ -26,6 +29,19 @@ def instances_over_time(instances: pd.DataFrame, start: pd.Timestamp, end: pd.Ti
     return lines_over_time(lines, policy_colours(lines), "instances held", height=3.8)
 
 
+def gpus_by_type(held: pd.DataFrame, hours: float) -> Figure:
+    """GPUs held on average over ``hours``, a bar per policy, stacked by GPU type. Takes the ``held`` table."""
+    of = ["reclaim_h", "swap_h", "cold_h", "serving_h", "draining_h", "after_h"]
+    gpus = held[of].sum(axis=1) * held["gpus_per_instance"] / hours
+    wide = gpus.groupby([held["policy"], held["gpu"]], sort=False, observed=True).sum().unstack("gpu", sort=False)
+    figure, axes = plt.subplots(figsize=(9, 0.5 * len(wide) + 1.6))
+    stacked_bars(axes, *folded(wide, dict(zip(wide, itertools.cycle(PALETTE), strict=False))), "{:,.0f}")
+    axes.set_xlabel("GPUs")
+    axes.legend(ncols=3, frameon=False, loc="lower center", bbox_to_anchor=(0.4, 1.0))
+    figure.tight_layout()
+    return figure
+
+
 def held_over_time(instances: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp) -> pd.DataFrame:
     """The lines of :func:`instances_over_time`: index time, a column per policy."""
     step = min(pd.Timedelta(minutes=15), (end - start) / 60)
@@ -36,10 +52,10 @@ def held_over_time(instances: pd.DataFrame, start: pd.Timestamp, end: pd.Timesta
         wide = (
             rows.assign(
                 held=held,
-                endpoint=rows["region"].astype(str) + " " + rows["model"].astype(str),
+                line=rows["region"].astype(str) + " " + rows["variant"].astype(str),
                 time=start + pd.to_timedelta(rows["time_s"], unit="s"),
             )
-            .pivot_table(index="time", columns="endpoint", values="held", aggfunc="last", observed=True)
+            .pivot_table(index="time", columns="line", values="held", aggfunc="last", observed=True)
             .ffill()
         )
         totals[policy] = wide.reindex(grid, method="ffill").sum(axis=1).resample(step).mean().iloc[1:]
@@ -50,14 +66,14 @@ def latency_by_tier(distributions: pd.DataFrame, promises_s: dict[str, float]) -
     """Share of requests that wait longer than a time, a panel per tier, a line per policy, the promise marked.
 
     Of many policies, a panel per policy and a line per tier. Interactive tiers by time to first token, batch by end-to-end time. Takes the ``distributions`` table and the
-    promised seconds by tier.
+    promised seconds by tier, where there is such a promise.
     """
     measures = {"IW-F": "ttft", "IW-N": "ttft", "NIW": "e2e"}
     rows = distributions[distributions["measure"] == distributions["tier"].map(measures)]
     tiers = [tier for tier in measures if tier in set(rows["tier"])]
     colours = policy_colours(rows["policy"].unique())
     if len(colours) > MOST:
-        return _latency_by_policy(rows, {tier: promises_s[tier] for tier in tiers})
+        return _latency_by_policy(rows, tiers, promises_s)
     figure, panels = plt.subplots(
         1, len(tiers), figsize=(3.6 * len(tiers) + 1.4, 3.6), sharey=True, squeeze=False, layout="constrained"
     )
@@ -66,7 +82,8 @@ def latency_by_tier(distributions: pd.DataFrame, promises_s: dict[str, float]) -
             axes.step(
                 part["value_s"], 100 * (1 - part["share"]), where="post", color=colours[str(policy)], label=policy
             )
-        axes.axvline(promises_s[tier], linestyle="--", color="0.35", linewidth=1)
+        if tier in promises_s:
+            axes.axvline(promises_s[tier], linestyle="--", color="0.35", linewidth=1)
         axes.set(xscale="log", yscale="log", title=tier)
         log_axis(axes.xaxis, (1.0,))
         log_axis(axes.yaxis, (1.0,))
@@ -77,7 +94,7 @@ def latency_by_tier(distributions: pd.DataFrame, promises_s: dict[str, float]) -
     return figure
 
 
-def _latency_by_policy(rows: pd.DataFrame, promises_s: dict[str, float]) -> Figure:
+def _latency_by_policy(rows: pd.DataFrame, tiers: list[str], promises_s: dict[str, float]) -> Figure:
     """A panel per policy, a line per tier over the range of all policies."""
     policies = list(rows["policy"].unique())
     figure, panels = panel_grid(policies, height=1.9)
@@ -85,19 +102,21 @@ def _latency_by_policy(rows: pd.DataFrame, promises_s: dict[str, float]) -> Figu
     ranges = pd.DataFrame({"low": times_s.min(), "high": times_s.max()})
     for policy, axes in zip(policies, panels, strict=True):
         own = rows[rows["policy"] == policy]
-        for width, (tier, promise_s) in zip((2.6, 1.3, 1.3), promises_s.items(), strict=False):
+        for width, tier in zip((2.6, 1.3, 1.3), tiers, strict=False):
             part, among, colour = own[own["tier"] == tier], ranges.loc[tier], TIER_COLOURS[tier]
             longer_pct = 100 * (1 - among.index)
             axes.fill_betweenx(longer_pct, among["low"], among["high"], color=colour, alpha=0.2, linewidth=0)
             # Where two tiers wait alike, both are to be seen.
             axes.step(part["value_s"], 100 * (1 - part["share"]), where="post", color=colour, linewidth=width)
-            axes.axvline(promise_s, linestyle="--", color=colour, linewidth=1)
+            if tier in promises_s:
+                axes.axvline(promises_s[tier], linestyle="--", color=colour, linewidth=1)
         axes.set(xscale="log", yscale="log")
         log_axis(axes.xaxis, (1.0,))
         log_axis(axes.yaxis, (1.0,))
     words = {"IW-F": "IW-F, first token", "IW-N": "IW-N, first token", "NIW": "NIW, end to end"}
-    told: list[Artist] = [Line2D([], [], color=TIER_COLOURS[tier], label=words[tier]) for tier in promises_s]
-    told.append(Line2D([], [], color="0.3", linestyle="--", linewidth=1, label="promised"))
+    told: list[Artist] = [Line2D([], [], color=TIER_COLOURS[tier], label=words[tier]) for tier in tiers]
+    if promises_s:
+        told.append(Line2D([], [], color="0.3", linestyle="--", linewidth=1, label="promised"))
     told.append(Patch(color="0.3", alpha=0.2, linewidth=0, label="pale: from the least to the most of all"))
     figure.legend(handles=told, frameon=False, ncols=3, loc="outside upper center")
     figure.supylabel("requests that wait longer (%)", fontsize="medium")

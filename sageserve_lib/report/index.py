@@ -17,6 +17,7 @@ from sageserve_lib.common.numbers import NONE, number
 from sageserve_lib.costs import (
     BASELINES,
     BOUNDS,
+    LENT,
     ON_DEMAND,
     above_bound,
     baseline_of,
@@ -59,6 +60,8 @@ COLUMNS = (
     Column("iwn_sla_pct", "IW-N in SLA", "%", 1, "max"),
     Column("niw_sla_pct", "NIW in SLA", "%", 1, "max"),
     Column("monthly_cost_usd", "cost a month", "million USD", 2, "min", 1e6),
+    Column("usd_per_mtok", "cost of a million tokens", "USD", 2, "min"),
+    Column("goodput_per_gpu", "goodput", "requests/s, 1000 GPUs", 1, "max", 1e-3),
     Column("above_bound_pct", "GPU-hours above the bound", "%", 1, "min"),
     Column("ttft_p95_s", "TTFT P95", "s", 2, "min", detail=True),
     Column("idle_gpu_hours", "idle", "GPU-h", detail=True),
@@ -71,6 +74,8 @@ FRONT_FIGURES = (
     "cost-against-service",
     "savings",
     "gpu-hours-by-cause",
+    "tokens-and-goodput",
+    "gpus-by-type",
     "monthly-dollars",
     "instances",
     "latency-by-tier",
@@ -91,9 +96,12 @@ TABLE_NOTES = {
     "solves": "solver, status, gap, bound and cost of each hour of the plan",
     "policies": "GPU-hours, cost, SLA and latency of each policy",
     "latency": "latency percentiles per policy, region, model and tier",
-    "instances": "every change of the number of instances",
-    "held": "VM-hours of each policy by what they were held for",
+    "instances": "every change of the number of a variant's instances in a region",
+    "held": "instance-hours of each policy and variant by what they were held for",
     "scorecard": "published claims beside this run",
+    "by_model": "requests, tokens, goodput and cost of each model under each policy",
+    "promises": "what each tier of each model is promised, and how many of its requests must have it",
+    "reserved": "what of the reserved GPUs each policy does not hold",
     "gpu_hours": "GPU-hours and cost by what they were held for",
     "dollars": "cost, spot credit and net cost by GPU type, region and model, with the price's source",
     "savings": "each policy against both baselines, with SLA shares, in every week simulated",
@@ -136,7 +144,8 @@ def policy_rows(
     if bound is not None and len(bound):
         own = means.rename_axis("policy").reset_index().assign(seed=bound["seed"].iloc[0])
         means["above_bound_pct"] = above_bound(own, bound).reindex(means.index)
-    columns = [column for column in COLUMNS if means[column.key].notna().any()]
+    spot = means["spot_credit_usd"].any()
+    columns = [c for c in COLUMNS if means[c.key].notna().any() and (spot or c.key != "net_cost_usd")]
     contest = means[~means.index.isin(BOUNDS)]
     best: dict[str, str] = {}
     for column in columns:
@@ -249,11 +258,13 @@ def period(trace: Mapping[str, Any]) -> str:
 
 def finding_of(folder: Path) -> dict[str, Any] | None:
     """The finding of a run (see ``costs.headline``) from its tables; None where no policy was simulated."""
-    policies, intervals, bound = (tables.read(name, folder) for name in ("policies", "intervals", "bound"))
+    policies, intervals, bound, promises, reserved = (
+        tables.read(name, folder) for name in ("policies", "intervals", "bound", "promises", "reserved")
+    )
     if policies is None or policies.empty:
         return None
     intervals = tables.empty("intervals") if intervals is None else intervals
-    return headline(policy_means(own_week(policies)), intervals, bound)
+    return headline(policy_means(own_week(policies)), intervals, bound, promises, reserved)
 
 
 def write_index(folder: Path, manifest: Mapping[str, Any], pages: Sequence[Page]) -> None:
@@ -311,6 +322,7 @@ def write_index(folder: Path, manifest: Mapping[str, Any], pages: Sequence[Page]
         bound=bound is not None and len(bound) > 0,
         assumed=[] if assumed is None else assumed.astype(object).fillna("").to_dict("records"),
         price=_price(assumed),
+        lends=_lends(assumed),
         scorecard=[] if scorecard is None else scorecard_parts(scorecard),
         front=front,
         figures=[figure for figure in figures if figure not in front],
@@ -335,6 +347,11 @@ def _price(assumed: pd.DataFrame | None) -> str:
     """The price that every cost is counted at, with its source and date."""
     rows = [] if assumed is None else assumed[assumed["what"] == ON_DEMAND].to_dict("records")
     return "; ".join(f"{row['value']:.2f} {row['unit']}. {row['source']}, {row['date']}" for row in rows)
+
+
+def _lends(assumed: pd.DataFrame | None) -> bool:
+    """Whether idle GPUs are lent as spot, and have a price."""
+    return assumed is not None and bool(assumed["what"].isin(LENT).any())
 
 
 def _json(file: Path, default: Any) -> Any:

@@ -91,8 +91,8 @@ def make_report(
     shown = {**parameters, **(extra or {})}
     select_parameters(notebooks, parameters, extra)  # refuses a bad name before anything is made
     mark = fingerprint(notebooks, {"trace": dict(trace), "parameters": shown, "files": dict(depends_on or {})})
-    for key in ("trace", "scenario"):  # a report that is sent on does not tell of its maker's folders
-        if key in shown:
+    for key in ("trace", "scenario", "catalogue"):  # a report that is sent on does not tell of its maker's folders
+        if shown.get(key):
             shown[key] = Path(str(shown[key])).name
     if name is None:
         stem, scenario = Path(str(trace["name"])).stem, Path(str(parameters.get("scenario", ""))).stem

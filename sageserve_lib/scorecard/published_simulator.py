@@ -4,16 +4,16 @@ The ``published`` scenario copies its settings. A folder with its results holds 
 (trace.csv.gz, requests.csv.gz each) and instance_hours.csv.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from sageserve_lib.catalogue import Scenario, load_scenario
+from sageserve_lib.catalogue import Scenario, TimeTable, load_scenario
 from sageserve_lib.errors import InputError
-from sageserve_lib.policies import REGISTRY, Actions, Observation, Policy
+from sageserve_lib.policies import REGISTRY, Actions, Endpoint, Observation, Policy
 from sageserve_lib.simulation import SimulationResult, TraceLike, simulate
 
 SHARES = (0.5, 0.95, 0.99)
@@ -27,9 +27,9 @@ class Static(Policy):
     name = "static"
     summary = "never scaled"
 
-    def initial_instances(self, group: str) -> int:
+    def initial_instances(self, endpoint: Endpoint) -> tuple[int, ...]:
         """What the published run had."""
-        return 3
+        return (3,)
 
     def decide(self, observation: Observation) -> Actions:
         """Leave all as it is."""
@@ -149,19 +149,24 @@ def agreement(folder: Path, fleet: str) -> Agreement:
 def corrections() -> dict[str, Scenario]:
     """The published scenario as it is, with slips corrected one at a time, and with all of them corrected."""
     scenario, paper = load_scenario("published"), load_scenario("paper")
-    tables = scenario.time_tables
-    own_kv = tables["Llama-2-70B"].model_copy(update={"kv_bytes_per_token": 327_680.0})
-    large = {name: table for name, table in tables.items() if not name.startswith("Llama-3")}
+    small = [model for model in scenario.models if model.startswith("Llama-3")]
 
-    def changed(**parts: object) -> Scenario:
-        return scenario.model_copy(update=parts)
+    def changed(times: Mapping[str, TimeTable | None], **parts: object) -> Scenario:
+        """With other times of some models, the catalogue's where there is None."""
+        variants = tuple(v.model_copy(update={"times": times.get(v.model, v.times)}) for v in scenario.variants)
+        return scenario.model_copy(update={"variants": variants, **parts})
+
+    [llama] = scenario.variants_of("Llama-2-70B")
+    assert llama.times is not None
+    own_kv = llama.times.model_copy(update={"kv_bytes_per_token": 327_680.0})
+    every = dict.fromkeys(scenario.models)
 
     return {
         "as published": scenario,
-        "Llama-2-70B's KV cache": changed(time_tables={**tables, "Llama-2-70B": own_kv}),
-        "small models' times and memory": changed(time_tables=large),
-        "start-up delays": changed(acquisition=paper.acquisition),
-        "all of these, and decoding that slows with context": changed(time_tables={}, acquisition=paper.acquisition),
+        "Llama-2-70B's KV cache": changed({"Llama-2-70B": own_kv}),
+        "small models' times and memory": changed(dict.fromkeys(small)),
+        "start-up delays": changed({}, acquisition=paper.acquisition),
+        "all of these, and decoding that slows with context": changed(every, acquisition=paper.acquisition),
     }
 
 

@@ -13,6 +13,7 @@ from sageserve_lib.catalogue import Scenario, Variant
 from sageserve_lib.policies import Endpoint, Policy
 from sageserve_lib.simulation import histogram
 from sageserve_lib.simulation import state as st
+from sageserve_lib.simulation.reserved import reserved_not_held
 from sageserve_lib.simulation.waits import Waits
 from sageserve_lib.traces import TIERS
 
@@ -38,7 +39,7 @@ class SimulationResult:
     held : DataFrame
         Instance-hours per region, model, group and variant: reclaim_h, swap_h, cold_h, serving_h, draining_h, spot_h, busy_h, after_h (with
         work after the end of the period).
-    latency, distributions, utilization, instances, timings : DataFrame
+    by_model, latency, distributions, utilization, instances, timings : DataFrame
         Rows of the tables of these names.
     waits : Waits
         How long interactive requests waited as time went on.
@@ -47,6 +48,7 @@ class SimulationResult:
     policy: str
     totals: dict[str, float]
     held: pd.DataFrame
+    by_model: pd.DataFrame
     latency: pd.DataFrame
     distributions: pd.DataFrame
     utilization: pd.DataFrame
@@ -132,6 +134,7 @@ def _instances(sim: Finished, log: np.ndarray) -> pd.DataFrame:
         "model": [v.model for v in sim.variants],
         "gpu": [v.gpu for v in sim.variants],
         "gpus_per_instance": [v.gpus for v in sim.variants],
+        "variant": [v.name for v in sim.variants],
     }
     labels = {name: np.array(values, dtype=object)[variant] for name, values in of_variant.items()}
     labels["gpus_per_instance"] = labels["gpus_per_instance"].astype(int)
@@ -146,8 +149,10 @@ def _held(sim: Finished) -> pd.DataFrame:
         own = [variant for variant in sim.variants if variant.model == endpoint.model]
         for j, variant in enumerate(own):
             hours = sim.state.held_s[p, j] / 3600.0
-            rows.append((sim.policy.name, *endpoint, *hours, variant.gpu, variant.gpus))
-    return pd.DataFrame(rows, columns=["policy", "region", "model", "group", *columns, "gpu", "gpus_per_instance"])
+            rows.append((sim.policy.name, *endpoint, *hours, variant.gpu, variant.gpus, variant.name))
+    return pd.DataFrame(
+        rows, columns=["policy", "region", "model", "group", *columns, "gpu", "gpus_per_instance", "variant"]
+    )
 
 
 def _gpu_hours(sim: Finished, held: pd.DataFrame) -> pd.DataFrame:
@@ -165,21 +170,31 @@ def _gpu_hours(sim: Finished, held: pd.DataFrame) -> pd.DataFrame:
 
 
 def _unheld_usd(sim: Finished, instances: pd.DataFrame) -> float:
-    """What reserved GPUs cost while nobody holds them; nothing where only what is held is paid.
+    """What reserved GPUs cost while nobody holds them; nothing where only what is held is paid."""
+    free = reserved_not_held(instances, sim.scenario, sim.horizon_s)
+    return float(sum(row.gpu_hours * sim.scenario.gpu(row.gpu).on_demand_usd_per_gpu_h for row in free.itertuples()))
 
-    USD of reserved GPU-hours less those of them that are held, region by region and type by type.
-    """
-    if sim.scenario.paid == "held":
-        return 0.0
-    unheld_usd = 0.0
-    lines = ["model", "gpus_per_instance"]
-    gpus = (instances["serving"] + instances["acquiring"] + instances["draining"]) * instances["gpus_per_instance"]
-    for (region, gpu), part in instances.assign(gpus=gpus).groupby(["region", "gpu"], sort=False):
-        wide = part.pivot_table(index="time_s", columns=lines, values="gpus", aggfunc="sum").ffill().fillna(0.0)
-        seconds = np.diff([*wide.index, sim.horizon_s])
-        free = np.maximum(sim.scenario.reserved_of(str(gpu), str(region)) - wide.sum(axis=1).to_numpy(), 0.0)
-        unheld_usd += float(free @ seconds) / 3600.0 * sim.scenario.gpu(str(gpu)).on_demand_usd_per_gpu_h
-    return unheld_usd
+
+def _by_model(sim: Finished, held: pd.DataFrame) -> pd.DataFrame:
+    """Requests, tokens, goodput and cost of each model; what reserved GPUs cost while nobody holds them is of none."""
+    period_h = sim.horizon_s / 3600.0
+    rows = []
+    groups = sim.state.groups.reshape(len(sim.regions), len(sim.models), st.N_TIERS)
+    for m, model in enumerate(sim.models):
+        sums = {name: int(groups[name][:, m].sum()) for name in _COUNTS}
+        hours = _gpu_hours(sim, held[held["model"] == model]).sum(numeric_only=True)
+        tokens = sums["prompt_tokens"] + sums["output_tokens"]
+        goodput_per_s = sums["sla_met"] / sim.horizon_s
+        rows.append(
+            (
+                *(sim.policy.name, model, sums["requests"], sums["completed"]),
+                _share_pct(sums["sla_met"], sums["requests"]),
+                *(sums["prompt_tokens"], sums["output_tokens"], hours["held"], hours["cost_usd"], goodput_per_s),
+                goodput_per_s * period_h / hours["held"] if hours["held"] else math.nan,
+                hours["cost_usd"] / tokens * 1e6 if tokens else math.nan,
+            )
+        )
+    return pd.DataFrame(rows, columns=list(tables.COLUMNS["by_model"]))
 
 
 def _quantiles(sim: Finished, tiers: Sequence[int], kind: int) -> list[float]:
@@ -258,6 +273,7 @@ def collect(
         sim.policy.name,
         totals,
         held,
+        _by_model(sim, held),
         _latency(sim),
         _distributions(sim),
         _utilization(sim, samples),

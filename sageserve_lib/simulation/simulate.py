@@ -302,13 +302,13 @@ class Simulation:
         if changes:
             self._save_log()  # room for whatever follows
         # Give back first, so that what one endpoint frees another can take.
-        for _, p, j, wanted in sorted(changes):
+        for _, p, j, aim in sorted(changes):
             if j == _ANY:
-                engine.set_count_of(self._record, p, int(wanted), now_s)
+                engine.set_count_of(self._record, p, int(aim), now_s)
             elif j == _CAPACITY:
-                engine.set_capacity_of(self._record, p, wanted, now_s)
+                engine.set_capacity_of(self._record, p, aim, now_s)
             else:
-                engine.set_variant_count_of(self._record, p, j, int(wanted), now_s)
+                engine.set_variant_count_of(self._record, p, j, int(aim), now_s)
 
     def _held_tps(self, p: int) -> float:
         """θ of all instances a pool holds or has asked for."""

@@ -100,12 +100,12 @@ def simulate_weeks(wb: Workbook, seeds: int = 1, week_shapes: Sequence[str] = ()
 def _simulate(wb: Workbook, own: pd.DataFrame, seeds: int, week_shapes: Sequence[str]) -> pd.DataFrame:
     """The ``policies`` table's columns, and the workload, of every further week."""
     assert wb.spec is not None
-    baseline = costs.baseline_of(own["policy"])
-    best = costs.recommended(costs.policy_means(own), baseline) if baseline else None
+    best = costs.recommended(costs.policy_means(own), costs.objectives_pct(wb.promises()))
     policies = compared(wb.policy_names, best)
     if not policies:
         return empty("policies").assign(workload=[])
-    scenario = ScenarioOf(scenario=wb.scenario_source[0], set=wb.scenario_source[1])
+    named, changes, catalogue = wb.scenario_source
+    scenario = ScenarioOf(scenario=named, set=changes, catalogue=catalogue)
     workload = WorkloadOf(workload=wb.workload_source[0], set=wb.workload_source[1])
     grid = weeks_grid(policies, scenario, workload, wb.spec, seeds, week_shapes)
     status = StatusLine()

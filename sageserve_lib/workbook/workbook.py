@@ -13,18 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from sageserve_lib import characterize, costs, paths, scorecard, tables
-from sageserve_lib.allocation import (
-    AllocationPlanner,
-    actual_ahead,
-    choose_solver,
-    clairvoyant_bound,
-    forecast_ahead,
-    gpu_fleets,
-    planned_demand,
-    theta_table,
-)
-from sageserve_lib.catalogue import Gpu, Scenario, load_catalogue, load_scenario
+from sageserve_lib import allocation, characterize, costs, paths, scorecard, tables
+from sageserve_lib.allocation import AllocationPlanner
+from sageserve_lib.catalogue import Scenario, load_scenario
 from sageserve_lib.catalogue.fit import idle, lacking, never_fit, never_fit_told, room_tokens, too_large, trace_defaults
 from sageserve_lib.common.status import StatusLine
 from sageserve_lib.forecast import ForecastResult, forecast_week, from_source, interval_for, source_methods
@@ -37,6 +28,7 @@ from sageserve_lib.simulation import (
     fleet_models,
     fleet_regions,
     horizon_s,
+    reserved_not_held,
     simulate,
 )
 from sageserve_lib.traces import Reading, Trace, open_trace
@@ -56,6 +48,9 @@ class Workbook(Pages):
         Name of a scenario or a YAML file.
     scenario_changes : iterable of str
         Changes to it, ``path=value`` each (see ``catalogue.load_scenario``).
+    catalogue : str
+        A file with GPU types, models, times or prices of one's own, laid over the project's; empty for ``catalogue.yaml``
+        beside a scenario's file, if there is one.
     run_dir : str
         Where tables, figures and notes are written, and read back; empty to keep them in the notebook.
     seed, scale, days, history_days
@@ -98,10 +93,11 @@ class Workbook(Pages):
         scenario_changes: Iterable[str] = (),
         forecasts: dict[str, ForecastResult] | None = None,
         autoscaler: str = "",
+        catalogue: str = "",
     ) -> None:
         paths.check_checkout()
         super().__init__(Path(run_dir) if run_dir else None)
-        self.scenario_source = scenario, tuple(scenario_changes)
+        self.scenario_source = scenario, tuple(scenario_changes), catalogue
         self.workload_source = workload, tuple(workload_changes)
         self.scenario: Scenario = load_scenario(*self.scenario_source)
         source_methods(self.scenario.planning.forecast.source)  # a name that is not there is refused before any work
@@ -195,21 +191,35 @@ class Workbook(Pages):
         return self._beside(self.policies, "instances")
 
     def held(self) -> pd.DataFrame:
-        """VM-hours per policy, region, model and group, by what they were held for."""
+        """Instance-hours per policy, region, model, group and variant, by what they were held for."""
         return self._beside(self.policies, "held")
+
+    def by_model(self) -> pd.DataFrame:
+        """The ``by_model`` table: requests, tokens, goodput and cost of each model."""
+        return self._beside(self.policies, "by_model")
 
     def gpu_hours(self) -> pd.DataFrame:
         """The ``gpu_hours`` table: GPU-hours of each policy by what they were held for."""
-        return self._table("gpu_hours", lambda: costs.gpu_hours_by_cause(self.held(), self.scenario.gpu, self.gpu))
+        make = partial(costs.gpu_hours_by_cause, self.held(), self.scenario, self.reserved())
+        return self._table("gpu_hours", make)
+
+    def reserved(self) -> pd.DataFrame:
+        """The ``reserved`` table: what of reserved GPUs is not held; no rows where only what is held is paid."""
+        period_s = horizon_s(self.trace.duration_s)
+        return self._table("reserved", lambda: reserved_not_held(self.instances(), self.scenario, period_s))
+
+    def promises(self) -> pd.DataFrame:
+        """The ``promises`` table: what tiers are promised, and how many of their requests must have it."""
+        return self._table("promises", lambda: costs.promises_table(self.scenario, self.demand(), self.start))
 
     def dollars(self) -> pd.DataFrame:
         """The ``dollars`` table: cost, spot credit and net cost by policy, GPU type, region and model."""
         months = (self.end - self.start) / pd.Timedelta(hours=HOURS_PER_MONTH) if self.has_a_day else math.nan
-        return self._table("dollars", lambda: costs.dollars(self.held(), self.scenario.gpu, self.gpu, months))
+        return self._table("dollars", lambda: costs.dollars(self.held(), self.scenario, months, self.reserved()))
 
     def assumptions(self) -> pd.DataFrame:
         """The ``assumptions`` table: what the numbers rest on, with source and date."""
-        return self._table("assumptions", lambda: costs.assumptions(self.scenario, load_catalogue(), self.models))
+        return self._table("assumptions", lambda: costs.assumptions(self.scenario, self.models))
 
     def bound(self) -> pd.DataFrame:
         """The ``bound`` table: the fewest GPU-hours, and least cost, in which any policy could do the trace's work."""
@@ -222,11 +232,6 @@ class Workbook(Pages):
         )
 
     # Parts
-
-    @property
-    def gpu(self) -> Gpu:
-        """The fleet's GPU type: GPUs per VM, prices and their source."""
-        return load_catalogue().gpus[self.scenario.gpu]
 
     @property
     def start(self) -> pd.Timestamp:
@@ -266,7 +271,7 @@ class Workbook(Pages):
     @cached_property
     def solver(self) -> str:
         """The solver in use; says so when it is not GLPK."""
-        name, remark = choose_solver("glpk")
+        name, remark = allocation.choose_solver("glpk")
         if remark:
             self.note(remark)
         return name
@@ -283,14 +288,14 @@ class Workbook(Pages):
 
     @cached_property
     def theta_table(self) -> pd.DataFrame:
-        """θ of every model on every GPU type of the plan, with its uncertainty."""
-        return theta_table(self.token_sample, self.models, self.scenario, self.seed)
+        """θ of every variant, with its uncertainty."""
+        return allocation.theta_table(self.token_sample, self.models, self.scenario, self.seed)
 
     @cached_property
     def theta(self) -> dict[str, float]:
-        """θ by model on the fleet's GPU type: total TPS one instance sustains within SLA; models of unknown θ left out."""
-        own = self.theta_table[self.theta_table["gpu"] == self.scenario.gpu].dropna(subset="theta_tps")
-        return dict(zip(own["model"], own["theta_tps"].astype(float), strict=True))
+        """θ by variant, its name: total TPS one instance sustains within SLA; those of unknown θ left out."""
+        known = self.theta_table.dropna(subset="theta_tps")
+        return dict(zip(known["variant"], known["theta_tps"].astype(float), strict=True))
 
     @property
     def hours(self) -> pd.DatetimeIndex:
@@ -300,11 +305,11 @@ class Workbook(Pages):
 
     def planned_demand(self, niw_share: float, quantile: float | None = None) -> dict:
         """ρ by kind of plan, with a buffer for batch work or as a quantile of the interval's maximum."""
-        return planned_demand(self.served_demand, self.peaks(), self.hours, self.start, niw_share, quantile)
+        return allocation.planned_demand(self.served_demand, self.peaks(), self.hours, self.start, niw_share, quantile)
 
     @cached_property
     def planner(self) -> AllocationPlanner:
-        """The planner of the simulated fleet, which is of one GPU type; fed by the forecast."""
+        """The planner of the simulated fleet, fed by the forecast."""
         return self.planner_of(self.scenario, self.solver)
 
     def planner_of(self, scenario: Scenario, solver: str) -> AllocationPlanner:
@@ -313,24 +318,16 @@ class Workbook(Pages):
         demand = self.planned_demand(planning.niw_buffer_share, planning.quantile)
         interactive = self.planned_demand(0.0, planning.quantile)["forecast"]
         ahead: dict[PlanKind, pd.DataFrame] = {
-            "ahead": forecast_ahead(self.outlook(), interactive, self.start, planning.interval_s),
-            "ahead-actual": actual_ahead(self.served_demand, self.hours, self.start),
+            "ahead": allocation.forecast_ahead(self.outlook(), interactive, self.start, planning.interval_s),
+            "ahead-actual": allocation.actual_ahead(self.served_demand, self.hours, self.start),
         }
         return AllocationPlanner(scenario, self.theta, demand, solver, ahead_tps=ahead)
 
-    @cached_property
-    def fleet_planner(self) -> AllocationPlanner:
-        """The planner over all GPU types of the scenario's ``planning.gpus``; the same one if there are none."""
-        planned = self.scenario.planning.gpus
-        if not planned:
-            return self.planner
-        gpus = gpu_fleets(self.theta_table, {gpu: own.vms_per_region for gpu, own in planned.items()})
-        return AllocationPlanner(self.scenario, self.theta, self.planner.demand_tps, self.solver, gpus)
-
     @property
     def initial_counts(self) -> dict[tuple[str, str], int]:
-        """Instances per (region, model) the fleet starts with."""
-        return {(r, m): self.scenario.instances_per_endpoint for r in self.regions for m in self.models}
+        """Instances per (region, variant's name) the fleet starts with."""
+        variants = [variant for model in self.models for variant in self.scenario.variants_of(model)]
+        return {(r, v.name): self.scenario.start_of(v, r) for r in self.regions for v in variants}
 
     def simulate(self, policy: type[Policy] | str, status: StatusLine | None = None) -> SimulationResult:
         """Simulate one policy on the trace, by name or by class; once."""
@@ -373,25 +370,28 @@ class Workbook(Pages):
         return result.forecast
 
     def _allocation(self) -> pd.DataFrame:
-        planner = self.fleet_planner
+        planner = self.planner
         plan = planner.chain("forecast", self.start, self.initial_counts)
         if plan.plans:
-            slowest_s = max(allocation.wall_s for allocation in plan.plans)
-            all_hours = {"step": "solve", "wall_s": planner.solve_wall_s, "cpu_s": planner.solve_cpu_s}
-            self._add_timings(pd.DataFrame([all_hours, {"step": "solve, slowest hour", "wall_s": slowest_s}]))
+            slowest_s = max(hour.wall_s for hour in plan.plans)
+            rows = [
+                {"step": "solve", "wall_s": planner.solve_wall_s, "cpu_s": planner.solve_cpu_s},
+                {"step": "solve, slowest hour", "wall_s": slowest_s},
+            ]
+            self._add_timings(pd.DataFrame(rows))
         for name in ("moves", "routing", "binding", "solves", "shortage"):
             self.keep(name, getattr(plan, name))
         return plan.allocation
 
     def _bound(self) -> pd.DataFrame:
-        by_model = clairvoyant_bound(self.trace, horizon_s(self.trace.duration_s), self.scenario)
+        by_model = allocation.clairvoyant_bound(self.trace, horizon_s(self.trace.duration_s), self.scenario)
         return pd.DataFrame([{"seed": self.seed, **by_model[["gpu_hours", "cost_usd"]].sum()}])
 
     def _policies(self) -> pd.DataFrame:
         status = StatusLine()
         results = [self.simulate(name, status) for name in self.policy_names]
         status.say(f"Simulated {self.trace.requests:,} requests under each of {len(results)} policies.")
-        for name in ("latency", "distributions", "utilization", "instances", "held"):
+        for name in ("latency", "distributions", "utilization", "instances", "held", "by_model"):
             self.keep(name, pd.concat([getattr(result, name) for result in results], ignore_index=True))
         self._add_timings(pd.concat([result.timings for result in results], ignore_index=True))
         return costs.policies_table(

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 
 from sageserve_lib import paths
-from sageserve_lib.catalogue import load_scenario
+from sageserve_lib.catalogue import Scenario, load_scenario
 from sageserve_lib.common.names import did_you_mean
 from sageserve_lib.common.sources import digest
 from sageserve_lib.common.yaml_files import Data, is_file, load
@@ -24,10 +24,15 @@ _Label = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[\w.+×:% 
 
 
 class ScenarioOf(Data):
-    """A scenario, with single values changed (``path=value`` each)."""
+    """A scenario, with single values changed (``path=value`` each), and a catalogue file laid over the project's."""
 
     scenario: str = "paper"
     set: tuple[str, ...] = ()
+    catalogue: str = ""
+
+    def load(self) -> Scenario:
+        """The scenario itself."""
+        return load_scenario(self.scenario, self.set, self.catalogue)
 
 
 class WorkloadOf(Data):
@@ -84,8 +89,10 @@ class Cell:
     @property
     def key(self) -> str:
         """Names the cell's result: a hash of what it depends on, the code included."""
+        scenario = self.scenario_of.load()
         told = {
-            "scenario": load_scenario(self.scenario_of.scenario, self.scenario_of.set).model_dump(mode="json"),
+            "scenario": scenario.model_dump(mode="json"),
+            "catalogue": scenario.catalogue.model_dump(mode="json"),
             "workload": load_workload(self.workload_of.workload, self.workload_of.set).model_dump(mode="json"),
             "run": [self.seed, self.policy, self.scale, self.days, self.history_days],
             "code": _code(),
@@ -138,7 +145,7 @@ def _simulates(module: Path) -> bool:
 def _code() -> str:
     """A hash of all that a simulation depends on but its inputs: sources, the catalogue, packages."""
     files = [file for file in sorted(paths.CODE.rglob("*.py")) if _simulates(file.relative_to(paths.CODE))]
-    return digest([*files, paths.CATALOGUE], _PACKAGES)
+    return digest([*files, *sorted(paths.CATALOGUE.glob("*.yaml"))], _PACKAGES)
 
 
 def grid_names() -> list[str]:
@@ -146,8 +153,10 @@ def grid_names() -> list[str]:
     return sorted(file.stem for file in paths.GRIDS.glob("*.yaml"))
 
 
-def load_grid(name_or_file: str | Path) -> Grid:
+def load_grid(name_or_file: str | Path, catalogue: str = "") -> Grid:
     """A grid by name (``data/grids/<name>.yaml``) or from a YAML file, with everything it names there.
+
+    ``catalogue`` is a file for the scenarios that name none.
 
     Raises
     ------
@@ -160,6 +169,8 @@ def load_grid(name_or_file: str | Path) -> Grid:
         hint = did_you_mean(str(name_or_file), grid_names())
         raise InputError(f"Unknown grid {str(name_or_file)!r}: it is neither a file nor one of {names}.{hint}")
     grid = load(Grid, file)
+    if catalogue:
+        grid = _with_catalogue(grid, str(Path(catalogue).resolve()))
     problems: list[str] = []
     for name, study in grid.studies.items():
         where = f"{file}: studies.{name}"
@@ -179,11 +190,22 @@ def load_grid(name_or_file: str | Path) -> Grid:
     return grid
 
 
+def _with_catalogue(grid: Grid, catalogue: str) -> Grid:
+    def own(study: Study) -> Study:
+        scenarios = {
+            label: one if one.catalogue else one.model_copy(update={"catalogue": catalogue})
+            for label, one in study.scenarios.items()
+        }
+        return study.model_copy(update={"scenarios": scenarios})
+
+    return grid.model_copy(update={"studies": {name: own(study) for name, study in grid.studies.items()}})
+
+
 def _fits(one: ScenarioOf) -> None:
     # Forecasts take seconds to import.
     from sageserve_lib.forecast import source_methods
 
-    source_methods(load_scenario(one.scenario, one.set).planning.forecast.source)
+    source_methods(one.load().planning.forecast.source)
 
 
 def _problems(where: str, action: Any) -> Iterable[str]:

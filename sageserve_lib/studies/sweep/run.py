@@ -169,6 +169,7 @@ def compute(job: Sequence[tuple[str, Cell]], folder: Path) -> list[str]:
             wb = Workbook(
                 scenario=first.scenario_of.scenario,
                 scenario_changes=first.scenario_of.set,
+                catalogue=first.scenario_of.catalogue,
                 workload=first.workload_of.workload,
                 workload_changes=first.workload_of.set,
                 seed=first.seed,
