@@ -358,7 +358,9 @@ def _round(value: float) -> float:
 
 def main(benchmarks: str) -> None:
     """Fit and print."""
-    print("# Of models people serve in 2026; made by tools/fit_today.py. In fit_error prefill's are of TTFT, decode's of TBT.")
+    print(
+        "# Of models people serve in 2026; made by tools/fit_today.py. In fit_error prefill's are of TTFT, decode's of TBT."
+    )
     made = {"times": entries(pd.read_csv(benchmarks))}
     yaml.safe_dump(made, sys.stdout, sort_keys=False, width=120, allow_unicode=True)
 
