@@ -138,7 +138,7 @@ BAD_OPTIONS = {
     "policy twice": (["--policies", "reactive,siloed, reactive"], "--policies: 'reactive' is given twice"),
     "no policy as a parameter": (["--param", "policies="], "--policies names no policy"),
     "week shape twice": (["--week-shapes", "burst-x8,burst-x8"], "--week-shapes: 'burst-x8' is given twice"),
-    "mistyped scenario": (["--scenario", "papr"], "published. Did you mean 'paper'?"),
+    "mistyped scenario": (["--scenario", "papr"], "today. Did you mean 'paper'?"),
     "mistyped workload": (["--workload", "burst-x88"], "Did you mean 'burst-x8'?"),
     "mistyped week shape": (["--week-shapes", "regime-chang"], "Did you mean 'regime-change'?"),
     "mistyped policy": (["--policies", "reactiv"], "Did you mean 'reactive'?"),
