@@ -14,8 +14,7 @@ from sageserve_lib.workload import WorkloadSpec, load_workload, requests
 
 def listed(section: str) -> list:
     """What the files of the catalogue hold in a section: names, or entries of times."""
-    files = [paths.CATALOGUE, *(paths.DATA / "catalogue").glob("*.yaml")]
-    return [one for file in files if file.exists() for one in yaml.safe_load(file.read_text()).get(section, ())]
+    return [one for file in paths.CATALOGUE.glob("*.yaml") for one in yaml.safe_load(file.read_text()).get(section, ())]
 
 
 def place(entry: dict) -> tuple:
