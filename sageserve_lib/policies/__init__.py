@@ -34,6 +34,7 @@ from sageserve_lib.policies.base import (
 DEFAULT_POLICIES = (
     "siloed",
     "reactive",
+    "hpa",
     "lt-i",
     "lt-u",
     "lt-ua",

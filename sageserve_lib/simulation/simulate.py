@@ -12,7 +12,18 @@ from sageserve_lib.catalogue import Scenario, instance_times
 from sageserve_lib.catalogue.fit import rename_of
 from sageserve_lib.common.memory import peak_rss_bytes
 from sageserve_lib.errors import InputError
-from sageserve_lib.policies import Actions, BatchGroup, Endpoint, Observation, Plan, PlanKind, Policy, Rule, View
+from sageserve_lib.policies import (
+    Actions,
+    Autoscaler,
+    BatchGroup,
+    Endpoint,
+    Observation,
+    Plan,
+    PlanKind,
+    Policy,
+    Rule,
+    View,
+)
 from sageserve_lib.simulation import autoscaler_state, engine, setup
 from sageserve_lib.simulation import state as st
 from sageserve_lib.simulation.per_request import PerRequest, Recorder
@@ -131,6 +142,7 @@ class Simulation:
         self._pool_of = {endpoint: p for p, endpoint in enumerate(self.endpoints)}
         self._preferences: dict[str, int] = {}
         self._rules: dict[Endpoint, Rule] = {}
+        self._autoscalers: dict[Endpoint, Autoscaler] = {}
         self._log_parts: list[np.ndarray] = []
         self._samples: list[tuple[float, np.ndarray, np.ndarray]] = []
         self._taken = 0
@@ -250,8 +262,10 @@ class Simulation:
             self.state.rules[self._pool_of[endpoint]] = setup.rule_row(rule)
             self._rules[endpoint] = rule
         for endpoint, told in actions.autoscalers.items():
-            p = self._pool_of[endpoint]
-            autoscaler_state.tell(self.state.autoscalers[p : p + 1], told, now_s)
+            if told != self._autoscalers.get(endpoint):
+                p = self._pool_of[endpoint]
+                autoscaler_state.tell(self.state.autoscalers[p : p + 1], told, now_s)
+                self._autoscalers[endpoint] = told
         changes, held = [], self._held()
         for endpoint, wanted in actions.counts.items():
             p = self._pool_of[endpoint]
