@@ -1,5 +1,6 @@
 """Small fleets and traces for them, which tests of the simulator, the policies and the bound share."""
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +60,25 @@ def scenario_of(start: int = 3, vms: int = 8, gpu: str = GPU, **changes) -> Scen
     for name, value in changes.items():
         raw[name] = raw[name] | value if isinstance(value, dict) else value
     return Scenario.model_validate(raw)
+
+
+def fleet_changes(
+    thetas: dict[str, float | None], start: int, vms: int, gpu: str = GPU, **own: object
+) -> dict[str, object]:
+    """Changes to a scenario: a fleet of VMs of 8 GPUs, ``start`` instances of each of these models and ``vms`` in a region.
+
+    θ is by model, None for one to be probed; ``own`` fields are of every variant.
+    """
+    variants = [
+        {"model": model, "gpu": gpu, "gpus": 8, "start": start, **({} if theta is None else {"theta_tps": theta}), **own}
+        for model, theta in thetas.items()
+    ]
+    return {"capacity_gpus": {gpu: 8 * vms}, "variants": variants}
+
+
+def told(changes: dict[str, object]) -> list[str]:
+    """Changes as ``load_scenario`` takes them."""
+    return [f"{path}={json.dumps(value)}" for path, value in changes.items()]
 
 
 def variant_of(scenario: Scenario, model: str) -> Variant:

@@ -35,6 +35,7 @@ from sageserve_lib.policies.base import (
 DEFAULT_POLICIES = (
     "siloed",
     "reactive",
+    "hpa",
     "lt-i",
     "lt-u",
     "lt-ua",

@@ -104,7 +104,7 @@ TABLE_NOTES = {
     "reserved": "what of the reserved GPUs each policy does not hold",
     "gpu_hours": "GPU-hours and cost by what they were held for",
     "dollars": "cost, spot credit and net cost by GPU type, region and model, with the price's source",
-    "savings": "each policy against both baselines, with SLA shares, in every week simulated",
+    "savings": "each policy against each baseline, with SLA shares, in every week simulated",
     "intervals": "how sure the numbers are, over seeds, week shapes or days",
     "assumptions": "prices, start-up times and promises, with source and date",
     "distributions": "quantiles of latency by policy and tier",

@@ -14,6 +14,7 @@ from sageserve_lib.common.memory import peak_rss_bytes
 from sageserve_lib.errors import InputError
 from sageserve_lib.policies import (
     Actions,
+    Autoscaler,
     BatchGroup,
     Endpoint,
     Observation,
@@ -146,6 +147,7 @@ class Simulation:
         self._pool_of = {endpoint: p for p, endpoint in enumerate(self.endpoints)}
         self._preferences: dict[str, int] = {}
         self._rules: dict[Endpoint, Rule] = {}
+        self._autoscalers: dict[Endpoint, Autoscaler] = {}
         self._log_parts: list[np.ndarray] = []
         self._samples: list[tuple[float, np.ndarray, np.ndarray]] = []
         self._taken = 0
@@ -278,8 +280,10 @@ class Simulation:
         for endpoint, target in actions.targets.items():
             self.state.targets[self._pool_of[endpoint], : len(target)] = target
         for endpoint, told in actions.autoscalers.items():
-            p = self._pool_of[endpoint]
-            autoscaler_state.tell(self.state.autoscalers[p : p + 1], told, now_s)
+            if told != self._autoscalers.get(endpoint):
+                p = self._pool_of[endpoint]
+                autoscaler_state.tell(self.state.autoscalers[p : p + 1], told, now_s)
+                self._autoscalers[endpoint] = told
         self._set(actions, now_s)
 
     def _set(self, actions: Actions, now_s: float) -> None:
