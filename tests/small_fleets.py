@@ -70,7 +70,14 @@ def fleet_changes(
     θ is by model, None for one to be probed; ``own`` fields are of every variant.
     """
     variants = [
-        {"model": model, "gpu": gpu, "gpus": 8, "start": start, **({} if theta is None else {"theta_tps": theta}), **own}
+        {
+            "model": model,
+            "gpu": gpu,
+            "gpus": 8,
+            "start": start,
+            **({} if theta is None else {"theta_tps": theta}),
+            **own,
+        }
         for model, theta in thetas.items()
     ]
     return {"capacity_gpus": {gpu: 8 * vms}, "variants": variants}

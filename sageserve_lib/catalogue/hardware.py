@@ -17,7 +17,16 @@ Label = Literal["measured", "calibrated", "modelled"]
 
 #: Bytes that a weight takes. The four-bit formats carry a scale of eight bits: mxfp4 for 32 weights, nvfp4 for 16; fp4, which
 #: says neither, is taken for the latter.
-WEIGHT_BYTES = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "mxfp4": 0.53125, "nvfp4": 0.5625, "fp4": 0.5625, "int4": 0.5}
+WEIGHT_BYTES = {
+    "bf16": 2.0,
+    "fp16": 2.0,
+    "fp8": 1.0,
+    "int8": 1.0,
+    "mxfp4": 0.53125,
+    "nvfp4": 0.5625,
+    "fp4": 0.5625,
+    "int4": 0.5,
+}
 Precision = Literal["bf16", "fp16", "fp8", "int8", "mxfp4", "nvfp4", "fp4", "int4"]
 
 
@@ -39,7 +48,9 @@ class Gpu(Data):
 class FitError(Data):
     """Relative errors of a fit over the measured rows, absolute values in per cent."""
 
-    prefill_median_pct: NonNegativeFloat | None = Field(default=None, description="None where prefill was not fitted to")
+    prefill_median_pct: NonNegativeFloat | None = Field(
+        default=None, description="None where prefill was not fitted to"
+    )
     prefill_max_pct: NonNegativeFloat | None = None
     decode_median_pct: NonNegativeFloat
     decode_max_pct: NonNegativeFloat

@@ -47,6 +47,7 @@ def where_money_goes(dollars: pd.DataFrame, policy: str) -> Finding:
     A month is projected from a day or more; of less it is the period's own cost.
     """
     rows = dollars[dollars["policy"] == policy]
+    rows = rows.assign(model=rows["model"].replace("", "what nobody holds"))
     parts = [rows.groupby(name, sort=False, observed=True)["cost_usd"].sum() for name in ("model", "region")]
     said = [
         f"{part.idxmax()} takes {100 * part.max() / part.sum():.0f} %"
@@ -143,17 +144,11 @@ def how_many_are_held(held: pd.DataFrame, hours: float) -> Finding:
     if instances.dropna().empty:
         return _not("No policy was simulated, so no instances were held.")
     between = " to ".join(f"{value:.0f} ({name})" for name, value in _extremes(instances).items())
-    sizes = held["gpus_per_instance"].unique()
-    kinds = held["gpu"].nunique()
-    of_gpus = f", of {_counted(sizes)} each" if len(sizes) == 1 else f", of {min(sizes)} to {max(sizes)} GPUs each"
-    types = f" of {kinds} types" if kinds > 1 else ""
-    return Finding(
-        f"Policies hold {between} instances on average{of_gpus if kinds > 1 or len(sizes) > 1 else ''}{types}"
-    )
-
-
-def _counted(sizes: np.ndarray) -> str:
-    return f"{sizes[0]} GPU{'s' if sizes[0] > 1 else ''}"
+    used = held[held[of].sum(axis=1) > 0]
+    sizes, types = used["gpus_per_instance"], used["gpu"].nunique()
+    of_gpus = f", of {sizes.min()} to {sizes.max()} GPUs each" if sizes.nunique() > 1 else ""
+    of_types = f", on {types} GPU types" if types > 1 else ""
+    return Finding(f"Policies hold {between} instances on average{of_gpus}{of_types}")
 
 
 def what_models_cost(by_model: pd.DataFrame, policy: str) -> Finding:

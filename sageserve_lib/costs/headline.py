@@ -11,7 +11,6 @@ from sageserve_lib.common.numbers import NONE, amount, known, number, signed
 from sageserve_lib.costs.intervals import DAYS, SEEDS
 from sageserve_lib.costs.policies import (
     BASELINES,
-    BOUNDS,
     NO_BASELINE,
     SLA,
     SLA_TOLERANCE_PCT,
@@ -91,20 +90,21 @@ def headline(
     Returns
     -------
     dict
-        ``text``; ``chosen``, the cheapest policy that keeps every promise (None if there is none); where there is something
+        ``text``; ``chosen``, the cheapest policy that keeps every promise (None if there is none, or none to choose from); where there is something
         to compare, ``baseline``, ``more`` on policies that serve as the baseline does and on cheaper ones, and ``numbers``:
         name, value, interval and detail of each.
     """
     objectives = {} if promises is None else objectives_pct(promises)
     baseline = baseline_of(means.index)
     ordered = by_cost(means)
-    chosen = recommended(means, objectives)
     if ordered.empty:
         return {"text": "No policy that one can run was simulated.", "chosen": None}
+    chosen = recommended(means, objectives)
+    marked = chosen if len(ordered) > 1 else None
     if baseline is None:
         return {
             "text": f"{NO_BASELINE}{_promised(means, objectives, chosen, chosen)}",
-            "chosen": chosen,
+            "chosen": marked,
         }
     good = as_good_as(means, baseline)
     cheaper = ordered.iloc[: ordered.index.get_loc(baseline)]
@@ -116,9 +116,9 @@ def headline(
         alone = f"No policy that one can run was simulated beside {baseline}, so nothing is saved."
         text = alone if len(ordered) == 1 else f"No simulated policy costs less than {baseline} on this trace."
         text += _promised(means, objectives, chosen, baseline)
-        return {"text": text + batch, "baseline": baseline, "chosen": chosen}
+        return {"text": text + batch, "baseline": baseline, "chosen": marked}
     free = tables.empty("reserved") if reserved is None else reserved
-    text = _compared(means, shown, baseline, free) + _promised(means, objectives, chosen, shown) + batch
+    text = _compared(means, shown, baseline, free) + _promised(means, objectives, chosen, shown, free) + batch
     more = _as_today(means, good, shown, baseline) + (_cheaper(means, shown) if chosen == shown else "")
     numbers = _numbers(means, shown, baseline, intervals, bound, free)
     return {"text": text, "more": more.strip(), "numbers": numbers, "baseline": baseline, "chosen": chosen}
@@ -155,21 +155,28 @@ def _compared(means: pd.DataFrame, shown: str, baseline: str, free: pd.DataFrame
         return f"{text}, and costs {number(row['cost_usd'])} USD instead of {number(base['cost_usd'])} USD."
     own = free[free["policy"] == shown].groupby("gpu", sort=False)[["reserved_gpus", "free_gpus", "fewest_free_gpus"]]
     said = [
-        f"{number(gpus.free_gpus, 1)} of {number(gpus.reserved_gpus)} {gpus.Index} on average, never fewer than "
-        f"{number(gpus.fewest_free_gpus)}"
+        f"{number(gpus.free_gpus, 1)} of {number(gpus.reserved_gpus)} {gpus.Index} on average, at least "
+        f"{number(gpus.fewest_free_gpus)} at any time after the first hour"
         for gpus in own.sum().itertuples()
     ]
     return f"{text}. These GPUs are reserved, so that saves no money: it frees {' and '.join(said)}."
 
 
-def _promised(means: pd.DataFrame, objectives: Mapping[str, float], chosen: str | None, shown: str | None) -> str:
+def _promised(
+    means: pd.DataFrame,
+    objectives: Mapping[str, float],
+    chosen: str | None,
+    shown: str | None,
+    free: pd.DataFrame | None = None,
+) -> str:
     """Which policy keeps every promise, and by how much ``shown`` does not; or which comes nearest."""
     if not objectives:
         return ""
     if chosen is None:
         near = nearest(means, objectives)
         return f" No simulated policy keeps every promise; nearest comes {near}: {_short(means, objectives, near)}."
-    text = f" {'It' if chosen == shown else chosen} is the cheapest that keeps every promise"
+    least = "is the cheapest that keeps" if free is None or free.empty else "holds least of those that keep"
+    text = f" {'It' if chosen == shown else chosen} {least} every promise"
     owed = required_pct(means, objectives).loc[chosen]
     said = [f"{number(owed[tier], 1)} % of {tier}" for tier in owed.index if known(means.loc[chosen, _TIERS[tier]])]
     text += f": at least {', '.join(said)} requests in SLA"
@@ -213,14 +220,15 @@ def _only_batch(row: pd.Series) -> str:
 
 def _cheaper(means: pd.DataFrame, shown: str) -> str:
     """Policies that cost less and were not chosen, with how they serve."""
-    rivals = means[~means.index.isin(BOUNDS) & (means["cost_usd"] < means.loc[shown, "cost_usd"])]
+    ordered = by_cost(means)
+    rivals = ordered.iloc[: ordered.index.get_loc(shown)]
     if rivals.empty:
         return ""
     said = [
         f"{name} ({change_pct(row['gpu_hours'], means.loc[shown, 'gpu_hours'])} GPU-hours; "
         + ", ".join(f"{tier} {number(row[key], 1)} %" for tier, key in _TIERS.items() if known(row[key]))
         + " in SLA)"
-        for name, row in rivals.sort_values("cost_usd").iterrows()
+        for name, row in rivals.iterrows()
     ]
     return f"Cheaper than {shown}, but serving worse: {', '.join(said)}."
 

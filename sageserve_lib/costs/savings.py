@@ -77,7 +77,8 @@ def pareto(means: pd.DataFrame, bounds: Iterable[str] = BOUNDS) -> pd.DataFrame:
     """Cost against service, and who is dominated by whom.
 
     A policy is dominated if another costs no more and serves no worse (see :func:`service`), and is
-    better in one of the two. Policies that know the future (``bounds``) dominate nobody: one cannot run them.
+    better in one of the two; of those that cost the same to a cent, as where GPUs are reserved, one is better that holds
+    fewer GPU-hours. Policies that know the future (``bounds``) dominate nobody: one cannot run them.
 
     Parameters
     ----------
@@ -88,18 +89,20 @@ def pareto(means: pd.DataFrame, bounds: Iterable[str] = BOUNDS) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Indexed by policy: cost_usd, service_pct, worst_tier, bound, dominated_by (empty for those on the frontier:
+        Indexed by policy: cost_usd, gpu_hours, service_pct, worst_tier, bound, dominated_by (empty for those on the frontier:
         the cheapest of those that dominate it).
     """
-    frame = means[["cost_usd"]].join(service(means))
+    frame = means[["cost_usd", "gpu_hours"]].join(service(means))
     frame["bound"] = frame.index.isin(list(bounds))
     frame["dominated_by"] = ""
-    rivals = frame[~frame["bound"] & frame["service_pct"].notna()].sort_values("cost_usd", kind="stable")
+    dear = pd.MultiIndex.from_arrays([frame["cost_usd"].round(2), frame["gpu_hours"]])
+    rank = pd.Series(dear.unique().sort_values().get_indexer(dear), index=frame.index)
+    rivals = frame[~frame["bound"] & frame["service_pct"].notna()].assign(rank=rank).sort_values("rank", kind="stable")
     for policy, row in frame.iterrows():
         better = rivals[
-            (rivals["cost_usd"] <= row["cost_usd"])
+            (rivals["rank"] <= rank[policy])
             & (rivals["service_pct"] >= row["service_pct"])
-            & ((rivals["cost_usd"] < row["cost_usd"]) | (rivals["service_pct"] > row["service_pct"]))
+            & ((rivals["rank"] < rank[policy]) | (rivals["service_pct"] > row["service_pct"]))
         ]
         if len(better):
             frame.loc[policy, "dominated_by"] = better.index[0]

@@ -144,16 +144,19 @@ def cost_against_service(
     """Cost against service of every policy, the frontier drawn, dominated ones pale, those that know the future hollow.
 
     Takes ``costs.pareto``, the ``intervals`` table for intervals of the cost over seeds, where there are some, and the
-    ends of the time that the cost is of. Spot credit is not in it.
+    ends of the time that the cost is of. Spot credit is not in it. Where all cost the same (reserved GPUs), GPU-hours take
+    its place.
     """
+    same = len(frontier) > 1 and frontier["cost_usd"].round(2).nunique() == 1
+    across = "gpu_hours" if same else "cost_usd"
     points = frontier.dropna(subset=["service_pct"])
     colours = policy_colours(frontier.index)
     figure, axes = plt.subplots(figsize=(9, 4.6))
-    best = points[~points["bound"] & (points["dominated_by"] == "")].sort_values("cost_usd")
-    axes.step(best["cost_usd"], best["service_pct"], where="post", color="0.45", linewidth=1.1, zorder=1)
-    spread = intervals[(intervals["over"] == "seeds") & (intervals["measure"] == "cost_usd")].set_index("policy")
+    best = points[~points["bound"] & (points["dominated_by"] == "")].sort_values(across)
+    axes.step(best[across], best["service_pct"], where="post", color="0.45", linewidth=1.1, zorder=1)
+    spread = intervals[(intervals["over"] == "seeds") & (intervals["measure"] == across)].set_index("policy")
     for policy, row in points.iterrows():
-        colour, x, y = colours[str(policy)], row["cost_usd"], row["service_pct"]
+        colour, x, y = colours[str(policy)], row[across], row["service_pct"]
         if policy in spread.index:
             ends = spread.loc[policy, ["low", "high"]].astype(float)
             axes.plot(ends, [y, y], color=colour, marker="|", linewidth=1.2, zorder=2)
@@ -173,10 +176,11 @@ def cost_against_service(
     axes.xaxis.set_major_locator(MaxNLocator(6))
     whole = np.ptp(axes.get_xlim()) > 10
     axes.xaxis.set_major_formatter(FuncFormatter(lambda usd, _: f"{usd:,.0f}" if whole else number(usd)))
-    axes.set_xlabel(f"cost over the trace's {_length(end - start)} (USD)")
+    what, unit = ("GPU-hours held", "all cost the same") if same else ("cost", "USD")
+    axes.set_xlabel(f"{what} over the trace's {_length(end - start)} ({unit})")
     axes.set_ylabel("worst-served tier in SLA\n(% of what is attainable)")
     figure.tight_layout()
-    name_points(axes, list(points.index), points["cost_usd"].tolist(), points["service_pct"].tolist(), best.index)
+    name_points(axes, list(points.index), points[across].tolist(), points["service_pct"].tolist(), best.index)
     return figure
 
 

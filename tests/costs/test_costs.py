@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from sageserve_lib import costs, tables
-from sageserve_lib.catalogue import Gpu
+from sageserve_lib.catalogue import Catalogue, Gpu, Promise, Scenario, Variant, load_scenario
 from sageserve_lib.costs import findings
+from sageserve_lib.simulation import reserved_not_held
 
 
 def totals(**rows: dict[str, float]) -> pd.DataFrame:
@@ -29,19 +30,29 @@ def test_without_a_baseline_there_are_no_savings() -> None:
     assert table["gpu_hours_saved_pct"].isna().all()
 
 
-GPU = Gpu(
-    gpus_per_vm=8,
-    memory_gb=80,
-    on_demand_usd_per_h=100,
-    spot_usd_per_h=40,
-    sku="S",
-    price_source="list",
-    price_date="2025",
-)
+GPUS = {
+    "X": Gpu(memory_gb=80, on_demand_usd_per_gpu_h=12.5, spot_usd_per_gpu_h=5, sku="S", price_source="list", price_date="2025"),
+    "Y": Gpu(memory_gb=48, on_demand_usd_per_gpu_h=2, spot_usd_per_gpu_h=1, gpus_per_node=4, price_source="own", price_date="2026"),
+}  # fmt: skip
+FLEET = load_scenario("paper").model_copy(update={"catalogue": Catalogue(gpus=GPUS, models={})})
+
+
+def fleet(**changes: object) -> Scenario:
+    """Two variants of a model and one of another, on two GPU types."""
+    variants = (
+        Variant(model="m", gpu="X", gpus=8, start=2),
+        Variant(model="m", gpu="Y", gpus=1, start=4),
+        Variant(model="n", gpu="Y", gpus=4, start=1),
+    )
+    parts = {"regions": ("east", "west"), "capacity_gpus": {"X": 32, "Y": 16}, "variants": variants, "lend_idle": False}
+    return FLEET.model_copy(update=parts | changes)
+
+
+VM = {"gpu": "X", "gpus_per_instance": 8, "variant": "m on 8 × X"}
 
 
 def held(**changes: float) -> pd.DataFrame:
-    """VM-hours of one policy: two pools of one endpoint, and another endpoint."""
+    """Instance-hours of one policy: two pools of one endpoint, and another endpoint."""
     hours = {
         "reclaim_h": 1,
         "swap_h": 2,
@@ -53,32 +64,32 @@ def held(**changes: float) -> pd.DataFrame:
         "after_h": 0.5,
     }
     rows = [
-        {"policy": "p", "region": region, "model": "m", "group": group, **hours, **changes}
+        {"policy": "p", "region": region, "model": "m", "group": group, **hours, **VM, **changes}
         for region, group in (("east", "interactive"), ("east", "batch"), ("west", "interactive"))
     ]
     return pd.DataFrame(rows)[list(tables.COLUMNS["held"])].astype({name: float for name in hours})
 
 
 def test_gpu_hours_are_told_by_cause() -> None:
-    table = costs.gpu_hours_by_cause(held(), "X", GPU)
+    table = costs.gpu_hours_by_cause(held(), FLEET)
     assert list(table.columns) == list(tables.COLUMNS["gpu_hours"])
     east = table[table["region"] == "east"].set_index("cause")
     # Two pools of 8-GPU VMs: 16 GPU-hours, and 200 USD, for each VM-hour above.
     expected = {"busy": 240, "idle": 80, "reclaim": 16, "swap": 32, "cold": 48, "drain": 64, "after": 8}
     assert east["gpu_hours"].to_dict() == expected
     assert east["cost_usd"].to_dict() == {cause: 12.5 * hours for cause, hours in expected.items()}
-    assert set(east.index) == set(costs.CAUSES)
+    assert set(east.index) == set(costs.CAUSES) - {"reserved"}
 
 
 def test_dollars_are_told_by_gpu_region_and_model_with_their_price() -> None:
-    table = costs.dollars(held(), "X", GPU, months=0.5).set_index("region")
+    table = costs.dollars(held(), FLEET, months=0.5).set_index("region")
     assert list(table.reset_index()[list(tables.COLUMNS["dollars"])].columns) == list(tables.COLUMNS["dollars"])
     east = table.loc["east"]
     assert (east["vm_hours"], east["gpu_hours"], east["cost_usd"]) == (61, 488, 6100)
     assert (east["spot_credit_usd"], east["net_cost_usd"]) == (800, 5300)
     assert (east["monthly_cost_usd"], east["monthly_net_cost_usd"]) == (12200, 10600)
     assert (east["sku"], east["price_source"], east["price_date"]) == ("S", "list", "2025")
-    assert table["cost_usd"].sum() == costs.gpu_hours_by_cause(held(), "X", GPU)["cost_usd"].sum() == 9150
+    assert table["cost_usd"].sum() == costs.gpu_hours_by_cause(held(), FLEET)["cost_usd"].sum() == 9150
 
 
 def test_savings_are_against_both_baselines_with_the_service_of_both() -> None:
@@ -147,7 +158,7 @@ def changes(days: int) -> pd.DataFrame:
         ("reactive", 3 * day, 5, 0, 0),
     ]
     frame = pd.DataFrame(rows, columns=["policy", "time_s", "serving", "acquiring", "draining"])
-    return frame.assign(region="r", model="m", gpu="X", spot=0)[list(tables.COLUMNS["instances"])]
+    return frame.assign(region="r", model="m", spot=0, **VM)[list(tables.COLUMNS["instances"])]
 
 
 def test_days_of_one_trace_give_an_interval() -> None:
@@ -228,19 +239,141 @@ def test_headline_shows_the_mean_with_its_interval_and_the_service_beside_it() -
     assert shown["reactive above the least possible GPU-hours"]["value"] == "25.0 %"
 
 
-@pytest.mark.parametrize(("served", "told"), [(50.0, True), (91.0, False)])
-def test_finding_says_when_the_promise_is_missed_by_far(served: float, told: bool) -> None:
-    table = two_weeks().assign(
-        iwf_sla_pct=served,
-        iwf_attainable_pct=95.0,
-        iwn_sla_pct=99.0,
-        niw_sla_pct=math.nan,
-        cost_usd=lambda t: t["gpu_hours"],
+def promises(**objectives_pct: float) -> pd.DataFrame:
+    rows = [(tier.replace("_", "-"), "m", "", pct, 10) for tier, pct in objectives_pct.items()]
+    return pd.DataFrame(rows, columns=list(tables.COLUMNS["promises"]))
+
+
+def found_of(objectives: pd.DataFrame, **rows: dict[str, float]) -> dict[str, object]:
+    shares = {"iwf_attainable_pct": 90.0, "iwf_sla_pct": 89.0, "iwn_sla_pct": 99.0, "niw_sla_pct": 100.0}
+    table = totals(**{name: shares | {"gpu_hours": row["cost_usd"]} | row for name, row in rows.items()})
+    means = costs.policy_means(costs.policies_table(table))
+    return costs.headline(means, tables.empty("intervals"), promises=objectives)
+
+
+def test_what_is_recommended_keeps_every_promise_as_far_as_an_idle_fleet_could() -> None:
+    objectives = promises(IW_F=95.0, IW_N=95.0)
+    rivals = {
+        "siloed": {"cost_usd": 100},
+        "lt_i": {"cost_usd": 40, "iwf_sla_pct": 85.4},  # 85.5 are owed: 95 % of 90
+        "lt_u": {"cost_usd": 50, "iwf_sla_pct": 85.6},
+        "chiron": {"cost_usd": 60, "iwf_sla_pct": 88.5},
+        "oracle": {"cost_usd": 1},
+    }
+    found = found_of(objectives, **rivals)
+    assert found["chosen"] == "lt-u"
+    text, more = str(found["text"]), str(found["more"])
+    assert (
+        "It is the cheapest that keeps every promise: at least 85.5 % of IW-F, 95.0 % of IW-N requests in SLA" in text
     )
-    found = costs.headline(costs.policy_means(costs.own_week(table)), tables.empty("intervals"))
-    assert found["chosen"] == "reactive"
-    missed = "does not keep the promise of IW-F: 50.0 % of these requests are in SLA, where an empty fleet would reach 95.0 %"
-    assert (missed in found["text"]) == told
+    assert "95 % of the 90.0 % that an idle fleet could serve in time" in text
+    assert more.startswith("As good as today: chiron (\N{MINUS SIGN}40.0\N{NO-BREAK SPACE}% GPU-hours against siloed)")
+    assert "Cheaper than lt-u, but serving worse: lt-i" in more
+
+
+def test_where_nobody_keeps_every_promise_the_nearest_is_told() -> None:
+    rivals = {"siloed": {"cost_usd": 100, "iwn_sla_pct": 90.0}, "lt_u": {"cost_usd": 50, "iwf_sla_pct": 80.0}}
+    found = found_of(promises(IW_F=95.0, IW_N=95.0), **rivals)
+    assert found["chosen"] is None
+    assert str(found["text"]).endswith(
+        "No simulated policy keeps every promise; nearest comes siloed: IW-N 90.0 % in SLA where 95.0 % must be."
+    )
+    assert "No simulated policy costs less than siloed and keeps every SLA share" in str(found["more"])
+
+
+def test_a_dearer_policy_is_recommended_where_today_breaks_a_promise() -> None:
+    rivals = {"reactive": {"cost_usd": 50, "iwf_sla_pct": 70.0}, "lt_u": {"cost_usd": 60}}
+    found = found_of(promises(IW_F=95.0), **rivals)
+    assert found["chosen"] == "lt-u" and "costs 60 USD instead of 50 USD" in str(found["text"])
+
+
+def test_objectives_of_models_are_weighed_by_their_requests() -> None:
+    scenario = fleet(
+        sla={"IW-F": Promise(ttft_s=1, objective=0.9)}, sla_by_model={"n": {"IW-F": Promise(tbt_s=0.1, objective=0.99)}}
+    )
+    start = pd.Timestamp("2026-06-01", tz="UTC")
+    rows = [("IW-F", "m", 2, 0), ("IW-F", "n", 1, 0), ("NIW", "n", 4, 1), ("NIW", "m", 9, -1)]
+    demand = pd.DataFrame(rows, columns=["tier", "model", "requests", "h"])
+    demand["time"] = start + pd.to_timedelta(demand["h"], unit="h")
+    table = costs.promises_table(scenario, demand, start)
+    assert table.values.tolist() == [
+        ["IW-F", "m", "TTFT within 1 s", 90.0, 2],
+        ["IW-F", "n", "TBT within 0.1 s", 99.0, 1],
+        ["NIW", "n", "E2E within 86400 s", 95.0, 4],
+    ]
+    assert costs.objectives_pct(table) == pytest.approx({"IW-F": 93.0, "NIW": 95.0})
+    assert costs.promised_s(scenario) == {"IW-F": 1, "IW-N": 60, "NIW": 86_400}
+
+
+def test_hours_are_told_by_gpu_type_in_gpus() -> None:
+    mixed = pd.concat([held(), held(gpu="Y", gpus_per_instance=2)])
+    dollars = costs.dollars(mixed, fleet(), months=1.0).set_index(["gpu", "region"])
+    assert dollars.loc[("X", "west"), ["gpu_hours", "vm_hours", "cost_usd"]].tolist() == [244, 30.5, 3050]
+    assert dollars.loc[("Y", "west"), ["gpu_hours", "vm_hours", "usd_per_vm_h", "cost_usd"]].tolist() == [
+        61,
+        15.25,
+        8,
+        122,
+    ]
+    by_cause = costs.gpu_hours_by_cause(mixed, fleet())
+    assert by_cause["cost_usd"].sum() == pytest.approx(dollars["cost_usd"].sum())
+    assert by_cause.groupby("gpu")["gpu_hours"].sum().to_dict() == {"X": 732, "Y": 183}
+
+
+def test_what_is_reserved_and_not_held_is_paid_and_told() -> None:
+    """Of 16 X and 8 Y in the east two X instances are given back after half an hour, and one is taken again for half an hour."""
+    scenario = fleet(paid="reserved", regions=("east",))
+    rows = [(0.0, "m on 8 × X", 2), (1800.0, "m on 8 × X", 0), (5400.0, "m on 8 × X", 1), (7200.0, "m on 8 × X", 0)]
+    rows += [(0.0, "m on 1 × Y", 4), (0.0, "n on 4 × Y", 1)]
+    frame = pd.DataFrame(rows, columns=["time_s", "variant", "serving"]).sort_values("time_s", kind="stable")
+    kinds = {v.name: v for v in scenario.variants}
+    frame = frame.assign(
+        policy="p", region="east", acquiring=0, draining=0, spot=0,
+        **{name: [getattr(kinds[v], of) for v in frame["variant"]] for name, of in (("model", "model"), ("gpu", "gpu"), ("gpus_per_instance", "gpus"))},
+    )[list(tables.COLUMNS["instances"])]  # fmt: skip
+    table = reserved_not_held(frame, scenario, 4 * 3600.0).set_index("gpu")
+    assert table.loc["X", ["reserved_gpus", "free_gpus", "fewest_free_gpus", "gpu_hours"]].tolist() == [16, 13, 8, 52]
+    assert table.loc["Y", ["reserved_gpus", "free_gpus", "gpu_hours"]].tolist() == [8, 0, 0]
+    none = held().iloc[:0]
+    free = table.reset_index()
+    hours = costs.gpu_hours_by_cause(none, scenario, free)
+    assert hours[["model", "cause", "gpu_hours", "cost_usd"]].iloc[0].tolist() == ["", "reserved", 52, 650]
+    assert costs.dollars(none, scenario, 1.0, free)["cost_usd"].sum() == 650
+    assert reserved_not_held(frame, fleet(), 4 * 3600.0).empty
+    means = costs.policy_means(
+        costs.policies_table(
+            totals(siloed={"cost_usd": 100, "gpu_hours": 100}, p={"cost_usd": 100.0000001, "gpu_hours": 60})
+        )
+    )
+    found = costs.headline(means, tables.empty("intervals"), reserved=free)
+    assert found["chosen"] == "p"
+    assert (
+        "saves no money: it frees 13.0 of 16 X on average, at least 8 at any time after the first hour" in found["text"]
+    )
+    assert not any("Saved a month" in item["name"] for item in found["numbers"])
+
+
+def test_assumptions_tell_every_gpu_type_and_variant() -> None:
+    scenario = load_scenario("mixed-gpus")
+    table = costs.assumptions(scenario, scenario.models).set_index("what")
+    assert table.loc["price on demand", "value"].tolist() == [98.32, 32.77, 84.8]
+    assert table.loc["starting fleet, BLOOM-176B on 8 × A100-80GB, each region", "value"] == 0
+    assert table.loc["GPUs in each region, H200-141GB", "value"] == 48
+    assert table.loc["iteration times of Llama-2-70B on 8 × H200-141GB", "unit"] == "modelled"
+    assert "price of a VM lent as spot" in table.index
+    other = costs.assumptions(scenario.model_copy(update={"lend_idle": False}), scenario.models)
+    assert not other["what"].str.contains("spot").any()
+
+
+def test_a_dollar_goes_furthest_where_tokens_are_cheapest() -> None:
+    names = ["m on 8 × X", "m on 1 × Y", "n on 4 × Y"]
+    theta = pd.DataFrame({"model": ["m", "m", "n"], "variant": names, "theta_tps": [10_000.0, 1000.0, math.nan]})
+    table = costs.usd_per_mtok_at_theta(theta, fleet())
+    assert table["usd_per_mtok"].tolist() == pytest.approx([100 / 36, 2 / 3.6, math.nan], nan_ok=True)
+    [found] = costs.where_a_dollar_goes_furthest(table)
+    assert found.text.startswith(
+        "A dollar for m goes furthest on 1 × Y: 0.556 USD per million tokens at θ, 400 % more on 8 × X"
+    )
 
 
 @pytest.mark.parametrize(("days", "shown"), [(0.5, False), (7.0, True)])
@@ -267,12 +400,16 @@ def test_scaling_changes_count_instances_asked_for_and_given_back() -> None:
         (7200.0, 4, 0, 0),  # two at the very end
     ]
     frame = pd.DataFrame(rows, columns=["time_s", "serving", "acquiring", "draining"])
-    frame = frame.assign(policy="p", region="r", model="m", gpu="X", spot=0)[list(tables.COLUMNS["instances"])]
+    frame = frame.assign(policy="p", region="r", model="m", spot=0, **VM)[list(tables.COLUMNS["instances"])]
     table = findings.scaling_changes(frame)
     assert list(table.itertuples(index=False, name=None)) == [("p", 0, 2.0), ("p", 1, 3.0)]
     assert np.isclose(table["changes"].sum() / 2, 2.5) and "2.5" in findings.how_restless(table).text
 
 
 def test_instances_held_are_means_over_the_trace() -> None:
-    found = findings.how_many_are_held(two_weeks().query("seed == 7"), gpus_per_vm=2, hours=5)
-    assert found.text == "Policies hold 5 (reactive) to 10 (siloed) instances on average"
+    both = pd.concat([held(), held(serving_h=80).assign(policy="q")])
+    found = findings.how_many_are_held(both, hours=61 / 2)
+    assert found.text == "Policies hold 3 (p) to 9 (q) instances on average"
+    mixed = pd.concat([both, held(gpu="Y", gpus_per_instance=1)])
+    told = findings.how_many_are_held(mixed, hours=61 / 2).text
+    assert told.endswith("instances on average, of 1 to 8 GPUs each, on 2 GPU types")

@@ -57,7 +57,13 @@ def product(**columns) -> pd.DataFrame:
 
 def instances(names=DEFAULT_POLICIES) -> pd.DataFrame:
     rows = product(policy=names, region=["east"], model=["m"], time_s=range(0, 7 * 86_400, 1800))
-    return rows.assign(serving=rows["value"], acquiring=0, draining=0)
+    return rows.assign(serving=rows["value"], acquiring=0, draining=0, variant="m on 8 × H100-80GB")
+
+
+def held(names=DEFAULT_POLICIES) -> pd.DataFrame:
+    rows = product(policy=names, gpu=[f"gpu-{k}" for k in range(9)])
+    zero = dict.fromkeys(["reclaim_h", "swap_h", "cold_h", "draining_h", "after_h"], 0.0)
+    return rows.assign(serving_h=rows["value"], gpus_per_instance=2, **zero)
 
 
 def utilization(names=DEFAULT_POLICIES) -> pd.DataFrame:
@@ -115,6 +121,7 @@ def drawn_of_much() -> dict[str, Callable[[], Figure]]:
         "tokens": lambda: sizes.token_distribution(density, mixtures),
         "regions": lambda: evenness.region_and_model(places.assign(requests_pct=1.1, tokens_pct=1.1)),
         "shifts": lambda: anomalies.level_shifts(rates(), shifts),
+        "types": lambda: policies.gpus_by_type(held(), 10.0),
         "dollars": lambda: cost_figures.monthly_dollars(dollars),
         "capacity": lambda: allocation.demand_and_capacity(plan()),
         "plan": lambda: allocation.instances_by_gpu(plan()),
@@ -191,7 +198,9 @@ def test_what_is_folded_adds_up_and_says_how_many() -> None:
 
 def frontier(*rows: tuple[str, float, float]) -> pd.DataFrame:
     means = pd.DataFrame(rows, columns=["policy", "cost_usd", "iwf_sla_pct"]).set_index("policy")
-    return costs.pareto(means.assign(iwf_attainable_pct=100.0, iwn_sla_pct=100.0, niw_sla_pct=100.0, net_cost_usd=-9.0))
+    return costs.pareto(
+        means.assign(iwf_attainable_pct=100.0, iwn_sla_pct=100.0, niw_sla_pct=100.0, gpu_hours=means["cost_usd"])
+    )
 
 
 def test_cost_against_service_shows_cost_and_says_over_how_long() -> None:
@@ -228,6 +237,34 @@ def test_names_of_policies_that_lie_close_are_not_written_upon_one_another() -> 
     points = frontier(*close, ("mine", 200.0, 99.9))
     figure = cost_figures.cost_against_service(points, tables.empty("intervals"), START, END)
     assert_names_can_be_read(figure, len(close) + 1)
+
+
+def test_where_all_cost_the_same_gpu_hours_are_drawn() -> None:
+    shares = {"iwf_attainable_pct": 100.0, "iwn_sla_pct": 100.0, "niw_sla_pct": 100.0}
+    rows = {"siloed": {"gpu_hours": 90.0, "iwf_sla_pct": 99.0}, "lt-i": {"gpu_hours": 30.0, "iwf_sla_pct": 99.0}}
+    points = costs.pareto(pd.DataFrame(rows).T.assign(cost_usd=[10.0, 10.0 + 1e-12], **shares))
+    assert points["dominated_by"].to_dict() == {"siloed": "lt-i", "lt-i": ""}
+    (axes,) = cost_figures.cost_against_service(points, tables.empty("intervals"), START, END).axes
+    assert axes.get_xlabel() == "GPU-hours held over the trace's 7 days (all cost the same)"
+    assert {tuple(dots.get_offsets()[0]) for dots in axes.collections} == {(90.0, 99.0), (30.0, 99.0)}
+
+
+def test_promises_that_are_not_made_are_not_drawn() -> None:
+    for names in (DEFAULT_POLICIES, DEFAULT_POLICIES[:2]):
+        figure = policies.latency_by_tier(distributions(names), {"NIW": 86_400.0})
+        dashed = [line for axes in figure.axes for line in axes.lines if line.get_linestyle() == "--"]
+        assert dashed and {line.get_xdata()[0] for line in dashed} == {86_400.0}
+
+
+def test_tokens_and_goodput_have_a_bar_per_policy_and_a_dot_per_model() -> None:
+    table = pd.DataFrame({"policy": ["a", "b"], "usd_per_mtok": [2.0, 1.0], "goodput_per_gpu": [0.1, np.nan]})
+    by_model = product(policy=["a", "b"], model=["m", "n"]).assign(
+        usd_per_mtok=[1.0, 2, 3, np.nan], goodput_per_gpu=0.1
+    )
+    costs_of, goodput = cost_figures.tokens_and_goodput(table, by_model).axes
+    assert [bar.get_width() for bar in costs_of.patches] == [2.0, 1.0]
+    assert [bar.get_width() for bar in goodput.patches] == [0.1, 0.0]
+    assert sum(len(dots.get_offsets()) for dots in costs_of.collections) == 3
 
 
 def test_policies_of_a_sweep_are_named_at_their_points() -> None:

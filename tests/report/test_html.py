@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sageserve_lib import costs, tables
-from sageserve_lib.catalogue import load_catalogue, load_scenario
+from sageserve_lib.catalogue import load_scenario
 from sageserve_lib.report import index
 from sageserve_lib.report.html import INDEX_PAGE, mathml, page_of
 from sageserve_lib.report.sanitize import sanitize
@@ -259,18 +259,22 @@ def test_recommended_is_the_cheapest_that_keeps_the_service() -> None:
         )
     )
     assert costs.baseline_of(means.index) == "siloed"
-    assert costs.recommended(means, "siloed") == "lt-i"
-    finding = costs.headline(means, tables.empty("intervals"))
+    assert list(costs.as_good_as(means, "siloed").index) == ["lt-i", "reactive"]
+    promises = pd.DataFrame(
+        [("IW-F", "m", "", 94.0, 1), ("IW-N", "m", "", 98.0, 1)], columns=list(tables.COLUMNS["promises"])
+    )
+    finding = costs.headline(means.assign(iwf_attainable_pct=100.0), tables.empty("intervals"), promises=promises)
+    assert finding["chosen"] == "lt-i"
     assert finding["text"].startswith("lt-i needs 100 GPU-hours where siloed needs 100 (0.0\N{NO-BREAK SPACE}%)")
     assert "700 USD instead of 1,000 USD" in finding["text"]
 
 
 def test_cheaper_policy_that_serves_worse_is_not_praised() -> None:
     means = costs.policy_means(policies(reactive={}, lt_i={"cost_usd": 1, "niw_sla_pct": 50.0}))
-    finding = costs.headline(means, tables.empty("intervals"))
-    assert finding["baseline"] == "reactive"
-    assert finding["chosen"] is None
-    assert "serves worse" in finding["text"]
+    promises = pd.DataFrame([("NIW", "m", "", 95.0, 1)], columns=list(tables.COLUMNS["promises"]))
+    finding = costs.headline(means, tables.empty("intervals"), promises=promises)
+    assert finding["baseline"] == finding["chosen"] == "reactive"
+    assert "lt-i does not: NIW 50.0 % in SLA where 95.0 % must be" in finding["text"]
 
 
 def test_nothing_cheaper_and_nothing_to_compare_with_are_said() -> None:
@@ -285,7 +289,7 @@ def test_nothing_cheaper_and_nothing_to_compare_with_are_said() -> None:
 def test_tier_without_requests_does_not_count() -> None:
     nan = float("nan")
     frame = policies(siloed={"niw_sla_pct": nan}, lt_i={"cost_usd": 1, "niw_sla_pct": nan})
-    assert costs.recommended(costs.policy_means(frame), "siloed") == "lt-i"
+    assert costs.recommended(costs.policy_means(frame), {"NIW": 95.0}) == "lt-i"
     columns, _ = index.policy_rows(costs.policy_means(frame))
     assert "niw_sla_pct" not in [column.key for column in columns]
 
@@ -449,7 +453,7 @@ def test_page_says_what_it_rests_on_and_which_weeks(tmp_path: Path) -> None:
     tables.write("savings", savings, tmp_path / "tables")
     tables.write("intervals", costs.week_intervals(both, savings), tmp_path / "tables")
     scenario = load_scenario("paper")
-    tables.write("assumptions", costs.assumptions(scenario, load_catalogue(), scenario.models), tmp_path / "tables")
+    tables.write("assumptions", costs.assumptions(scenario, scenario.models), tmp_path / "tables")
     index.write_index(tmp_path, MANIFEST, [INDEX_PAGE])
     text = " ".join(page(tmp_path, "index.html").get_text().split())
     assert "98.32 USD per VM-hour (8 × H100-80GB, Azure ND96isr H100 v5). Azure list price" in text
