@@ -78,7 +78,7 @@ ODD = {
         lambda: _trace(_drawn(4, 200, 0, 0.9), tier=["IW-F", "NIW"]), policies="static-peak,reactive,oracle"
     ),
     "twenty-minutes": Odd(lambda: _trace(_drawn(5, 300, 0, 1200), tier=["IW-F", "IW-N"]), policies="siloed,lt-ua"),
-    "one-hour": Odd(_one_hour, policies="siloed,reactive,lt-u,valley-fill"),
+    "one-hour": Odd(_one_hour, policies="siloed,reactive,hpa,keda,lt-u,valley-fill"),
     "one-of-each": Odd(lambda: _trace(_drawn(6, 1500, 0, 183_000)), policies="lt-i"),
     "only-iwn": Odd(
         lambda: _trace(_drawn(7, 700, 0, 108_000), region=["eastus", "westus"], tier="IW-N"),

@@ -1,15 +1,17 @@
 """Small fleets and traces for them, which tests of the simulator, the policies and the bound share."""
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from sageserve_lib.catalogue import Scenario, load_scenario
+from sageserve_lib.catalogue import FittedTimes, Scenario, Variant, instance_times, load_catalogue, load_scenario
 
 PAPER = load_scenario("paper")
 MODELS = ("BLOOM-176B", "Llama-2-70B")
-THETA = {"BLOOM-176B": 2000.0, "Llama-2-70B": 5000.0}
+GPU = "H100-80GB"
+THETA = {f"BLOOM-176B on 8 × {GPU}": 2000.0, f"Llama-2-70B on 8 × {GPU}": 5000.0}
 
 
 @dataclass
@@ -47,13 +49,58 @@ def trace_of(arrival_s, prompt, output, model="Llama-2-70B", tier="IW-F", region
     return FrameTrace(data, rows)
 
 
-def scenario_of(**changes) -> Scenario:
-    """The paper's scenario with a small fleet, and parts changed: nested parts as dicts."""
+def scenario_of(start: int = 3, vms: int = 8, gpu: str = GPU, **changes) -> Scenario:
+    """The paper's scenario with a small fleet, and parts changed: nested parts as dicts.
+
+    ``start`` instances of each model and ``vms`` VMs of 8 GPUs in each region.
+    """
     raw = PAPER.model_dump()
-    raw |= {"vms_per_region": 8, "instances_per_endpoint": 3, "niw_instances_when_siloed": 1}
+    raw |= {"niw_instances_when_siloed": 1, "capacity_gpus": {gpu: 8 * vms}}
+    raw["variants"] = [{"model": model, "gpu": gpu, "gpus": 8, "start": start} for model in PAPER.models]
     for name, value in changes.items():
         raw[name] = raw[name] | value if isinstance(value, dict) else value
     return Scenario.model_validate(raw)
+
+
+def fleet_changes(
+    thetas: dict[str, float | None], start: int, vms: int, gpu: str = GPU, **own: object
+) -> dict[str, object]:
+    """Changes to a scenario: a fleet of VMs of 8 GPUs, ``start`` instances of each of these models and ``vms`` in a region.
+
+    θ is by model, None for one to be probed; ``own`` fields are of every variant.
+    """
+    variants = [
+        {
+            "model": model,
+            "gpu": gpu,
+            "gpus": 8,
+            "start": start,
+            **({} if theta is None else {"theta_tps": theta}),
+            **own,
+        }
+        for model, theta in thetas.items()
+    ]
+    return {"capacity_gpus": {gpu: 8 * vms}, "variants": variants}
+
+
+def told(changes: dict[str, object]) -> list[str]:
+    """Changes as ``load_scenario`` takes them."""
+    return [f"{path}={json.dumps(value)}" for path, value in changes.items()]
+
+
+def variant_of(scenario: Scenario, model: str) -> Variant:
+    """The first variant of a model."""
+    return scenario.variants_of(model)[0]
+
+
+def times_of(model: str, gpu: str = GPU, gpus: int = 8) -> FittedTimes:
+    """The catalogue's times of a model on a VM."""
+    return load_catalogue().times_of(model, gpu, gpus)
+
+
+def kv_room_tokens(scenario: Scenario, model: str) -> float:
+    """Room of an instance of a model's first variant."""
+    return instance_times(scenario, variant_of(scenario, model)).kv_capacity_tokens
 
 
 def random_trace(rng: np.random.Generator, n: int, rate_per_s: float, regions: list[str]) -> FrameTrace:

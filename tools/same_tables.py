@@ -1,7 +1,7 @@
 """Whether a run's tables are those of an earlier one: ``python tools/same_tables.py OLD NEW``, two run directories.
 
-Every table of OLD must be in NEW, cell by cell the same text. NEW may have further tables, and further columns after the
-old ones, but no further rows. What differs from one run to the next by nature, ``timings``, is left out.
+Every table of OLD must be in NEW, cell by cell the same text. NEW may have further tables, further columns after the old ones,
+and rows of policies and baselines that the old table does not have, but no other rows. What differs from one run to the next by nature, ``timings``, is left out.
 Exit status: 0 the same, 1 something differs, 2 there is nothing to compare.
 """
 
@@ -28,7 +28,11 @@ def table_differences(name: str, old: Path, new: Path) -> Iterator[str]:
         if columns_now[: len(columns)] != columns:
             yield f"{name}: columns: {', '.join(columns)} -> {', '.join(columns_now)}"
             return
-        for number, (row, other) in enumerate(zip_longest(was, now), start=1):
+        rows = list(was)
+        of = [k for k, column in enumerate(columns) if column in ("policy", "baseline")]
+        known = [{row[k] for row in rows} for k in of]
+        mine = (row for row in now if all(row[k] in names for k, names in zip(of, known, strict=True)))
+        for number, (row, other) in enumerate(zip_longest(rows, mine), start=1):
             if row is None or other is None:
                 yield f"{name}: row {number}: only in the {'new' if row is None else 'old'} table; so are any after it"
                 return

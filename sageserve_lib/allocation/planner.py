@@ -1,8 +1,8 @@
 """The plan: demand into the allocation model, one planning interval (usually an hour) after the other."""
 
 import time
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from sageserve_lib.allocation.plan_tables import PlanTables, allocation_rows, jo
 from sageserve_lib.allocation.problem import START, WAYS, AllocationProblem, product_index
 from sageserve_lib.allocation.shortage import shortage_table
 from sageserve_lib.allocation.solve import AllocationSolver
-from sageserve_lib.catalogue import Scenario, Variant
+from sageserve_lib.catalogue import Scenario, Variant, node_sizes
 from sageserve_lib.policies import Plan, PlanKind
 
 Place = tuple[str, str]  # region, model
@@ -185,13 +185,20 @@ class AllocationPlanner:
             price_usd_per_h=pd.Series(list(prices.values()), index=every_kind) * interval_h,
             startup_cost_usd=pd.Series([self._start_h(w, m, k) * prices[k] for w, m, k in starts], index=starts),
             demand_tps=pd.Series([demand_tps[r, m] if self._known(m) else 0.0 for m, r in places], index=hours),
-            capacity_gpus=pd.Series([scenario.capacity_of(gpu, r) for r, gpu in region_gpus], index=region_gpus),
+            capacity_gpus=pd.Series([self._usable_gpus(gpu, r, kinds) for r, gpu in region_gpus], index=region_gpus),
             floor_instances=pd.Series(scenario.scaling.min_instances, index=places),
             local_share=planning.local_share,
             spot_instances=spot_instances if planning.startup == "by_way" else None,
             routing_usd_per_mtok=routing,
             changes_per_h=planning.changes_per_h and max(int(planning.changes_per_h * interval_h), 1),
         )
+
+    def _usable_gpus(self, gpu: str, region: str, kinds: Sequence[str]) -> int:
+        """GPUs of a type that instances of these kinds can fill in a region's nodes."""
+        size = self.scenario.gpu(gpu).gpus_per_node
+        own = {min(v.gpus, size) for v in self.scenario.variants if v.gpu == gpu and v.kind in kinds}
+        nodes = node_sizes(self.scenario.capacity_of(gpu, region), size)
+        return sum(n * _most_filled(node, own) for node, n in Counter(nodes).items())
 
     @property
     def interval_h(self) -> float:
@@ -273,6 +280,19 @@ class AllocationPlanner:
             joined("shortage", short),
             plans,
         )
+
+
+def _most_filled(node_gpus: int, gpus: Collection[int]) -> int:
+    """The most GPUs of a node that instances of these sizes fill.
+
+    >>> _most_filled(8, {3}), _most_filled(8, {3, 2}), _most_filled(4, {8})
+    (6, 8, 0)
+    """
+    filled = {0}
+    for n in range(1, node_gpus + 1):
+        if any(n - own in filled for own in gpus):
+            filled.add(n)
+    return max(filled)
 
 
 def compare(

@@ -95,8 +95,12 @@ def explain_infeasible(problem: AllocationProblem, time_limit_s: float = 20.0) -
     return found
 
 
-def served_within(problem: AllocationProblem, time_limit_s: float = 20.0) -> AllocationProblem:
+def served_within(
+    problem: AllocationProblem, time_limit_s: float = 20.0
+) -> tuple[AllocationProblem, pyo.ConcreteModel]:
     """The problem with the most demand that what there is can serve: least left, counted in GPUs, then evenly.
+
+    With it comes the model whose solution serves that, at whatever cost.
 
     Raises
     ------
@@ -111,7 +115,8 @@ def served_within(problem: AllocationProblem, time_limit_s: float = 20.0) -> All
     index = problem.index("hour", "model", "region")
     asked = problem.demand_tps.reindex(index)
     served = np.maximum(asked.to_numpy(float) - left_tps, 0.0)
-    return replace(problem, demand_tps=pd.Series(np.where(left_tps > 0, served * (1 - _HAIR), asked), index=index))
+    demand_tps = pd.Series(np.where(left_tps > 0, served * (1 - _HAIR), asked), index=index)
+    return replace(problem, demand_tps=demand_tps), m
 
 
 def shortage_table(found: list[Short], time: Hashable, gpus_per_node: Mapping[str, int]) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """From a problem to a plan: choose a way to solve it, solve, read back, check; models are kept between problems."""
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from sageserve_lib.allocation.check import violations
 from sageserve_lib.allocation.model import build
 from sageserve_lib.allocation.parameters import TPS_PER_KTPS, set_numbers
 from sageserve_lib.allocation.problem import AllocationProblem
+from sageserve_lib.allocation.shadow import relaxed
 from sageserve_lib.allocation.shortage import explain_infeasible, served_within
 from sageserve_lib.allocation.solvers import (
     CLOSED,
@@ -86,9 +88,24 @@ class AllocationSolver:
         try:
             return self.solve(problem)
         except InfeasibleAllocationError:
-            plan = self.solve(served_within(problem, self.time_limit_s))
+            plan = self._solve_served(*served_within(problem, self.time_limit_s))
             short = tuple(explain_infeasible(problem, self.time_limit_s))
             return replace(plan, asked_tps=problem.demand_tps, short=short)
+
+    def _solve_served(self, problem: AllocationProblem, m: pyo.ConcreteModel) -> Allocation:
+        """The cheapest plan for what can just be served; where none is found, the one of ``m`` that showed that it can."""
+        start_s = time.perf_counter()
+        try:
+            return self.solve(problem)
+        except SageServeError:
+            bound_usd = 0.0
+            with suppress(InfeasibleAllocationError):
+                bound_usd = relaxed(problem)[0]
+            run = Run(TIME_LIMIT, np.inf, bound_usd)
+            plan = self._read(problem, m, "highs", run, "It serves the most, at whatever cost.")
+            if violations(plan):
+                raise
+            return replace(plan, wall_s=time.perf_counter() - start_s)
 
     def _solve_large(self, problem: AllocationProblem, start_s: float) -> Allocation:
         """In parts where they do not touch, regions or models; or by combining plans of models that share scarce GPUs."""

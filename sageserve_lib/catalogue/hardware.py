@@ -15,9 +15,19 @@ from sageserve_lib.errors import InputError
 
 Label = Literal["measured", "calibrated", "modelled"]
 
-#: Bytes that a weight takes. The four-bit formats carry a scale of eight bits: mxfp4 for 32 weights, nvfp4 for 16.
-WEIGHT_BYTES = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "mxfp4": 0.53125, "nvfp4": 0.5625, "int4": 0.5}
-Precision = Literal["bf16", "fp16", "fp8", "int8", "mxfp4", "nvfp4", "int4"]
+#: Bytes that a weight takes. The four-bit formats carry a scale of eight bits: mxfp4 for 32 weights, nvfp4 for 16; fp4, which
+#: says neither, is taken for the latter.
+WEIGHT_BYTES = {
+    "bf16": 2.0,
+    "fp16": 2.0,
+    "fp8": 1.0,
+    "int8": 1.0,
+    "mxfp4": 0.53125,
+    "nvfp4": 0.5625,
+    "fp4": 0.5625,
+    "int4": 0.5,
+}
+Precision = Literal["bf16", "fp16", "fp8", "int8", "mxfp4", "nvfp4", "fp4", "int4"]
 
 
 class Gpu(Data):
@@ -38,8 +48,10 @@ class Gpu(Data):
 class FitError(Data):
     """Relative errors of a fit over the measured rows, absolute values in per cent."""
 
-    prefill_median_pct: NonNegativeFloat
-    prefill_max_pct: NonNegativeFloat
+    prefill_median_pct: NonNegativeFloat | None = Field(
+        default=None, description="None where prefill was not fitted to"
+    )
+    prefill_max_pct: NonNegativeFloat | None = None
     decode_median_pct: NonNegativeFloat
     decode_max_pct: NonNegativeFloat
     rows: PositiveInt
@@ -118,9 +130,11 @@ def _project_catalogue() -> Catalogue:
 
 
 def _project_raw() -> dict[str, Any]:
-    raw: dict[str, Any] = {}
-    for file in sorted(paths.CATALOGUE.glob("*.yaml")):
-        raw |= _mapping(file)
+    parts = [_mapping(file) for file in sorted(paths.CATALOGUE.glob("*.yaml"))]
+    raw: dict[str, Any] = {"gpus": {}, "models": {}, "times": []}
+    for part in parts:
+        raw["times"] += part.pop("times", [])
+        raw = merged(raw, part)
     return raw
 
 

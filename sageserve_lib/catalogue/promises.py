@@ -51,13 +51,16 @@ class Promise(Data):
 
 PromisesByTier = dict[Tier, Promise]
 
-USUAL: Mapping[Tier, Promise] = {
+USUAL: Mapping[str, Promise] = {
     "IW-F": Promise(ttft_s=1.0),
     "IW-N": Promise(ttft_s=60.0),
     "NIW": Promise(e2e_s=86_400.0),
 }
 
 
-def promises_of(by_tier: Mapping[Tier, Promise], of_model: Mapping[Tier, Promise]) -> dict[Tier, Promise]:
+def promises_of(by_tier: Mapping[Tier, Promise], of_model: Mapping[Tier, Promise]) -> dict[str, Promise]:
     """The promise of every tier: a model's own where it has one, else the scenario's, else the usual one."""
-    return {**USUAL, **by_tier, **of_model}
+    found: dict[str, Promise] = dict(USUAL)
+    for own in (by_tier, of_model):
+        found.update({tier: promise for tier, promise in own.items()})
+    return found

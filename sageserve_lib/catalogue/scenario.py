@@ -4,8 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
+from sageserve_lib.catalogue.autoscaling import HpaSettings, KedaSettings
 from sageserve_lib.catalogue.hardware import Catalogue, Gpu, load_catalogue
-from sageserve_lib.catalogue.promises import Promise, PromisesByTier, Tier, promises_of
+from sageserve_lib.catalogue.promises import Promise, PromisesByTier, promises_of
 from sageserve_lib.catalogue.variant import Acquisition, ByRegion, Count, Variant, in_region
 from sageserve_lib.common.yaml_files import Data
 
@@ -32,6 +33,8 @@ class Scaling(Data):
     override_in_ratio: NonNegativeFloat = Field(default=0.5, description="and gives them back below this share of it")
     utilization: Literal["memory", "load", "larger"] = "larger"
     load_window_s: Seconds = 120.0
+    hpa: HpaSettings = HpaSettings()
+    keda: KedaSettings = KedaSettings()
 
     @model_validator(mode="after")
     def _does_not_swing(self) -> "Scaling":
@@ -192,6 +195,6 @@ class Scenario(Data):
         """Of one instance of a variant, on demand."""
         return variant.gpus * self.gpu(variant.gpu).on_demand_usd_per_gpu_h
 
-    def promise(self, tier: Tier, model: str | None = None) -> Promise:
+    def promise(self, tier: str, model: str | None = None) -> Promise:
         """What a tier is promised, by a model where it differs."""
         return promises_of(self.sla, self.sla_by_model.get(model or "", {}))[tier]

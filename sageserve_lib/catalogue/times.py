@@ -110,6 +110,7 @@ class ModelShape(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     parameters: PositiveFloat = Field(description="number of weights")
+    active_parameters: PositiveFloat | None = Field(default=None, description="for a token, of a mixture of experts")
     layers: int = Field(gt=0)
     kv_heads: int = Field(gt=0)
     head_size: int = Field(gt=0)

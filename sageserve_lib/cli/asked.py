@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sageserve_lib.cli.base import problems_of
 from sageserve_lib.cli.options import (
     named_scenario_problems,
     named_workload_problems,
@@ -61,6 +62,7 @@ class Asked:
     per_request: bool
     seeds: int | None = None
     week_shapes: list[str] | None = None
+    autoscaler: str = ""
     catalogue: str = ""
 
     def with_parameters(self, given: dict[str, Any]) -> "tuple[Asked, dict[str, Any]]":
@@ -117,7 +119,7 @@ class Asked:
                 if value is not None
             ]
             problems += seed_problems(self.seed)
-        problems += named_scenario_problems(self.scenario, self.catalogue)
+        problems += named_scenario_problems(self.scenario, self.catalogue) + self._autoscaler_problems()
         if self.trace:
             return problems
         return problems + workload_problems(*self.synthetic) + _week_problems(self.seeds, self.week_shapes)
@@ -131,6 +133,7 @@ class Asked:
         found: dict[str, Any] = {
             "trace": absolute(self.trace) if self.trace else "",
             "scenario": str(scenario.resolve()) if is_file(scenario) else self.scenario,
+            "autoscaler": str(Path(self.autoscaler).resolve()) if self.autoscaler else "",
             "catalogue": str(Path(self.catalogue).resolve()) if self.catalogue else "",
             **{name: getattr(self, name) for name in ("seed", *_READING)},
         }
@@ -141,6 +144,11 @@ class Asked:
             found["workload_changes"] = list(self.workload_changes or ())
             found |= {"seeds": self.n_seeds, "week_shapes": self.shapes}
         return found
+
+    def _autoscaler_problems(self) -> list[str]:
+        from sageserve_lib.policies.own import own_policy
+
+        return problems_of(own_policy, Path(self.autoscaler)) if self.autoscaler else []
 
     @property
     def n_seeds(self) -> int:

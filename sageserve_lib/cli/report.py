@@ -73,6 +73,13 @@ def report(
     policies: Annotated[
         str | None, typer.Option(help="Policies to simulate, separated by commas; without it, the usual ones.")
     ] = None,
+    autoscaler: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="YAML of your own autoscalers (HPA or KEDA ScaledObject), to compare with.",
+        ),
+    ] = "",
     seeds: Annotated[
         int | None,
         typer.Option(help="Weeks of the synthetic workload, seeds from --seed on; over them go the intervals."),
@@ -98,7 +105,7 @@ def report(
     began = time.perf_counter()
     asked = Asked(
         SEPARATOR.join(trace or ()), scenario, seed, scale, days, history_days, workload, changes, trace_format,
-        joined(column_map), where, timezone, skip_bad, joined(rename), default_region, default_model, default_tier, policies, per_request, seeds, _named(week_shapes), catalogue,
+        joined(column_map), where, timezone, skip_bad, joined(rename), default_region, default_model, default_tier, policies, per_request, seeds, _named(week_shapes), autoscaler, catalogue,
     )  # fmt: skip
     with outcome(as_json) as told:
         with _progress(quiet) as progress:
@@ -112,10 +119,11 @@ def report(
 def _report(asked: Asked, param: list[str], run: str, reports: Path, progress: "Progress") -> Path:
     from sageserve_lib.catalogue import load_scenario
     from sageserve_lib.catalogue.fit import trace_defaults
+    from sageserve_lib.policies.own import own_policy
     from sageserve_lib.report.make import default_notebooks, make_report
     from sageserve_lib.report.notebooks import typed_parameters
     from sageserve_lib.report.run import check_name
-    from sageserve_lib.simulation import fleet_models
+    from sageserve_lib.simulation import fleet_models, fleet_regions
     from sageserve_lib.studies.background import sweep_in_background
     from sageserve_lib.studies.sweep.weeks import weeks_folder
     from sageserve_lib.traces import open_trace
@@ -135,7 +143,12 @@ def _report(asked: Asked, param: list[str], run: str, reports: Path, progress: "
     else:
         spec = spec_of(*asked.synthetic)
         found = _synthetic(spec, progress)
-    fleet_models(found, fleet)  # refuses a trace that asks for models the scenario does not serve
+    models = fleet_models(found, fleet)  # refuses a trace that asks for models the scenario does not serve
+    told = _told(fleet, spec)
+    if asked.autoscaler:
+        own = own_policy(Path(asked.autoscaler))
+        own.check(fleet_regions(found, fleet), models)
+        told["autoscaler"] = [repr(one) for one in own.told]
     if asked.policies:
         extra["policies"] = asked.policies
     if asked.per_request:
@@ -151,7 +164,7 @@ def _report(asked: Asked, param: list[str], run: str, reports: Path, progress: "
             trace=_facts(found),
             parameters=asked.parameters(spec),
             extra=extra,
-            depends_on=_told(fleet, spec),
+            depends_on=told,
             reports=reports,
             progress=progress,
             before=before,

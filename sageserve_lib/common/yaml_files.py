@@ -88,18 +88,30 @@ def read_yaml(file: Path) -> Any:
         If it cannot be read or is not YAML.
     """
     try:
+        return parse_yaml(read_text(file))
+    except yaml.YAMLError as error:
+        raise InputError(f"{file} is not YAML: {told(error)}") from error
+
+
+def read_text(file: Path) -> str:
+    """The text of a file that should be YAML.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or is much larger than such files are.
+    """
+    try:
         if file.stat().st_size > _LARGEST_BYTES:
             raise InputError(f"{file} has {file.stat().st_size:,} bytes; expected YAML of at most {_LARGEST_BYTES:,}")
-        return parse_yaml(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise InputError(f"{file} is not YAML: {_told(error)}") from error
+        return file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{file} is not YAML: it is not UTF-8 text (byte {error.start + 1:,})") from error
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}") from error
 
 
-def _told(error: yaml.YAMLError) -> str:
+def told(error: yaml.YAMLError) -> str:
     """What is wrong, in one line."""
     mark = getattr(error, "problem_mark", None)
     where = f" (line {mark.line + 1:,}, column {mark.column + 1:,})" if mark else ""

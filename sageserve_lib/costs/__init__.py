@@ -21,6 +21,7 @@ from sageserve_lib.costs.per_token import usd_per_mtok_at_theta, where_a_dollar_
 from sageserve_lib.costs.policies import (
     BASELINES,
     BOUNDS,
+    NO_BASELINE,
     SLA,
     SLA_TOLERANCE_PCT,
     as_good_as,
@@ -47,6 +48,7 @@ __all__ = [
     "CAUSES",
     "DAYS",
     "LENT",
+    "NO_BASELINE",
     "ON_DEMAND",
     "SEEDS",
     "SLA",

@@ -11,6 +11,7 @@ from sageserve_lib.common.numbers import NONE, amount, known, number, signed
 from sageserve_lib.costs.intervals import DAYS, SEEDS
 from sageserve_lib.costs.policies import (
     BASELINES,
+    NO_BASELINE,
     SLA,
     SLA_TOLERANCE_PCT,
     as_good_as,
@@ -103,8 +104,7 @@ def headline(
     marked = chosen if len(ordered) > 1 else None
     if baseline is None:
         return {
-            "text": f"Neither {' nor '.join(BASELINES)} was simulated, so there is nothing to compare with."
-            f"{_promised(means, objectives, chosen, chosen)}",
+            "text": f"{NO_BASELINE}{_promised(means, objectives, chosen, chosen)}",
             "chosen": marked,
         }
     good = as_good_as(means, baseline)

@@ -6,9 +6,12 @@ from collections.abc import Iterable
 import pandas as pd
 
 from sageserve_lib import tables
+from sageserve_lib.policies.own import OWN
 
-#: The first of these that ran is what the others are compared with: today's siloed pools, else plain reactive scaling.
-BASELINES = ("siloed", "reactive")
+#: The first of these that ran is what the others are compared with: the user's own autoscaler, where there is one, else
+#: today's siloed pools, else plain reactive scaling, else Kubernetes' autoscaler. Savings are told against each that ran.
+BASELINES = (OWN, "siloed", "reactive", "hpa")
+NO_BASELINE = f"Neither {' nor '.join(BASELINES[1:])} was simulated, so there is nothing to compare with."
 #: Not something one can run: they know the future.
 BOUNDS = ("oracle", "static-peak", "clairvoyant")
 #: How a policy serves; no saving is shown without these.

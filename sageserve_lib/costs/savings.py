@@ -1,4 +1,4 @@
-"""Savings against both baselines with the service beside them, the Pareto frontier, the distance from the bound."""
+"""Savings against each baseline with the service beside them, the Pareto frontier, the distance from the bound."""
 
 from collections.abc import Iterable
 

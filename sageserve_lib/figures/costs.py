@@ -104,14 +104,19 @@ def tokens_and_goodput(policies: pd.DataFrame, by_model: pd.DataFrame) -> Figure
 def savings(intervals: pd.DataFrame) -> Figure:
     """GPU-hours saved, a panel per baseline: mean and interval over seeds or days, and the range over week shapes.
 
-    Takes the ``intervals`` table. Of two baselines, the first is not shown against the second.
+    Takes the ``intervals`` table. Of several baselines, the first is not shown against the others.
     """
     first = intervals["baseline"].replace("", None).dropna().iloc[0]
     intervals = intervals[(intervals["measure"] == "gpu_hours_saved_pct") & (intervals["policy"] != first)]
     baselines = list(intervals["baseline"].unique())
     policies = list(intervals["policy"].unique())
     figure, panels = plt.subplots(
-        1, len(baselines), figsize=(9, 0.5 * len(policies) + 1.7), sharey=True, squeeze=False, layout="constrained"
+        1,
+        len(baselines),
+        figsize=(max(9.0, 3.4 * len(baselines)), 0.5 * len(policies) + 1.7),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
     marks = {"seeds": ("o", "#0072B2"), "days": ("o", "#0072B2"), "week shapes": ("D", "#D55E00")}
     place = {policy: k for k, policy in enumerate(policies)}

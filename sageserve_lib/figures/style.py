@@ -21,6 +21,9 @@ TIER_COLOURS = {"IW-F": "#0072B2", "IW-N": "#56B4E9", "NIW": "#E69F00"}
 _MODEL_PALETTE = ("#332288", "#CC6677", "#117733", "#DDAA33", "#88CCEE", "#882255", "#000000", "#999933")
 _REGION_PALETTE = ("#7B3294", "#1B9E77", "#C2A000", "#4477AA", "#000000", "#E07B91")
 _POLICY_COLOURS = {
+    "own-autoscaler": "#AA4499",
+    "hpa": "#44AA99",
+    "keda": "#999933",
     "siloed": "#8C6D31",
     "reactive": "#D55E00",
     "lt-i": "#56B4E9",

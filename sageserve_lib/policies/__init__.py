@@ -3,6 +3,8 @@
 from sageserve_lib.policies import (
     chiron,
     clairvoyant,
+    hpa,
+    keda,
     lt_i,
     lt_u,
     lt_ua,
@@ -13,6 +15,7 @@ from sageserve_lib.policies import (
     valley_fill,
     valley_fill_safe,
 )
+from sageserve_lib.policies.autoscaler import Autoscaler
 from sageserve_lib.policies.base import (
     REGISTRY,
     Actions,
@@ -32,6 +35,7 @@ from sageserve_lib.policies.base import (
 DEFAULT_POLICIES = (
     "siloed",
     "reactive",
+    "hpa",
     "lt-i",
     "lt-u",
     "lt-ua",
@@ -47,6 +51,7 @@ __all__ = [
     "DEFAULT_POLICIES",
     "REGISTRY",
     "Actions",
+    "Autoscaler",
     "BatchGroup",
     "Endpoint",
     "Observation",
@@ -58,6 +63,8 @@ __all__ = [
     "View",
     "chiron",
     "clairvoyant",
+    "hpa",
+    "keda",
     "lt_i",
     "lt_u",
     "lt_ua",

@@ -1,17 +1,19 @@
 """What a policy sees and what it can ask for. Policies know nothing of the engine.
 
 A policy is one class. Every planning interval its ``decide`` is called with an :class:`Observation` and
-answers with :class:`Actions`: instance counts to set at once, and a :class:`Rule` per endpoint that the
-control loop then applies every few seconds at full speed.
+answers with :class:`Actions`: instance counts to set at once, and a :class:`Rule` or an ``Autoscaler`` per endpoint that
+the control loop then applies every few seconds at full speed.
 """
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import ClassVar, Literal, NamedTuple
 
 from sageserve_lib.catalogue import Scenario
+from sageserve_lib.policies.autoscaler import Autoscaler
 
 #: Which plan a policy is given: none; instances for the coming hour, from the forecast, its true demand, or that of the
 #: whole trace; or the interactive demand of the hours ahead, as forecast ("ahead") or as it will be ("ahead-actual").
@@ -68,12 +70,12 @@ class View(NamedTuple):
     """What is known of one endpoint now.
 
     ``interactive_instances`` are the serving ones with an interactive request in progress. ``theta_tps`` is what an
-    instance of the variant with the cheapest θ sustains within SLA (infinite if unknown). ``batch_groups`` wait for any region of the model, the oldest
-    first; ``batch_output_tokens`` is the mean output of its batch requests completed so far. ``reclaimable`` instances of
-    the region were given back and still hold the model. ``variants`` are in the scenario's order, and so are ``planned``
-    instances.
-    ``planned`` and ``forecast_tps`` are None, and ``ahead_tps`` is empty, for a policy that has no such plan, or
-    when there is none yet.
+    instance of the variant with the cheapest θ sustains within SLA (infinite if unknown). ``batch_groups`` wait for any
+    region of the model, the oldest first; ``batch_output_tokens`` is the mean output of its batch requests completed so
+    far. ``reclaimable`` instances of the region were given back and still hold the model. ``variants`` are in the
+    scenario's order, and so are ``planned`` instances. ``planned`` and ``forecast_tps`` are None, and ``ahead_tps`` is
+    empty, for a policy that has no such plan, or when there is none yet. ``prompt_tokens`` and ``output_tokens`` are means
+    of the model's requests completed so far, 0 before the first.
     """
 
     serving: int
@@ -91,6 +93,8 @@ class View(NamedTuple):
     planned: tuple[int, ...] | None = None
     forecast_tps: float | None = None
     ahead_tps: tuple[float, ...] = ()
+    prompt_tokens: float = 0.0
+    output_tokens: float = 0.0
 
     @property
     def held(self) -> int:
@@ -105,10 +109,11 @@ class View(NamedTuple):
 
 @dataclass(frozen=True)
 class Observation:
-    """What is known of the fleet at ``time_s`` seconds since the trace's start."""
+    """What is known of the fleet at ``time_s`` seconds since the trace's start, which is at ``start`` where it is known."""
 
     time_s: float
     endpoints: Mapping[Endpoint, View]
+    start: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -145,7 +150,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Actions:
-    """A policy's answer. Endpoints not named keep what they have.
+    """A policy's answer. Endpoints not named keep what they have; an autoscaler also keeps what it remembers.
 
     Attributes
     ----------
@@ -160,12 +165,14 @@ class Actions:
     targets : mapping
         Instances of each variant aimed at: what a rule takes is of a variant below its number first, and what it gives back
         of one above it.
+    autoscalers : mapping
     """
 
     counts: Mapping[Endpoint, int | tuple[int, ...]] = field(default_factory=dict)
     rules: Mapping[Endpoint, Rule] = field(default_factory=dict)
     capacity_tps: Mapping[Endpoint, float] = field(default_factory=dict)
     targets: Mapping[Endpoint, tuple[int, ...]] = field(default_factory=dict)
+    autoscalers: Mapping[Endpoint, Autoscaler] = field(default_factory=dict)
 
 
 class Policy(ABC):

@@ -60,7 +60,7 @@ class Chiron(Policy):
             counts[endpoint] = self.interactive_share(total)
             counts[beside] = total - counts[endpoint]
         for model, regions in views.items():
-            needed = self.batch_instances(observation.time_s, list(regions.values()))
+            needed = self.batch_instances(model, observation.time_s, list(regions.values()))
             for k, region in enumerate(regions):
                 counts[Endpoint(region, model, "batch")] = (needed + k) // len(regions)
         return Actions(counts=counts)
@@ -72,14 +72,15 @@ class Chiron(Policy):
         wanted = max(math.ceil(running / self.back_pressure), self.scenario.scaling.min_instances)
         return max(wanted, held - 1)
 
-    def batch_instances(self, time_s: float, mixed: list[View]) -> int:
+    def batch_instances(self, model: str, time_s: float, mixed: list[View]) -> int:
         """Fewest batch instances of a model with which every group of waiting requests starts before it is due."""
         view = mixed[0]
+        start_s = max(self.scenario.acquisition_of(variant).cold_s for variant in self.scenario.variants_of(model))
         served_tps = sum(v.observed_tps - v.interactive_tps for v in mixed)
         ahead_tokens, needed_tps = 0.0, 0.0
         for group in view.batch_groups:
             ahead_tokens += group.prompt_tokens + group.requests * view.batch_output_tokens
             # An instance asked for now serves after its start-up; what is due earlier must go as fast as it can.
-            left_s = max(group.due_s - time_s - self.scenario.acquisition.cold_s, self.scenario.planning.interval_s)
+            left_s = max(group.due_s - time_s - start_s, self.scenario.planning.interval_s)
             needed_tps = max(needed_tps, ahead_tokens / left_s)
         return max(math.ceil((needed_tps - served_tps) / view.theta_tps), 0)

@@ -56,11 +56,11 @@ class ValleyFill(Policy):
             needed = {e: self.interactive_instances(e, v) for e, v in views.items()}
             held, taking = self.with_batch(needed, self.batch_instances(observation.time_s, next(iter(views.values()))))
             for endpoint, view in views.items():
-                early = self.instances_ahead(view, can_swap=lent[endpoint.region] > view.reclaimable)
+                early = self.instances_ahead(endpoint, view, can_swap=lent[endpoint.region] > view.reclaimable)
                 counts[endpoint] = max(held[endpoint], early - view.reclaimable)
                 rules[endpoint] = _taking(taking[endpoint])
-        views = observation.endpoints
-        known = {e: n * views[e].theta_tps for e, n in counts.items() if math.isfinite(views[e].theta_tps)}
+        theta_tps = {e: view.theta_tps for e, view in observation.endpoints.items()}
+        known = {e: n * theta_tps[e] for e, n in counts.items() if math.isfinite(theta_tps[e])}
         return Actions({e: n for e, n in counts.items() if e not in known}, rules, known)
 
     def interactive_instances(self, endpoint: Endpoint, view: View) -> float:
@@ -70,9 +70,10 @@ class ValleyFill(Policy):
         last_two = (loads[-1] + loads[max(len(loads) - 2, 0)]) / 2
         return max(sum(loads) / len(loads), self.sudden_share * last_two)
 
-    def instances_ahead(self, view: View, can_swap: bool) -> int:
-        """Most instances that interactive demand needs until one ordered now would serve."""
-        start_s = self.scenario.acquisition.swap_s if can_swap else self.scenario.acquisition.cold_s
+    def instances_ahead(self, endpoint: Endpoint, view: View, can_swap: bool) -> int:
+        """Most instances that interactive demand needs until one ordered now would serve, of the slowest variant."""
+        times = [self.scenario.acquisition_of(variant) for variant in self.scenario.variants_of(endpoint.model)]
+        start_s = max(own.swap_s if can_swap else own.cold_s for own in times)
         hours = view.ahead_tps[: 1 + math.ceil(start_s / 3600.0)]
         return math.ceil(max(hours, default=0.0) / (self.interactive_load * view.theta_tps))
 

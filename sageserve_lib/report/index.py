@@ -29,7 +29,8 @@ from sageserve_lib.costs import (
     saved_pct,
     told,
 )
-from sageserve_lib.policies import REGISTRY
+from sageserve_lib.policies import REGISTRY, Policy
+from sageserve_lib.policies.own import OWN, OwnAutoscaler
 from sageserve_lib.report.html import INDEX_PAGE, TEMPLATES, Page, data_uri, page_resources
 from sageserve_lib.scorecard import ON_GRID, THIS_RUN
 
@@ -103,7 +104,7 @@ TABLE_NOTES = {
     "reserved": "what of the reserved GPUs each policy does not hold",
     "gpu_hours": "GPU-hours and cost by what they were held for",
     "dollars": "cost, spot credit and net cost by GPU type, region and model, with the price's source",
-    "savings": "each policy against both baselines, with SLA shares, in every week simulated",
+    "savings": "each policy against each baseline, with SLA shares, in every week simulated",
     "intervals": "how sure the numbers are, over seeds, week shapes or days",
     "assumptions": "prices, start-up times and promises, with source and date",
     "distributions": "quantiles of latency by policy and tier",
@@ -287,12 +288,13 @@ def write_index(folder: Path, manifest: Mapping[str, Any], pages: Sequence[Page]
     if policies is not None and not policies.empty:
         means = policy_means(own_week(policies))
         columns, rows = policy_rows(means, intervals, bound)
+        kinds: dict[str, type[Policy]] = {OWN: OwnAutoscaler, **REGISTRY}
         context = {
             "finding": finding_of(folder / "tables"),
             "columns": columns,
             "rows": rows,
             "baseline": baseline_of(means.index),
-            "policies": {name: REGISTRY[name].summary for name in means.index if name in REGISTRY},
+            "policies": {name: kinds[name].summary for name in means.index if name in kinds},
             "bounds": [name for name in BOUNDS if name in means.index],
         }
     figures = figures_of(folder / "figures")

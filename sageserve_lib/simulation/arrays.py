@@ -8,6 +8,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from sageserve_lib.simulation import histogram as _histogram
+from sageserve_lib.simulation.autoscaler_state import AUTOSCALER
 from sageserve_lib.simulation.state import (
     ARRIVAL,
     ENDPOINT,
@@ -191,6 +192,12 @@ def niw_waiting(s):
 def rules(s):
     """(P,)."""
     return carray(_pointer(s.rules), (s.n_pools,), RULE)
+
+
+@njit(cache=True)
+def autoscalers(s):
+    """(P,)."""
+    return carray(_pointer(s.autoscalers), (s.n_pools,), AUTOSCALER)
 
 
 @njit(cache=True)

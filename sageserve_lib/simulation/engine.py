@@ -32,6 +32,7 @@ from sageserve_lib.simulation.arrays import (
     window_tokens,
     winner,
 )
+from sageserve_lib.simulation.autoscaler import autoscale
 from sageserve_lib.simulation.batch_queue import niw_feed, niw_promote, niw_take, tokens_of
 from sageserve_lib.simulation.books import book
 from sageserve_lib.simulation.fleet import acquire, donate, release, serve, set_capacity, set_count, set_variant_count
@@ -128,6 +129,7 @@ def tick(s, time_s):
             pools(s)[p].utilization_sum += u * pools(s)[p].n_members
             pools(s)[p].serving_ticks += pools(s)[p].n_members
         apply_rule(s, p, time_s, u)
+    autoscale(s, time_s)
     s.ticks = ticks
     oldest = ticks % s.window_ticks
     for p in range(n_pools):
@@ -322,6 +324,14 @@ def look(record, views, variant_views):
             own.reclaimable = endpoints(s)[p // (s.n_groups * s.n_models) * s.n_variants + v].spot
             own.theta_tps = variants(s)[v].theta_tps
             view.reclaimable += own.reclaimable
+        completed, prompt_tokens, output_tokens = 0, 0, 0
+        for g in range(N_TIERS * model_of(s, p), len(groups(s)), N_TIERS * s.n_models):
+            for group in groups(s)[g : g + N_TIERS]:
+                completed += group.completed
+                prompt_tokens += group.prompt_tokens
+                output_tokens += group.output_tokens
+        view.prompt_tokens = prompt_tokens / max(completed, 1)
+        view.output_tokens = output_tokens / max(completed, 1)
 
 
 @njit(cache=True)

@@ -35,6 +35,13 @@ def dpa_class(s, slot, tier, time_s):
 
 
 @njit(cache=True)
+def came_before(s, slot, other):
+    """Whether a request came to its instance before another: in the trace's order where both came at once."""
+    a, b = requests(s)[slot], requests(s)[other]
+    return a.enqueued_s < b.enqueued_s or (a.enqueued_s == b.enqueued_s and a.index < b.index)
+
+
+@njit(cache=True)
 def next_tier(s, i, time_s):
     """Tier whose first waiting request is next at instance ``i``; -1 if none waits.
 
@@ -44,7 +51,7 @@ def next_tier(s, i, time_s):
     if s.scheduler == FCFS:
         fast, normal = queues(s)[i, IWF].head, queues(s)[i, IWN].head
         if fast >= 0 and normal >= 0:
-            return IWF if requests(s)[fast].enqueued_s <= requests(s)[normal].enqueued_s else IWN
+            return IWF if came_before(s, fast, normal) else IWN
         if fast >= 0:
             return IWF
         if normal >= 0:

@@ -3,17 +3,18 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 
 import numpy as np
 
-from sageserve_lib.catalogue import Scenario, Variant, first_fit, instance_times, node_sizes
+from sageserve_lib.catalogue import Scenario, Variant, instance_times
 from sageserve_lib.catalogue.times import InstanceTimes
 from sageserve_lib.errors import InputError
 from sageserve_lib.policies import Endpoint, Policy, Rule
 from sageserve_lib.simulation import histogram
 from sageserve_lib.simulation import state as st
+from sageserve_lib.simulation.autoscaler_state import AUTOSCALER
+from sageserve_lib.simulation.places import places, start_instances
 from sageserve_lib.traces import TIERS
 
 _SCHEDULERS = {"FCFS": st.FCFS, "EDF": st.EDF, "PF": st.PF, "DPA": st.DPA}
@@ -128,62 +129,6 @@ def tournament(times: np.ndarray) -> np.ndarray:
     return winner
 
 
-@dataclass
-class _Places:
-    """Nodes and places for instances of every region and GPU type, and who is where at the start."""
-
-    nodes: np.ndarray
-    instances: np.ndarray
-    first_node: np.ndarray
-    first_place: np.ndarray
-
-
-def places(scenario: Scenario, regions: Sequence[str], variants: Sequence[Variant]) -> _Places:
-    """An empty fleet: as many places as its smallest instances would take."""
-    nodes, n_places = [], []
-    for region in regions:
-        for gpu in scenario.gpu_types:
-            sizes = node_sizes(scenario.capacity_of(gpu, region), scenario.gpu(gpu).gpus_per_node)
-            least = min((v.gpus for v in variants if v.gpu == gpu), default=1)
-            nodes.append(sizes)
-            n_places.append(sum(max(size // least, 1) for size in sizes))
-    rows = np.zeros(sum(map(len, nodes)), dtype=st.NODE)
-    rows["gpus"] = rows["free"] = [size for sizes in nodes for size in sizes]
-    rows["next"] = -1
-    instances = np.zeros(sum(n_places), dtype=st.INSTANCE)
-    instances["region"] = np.repeat(np.arange(len(nodes)) // len(scenario.gpu_types), n_places)
-    instances["admitted"] = instances["partial"] = instances["pool"] = instances["node"] = -1
-    first_node, first_place = (np.concatenate([[0], np.cumsum(n)]) for n in ([len(s) for s in nodes], n_places))
-    return _Places(rows, instances, first_node, first_place)
-
-
-def start_instances(fleet: _Places, at: int, wanted: Sequence[tuple[int, int, int]]) -> list[int]:
-    """Put instances (pool, variant, GPUs) of the fleet at the start on the nodes of a region and GPU type, first-fit.
-
-    Returns the place of each.
-    """
-    begin, end = fleet.first_node[at], fleet.first_node[at + 1]
-    placed = first_fit(fleet.nodes["gpus"][begin:end].tolist(), [gpus for *_, gpus in wanted])
-    found = []
-    for k, ((pool, variant, gpus), on) in enumerate(zip(wanted, placed, strict=True)):
-        if on is None:
-            continue  # a region that the trace brings may be smaller than the scenario's
-        i = int(fleet.first_place[at]) + k
-        row = fleet.instances[i : i + 1]
-        row["pool"], row["variant"], row["state"], row["starting_gpus"] = pool, variant, st.SERVING, gpus
-        row["node"] = begin + on[0]
-        left = gpus
-        for n, after in zip(on, [*on[1:], None], strict=True):
-            node = fleet.nodes[begin + n : begin + n + 1]
-            node["free"] -= min(left, int(node["gpus"][0]))
-            left -= min(left, int(node["gpus"][0]))
-            node["started"] = 1
-            if after is not None:
-                node["next"] = begin + after
-        found.append(i)
-    return found
-
-
 def initial_state(
     scenario: Scenario,
     policy: Policy,
@@ -205,7 +150,7 @@ def initial_state(
     times = [instance_times(scenario, variant) for variant in variants]
     rows = variant_rows(scenario, variants, times, theta_tps)
     can_hold = np.array([[scenario.capacity_of(v.gpu, r) >= v.gpus for v in variants] for r in regions], dtype=np.int64)
-    models = model_rows(rows, can_hold.any(axis=0))
+    models = model_rows(rows, can_hold.sum(axis=0) > 0)
     n_regions, n_models, n_groups, n_types = len(regions), len(models), len(policy.tier_groups), len(scenario.gpu_types)
     fleet = places(scenario, regions, variants)
     n_instances, n_pools, n_ticks = len(fleet.instances), len(endpoints), int(settings["window_ticks"])
@@ -225,23 +170,27 @@ def initial_state(
         for v in range(models["first_variant"][model], models["first_variant"][model] + models["n_variants"][model]):
             at = region * n_types + int(rows["gpu_type"][v])
             wanted[at] += [(p, v, variants[v].gpus)] * starts[variants[v]]
+    started: dict[tuple[int, int], list[int]] = defaultdict(list)
     for at, instances_of in wanted.items():
         for i in start_instances(fleet, at, instances_of):
-            p, v = int(fleet.instances["pool"][i]), int(fleet.instances["variant"][i])
-            members[p, pools["n_members"][p]] = i
-            pools["n_members"][p] += 1
-            serving_of[p, v - models["first_variant"][rows["model"][v]]] += 1
-            counts["serving"][fleet.instances["region"][i] * len(variants) + v] += 1
+            started[int(fleet.instances["pool"][i]), int(fleet.instances["variant"][i])].append(i)
+    for (p, v), own in sorted(started.items()):
+        n = int(pools["n_members"][p])
+        members[p, n : n + len(own)] = own
+        pools["n_members"][p] += len(own)
+        serving_of[p, v - models["first_variant"][rows["model"][v]]] = len(own)
+        counts["serving"][p // (n_groups * n_models) * len(variants) + v] += len(own)
     of_model = np.arange(n_pools) // n_groups % n_models
     for name, total in (("kv_room_tokens", "kv_capacity_tokens"), ("theta_tps", "theta_tps")):
         for p, model in enumerate(models[of_model]):
-            own = slice(model["first_variant"], model["first_variant"] + model["n_variants"])
+            values = rows[total][model["first_variant"] : model["first_variant"] + model["n_variants"]]
             held = serving_of[p, : model["n_variants"]]
-            parts = rows[total][own][held > 0] * held[held > 0]
+            parts = values[held > 0] * held[held > 0]
             pools[name][p] = parts.sum() if len(parts) else rows[total][model["cheapest"]]
     next_event_s = np.full(max(2, 1 << (n_instances - 1).bit_length()), math.inf)
-    # An instance may take the place of several smaller ones, and each is a row.
-    log_margin = (n_pools + 4) * (4 + 2 * int(rows["gpus"].max() // rows["gpus"].min()))
+    # A tick may change every pool a few times, and an autoscaler there give back and take every instance; one may take the
+    # place of several smaller ones, and each is a row.
+    log_margin = (n_pools + 4) * (4 + 2 * int(rows["gpus"].max() // rows["gpus"].min())) + 4 * n_instances
     log = np.zeros(max(1 << 14, 2 * log_margin + 8 * n_instances), dtype=st.LOG)
     log["line"][: len(counts)] = np.arange(len(counts))
     log["serving"][: len(counts)] = counts["serving"]
@@ -289,6 +238,7 @@ def initial_state(
         window_tokens=np.zeros((n_pools, n_ticks, 2)),
         niw_waiting=np.zeros((n_models, n_hours, 2), dtype=np.int64),
         rules=np.array([rule_row(Rule())] * n_pools, dtype=st.RULE),
+        autoscalers=np.zeros(n_pools, dtype=AUTOSCALER),
         held_s=np.zeros((n_pools, most_variants, st.N_HELD)),
         endpoints=counts,
         log=log,

@@ -14,6 +14,7 @@ from sageserve_lib.common.memory import peak_rss_bytes
 from sageserve_lib.errors import InputError
 from sageserve_lib.policies import (
     Actions,
+    Autoscaler,
     BatchGroup,
     Endpoint,
     Observation,
@@ -24,7 +25,7 @@ from sageserve_lib.policies import (
     VariantView,
     View,
 )
-from sageserve_lib.simulation import engine, setup
+from sageserve_lib.simulation import autoscaler_state, engine, setup
 from sageserve_lib.simulation import state as st
 from sageserve_lib.simulation.per_request import PerRequest, Recorder
 from sageserve_lib.simulation.results import SimulationResult, collect
@@ -146,6 +147,7 @@ class Simulation:
         self._pool_of = {endpoint: p for p, endpoint in enumerate(self.endpoints)}
         self._preferences: dict[str, int] = {}
         self._rules: dict[Endpoint, Rule] = {}
+        self._autoscalers: dict[Endpoint, Autoscaler] = {}
         self._log_parts: list[np.ndarray] = []
         self._samples: list[tuple[float, np.ndarray, np.ndarray]] = []
         self._taken = 0
@@ -227,8 +229,10 @@ class Simulation:
             planned = tuple(plan.instances.get((endpoint.region, name), 0) for name in names)
             known = any((endpoint.region, name) in plan.instances for name in names)
             ahead = (planned if known else None), plan.forecast_tps.get(key), plan.ahead_tps.get(key, ())
-            views[endpoint] = View._make((*seen, waiting[endpoint.model], own, *ahead))
-        return Observation(now_s, views)
+            *now, prompt_tokens, output_tokens = seen
+            beside = waiting[endpoint.model], own, *ahead, prompt_tokens, output_tokens
+            views[endpoint] = View._make((*now, *beside))
+        return Observation(now_s, views, getattr(self.trace, "start", None))
 
     def _batch_groups(self, m: int) -> tuple[BatchGroup, ...]:
         """A model's waiting batch requests by the hour of their arrival."""
@@ -260,7 +264,9 @@ class Simulation:
 
     def _apply(self, actions: Actions) -> None:
         now_s = float(self.clock["now_s"])
-        named = actions.rules.keys() | actions.counts.keys() | actions.capacity_tps.keys() | actions.targets.keys()
+        named = set[Endpoint]().union(
+            actions.counts, actions.capacity_tps, actions.rules, actions.targets, actions.autoscalers
+        )
         if unknown := named - self._pool_of.keys():
             raise InputError(f"Policy {self.policy.name!r} names {min(unknown)}, which the fleet does not have.")
         for endpoint, rule in actions.rules.items():
@@ -273,6 +279,11 @@ class Simulation:
             self._rules[endpoint] = rule
         for endpoint, target in actions.targets.items():
             self.state.targets[self._pool_of[endpoint], : len(target)] = target
+        for endpoint, told in actions.autoscalers.items():
+            if told != self._autoscalers.get(endpoint):
+                p = self._pool_of[endpoint]
+                autoscaler_state.tell(self.state.autoscalers[p : p + 1], told, now_s)
+                self._autoscalers[endpoint] = told
         self._set(actions, now_s)
 
     def _set(self, actions: Actions, now_s: float) -> None:
@@ -295,13 +306,13 @@ class Simulation:
         if changes:
             self._save_log()  # room for whatever follows
         # Give back first, so that what one endpoint frees another can take.
-        for _, p, j, wanted in sorted(changes):
+        for _, p, j, aim in sorted(changes):
             if j == _ANY:
-                engine.set_count_of(self._record, p, int(wanted), now_s)
+                engine.set_count_of(self._record, p, int(aim), now_s)
             elif j == _CAPACITY:
-                engine.set_capacity_of(self._record, p, wanted, now_s)
+                engine.set_capacity_of(self._record, p, aim, now_s)
             else:
-                engine.set_variant_count_of(self._record, p, j, int(wanted), now_s)
+                engine.set_variant_count_of(self._record, p, j, int(aim), now_s)
 
     def _held_tps(self, p: int) -> float:
         """θ of all instances a pool holds or has asked for."""

@@ -217,6 +217,8 @@ VIEW = np.dtype(
         ("theta_tps", "f8"),
         ("batch_output_tokens", "f8"),
         ("reclaimable", "i8"),
+        ("prompt_tokens", "f8"),
+        ("output_tokens", "f8"),
     ]
 )
 
@@ -337,6 +339,7 @@ class State:
         np.ndarray
     )  # (M, n_hours, 2) i8: requests in the global queue and their prompt tokens, by hour of arrival
     rules: np.ndarray  # (P,) RULE
+    autoscalers: np.ndarray  # (P,) AUTOSCALER
     held_s: np.ndarray  # (P, J, N_HELD) f8: instance-seconds by what they were held for
     endpoints: np.ndarray  # (Q,) ENDPOINT
     log: np.ndarray  # (log_size,) LOG

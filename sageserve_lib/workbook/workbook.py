@@ -19,7 +19,7 @@ from sageserve_lib.catalogue import Scenario, load_scenario
 from sageserve_lib.catalogue.fit import idle, lacking, never_fit, never_fit_told, room_tokens, too_large, trace_defaults
 from sageserve_lib.common.status import StatusLine
 from sageserve_lib.forecast import ForecastResult, forecast_week, from_source, interval_for, source_methods
-from sageserve_lib.policies import REGISTRY, PlanKind, Policy
+from sageserve_lib.policies import PlanKind, Policy
 from sageserve_lib.simulation import (
     HOURS_PER_MONTH,
     LEAST_PROJECTED_H,
@@ -32,7 +32,7 @@ from sageserve_lib.simulation import (
     simulate,
 )
 from sageserve_lib.traces import Reading, Trace, open_trace
-from sageserve_lib.workbook.choices import that_fit
+from sageserve_lib.workbook.choices import policy_kinds, that_fit
 from sageserve_lib.workbook.notes import Pages
 from sageserve_lib.workload import DEFAULT_WORKLOAD, WorkloadSpec, cached_trace, history_demand, load_workload
 
@@ -65,6 +65,8 @@ class Workbook(Pages):
         Policies to simulate; those of the default report when there are none.
     forecasts : dict, optional
         Forecasts of this trace by their methods, shared with other workbooks of it.
+    autoscaler : str
+        A YAML file with the user's own autoscalers (see ``policies.own``), simulated and compared with; empty for none.
     per_request : bool
         Also write every request's times under each policy, as tables/requests-<policy>.parquet.
 
@@ -90,6 +92,7 @@ class Workbook(Pages):
         workload_changes: Iterable[str] = (),
         scenario_changes: Iterable[str] = (),
         forecasts: dict[str, ForecastResult] | None = None,
+        autoscaler: str = "",
         catalogue: str = "",
     ) -> None:
         paths.check_checkout()
@@ -100,7 +103,6 @@ class Workbook(Pages):
         source_methods(self.scenario.planning.forecast.source)  # a name that is not there is refused before any work
         self.seed = seed
         self.per_request = per_request
-        self.policy_names, self._left_out = that_fit(tuple(policies), self.scenario)
         self.spec = None
         if trace:
             self.trace: Trace = open_trace(trace, Reading(**(reading or {})), trace_defaults(self.scenario))
@@ -110,6 +112,8 @@ class Workbook(Pages):
             self.trace = open_trace(cached_trace(self.spec))
         self.regions = fleet_regions(self.trace, self.scenario)
         self.models = fleet_models(self.trace, self.scenario)
+        self.kinds = policy_kinds(autoscaler, self.regions, self.models)
+        self.policy_names, self._left_out = that_fit(tuple(policies), self.scenario, self.kinds)
         self._results: dict[str, SimulationResult] = {}
         self._forecasts = {} if forecasts is None else forecasts
 
@@ -249,10 +253,8 @@ class Workbook(Pages):
         """What had to be assumed about the trace, and parts of the scenario it does not use."""
         notes = list(self.trace.notes)
         if self.spec is not None:
-            definition = self.spec.workload
-            notes.insert(
-                0, f"The trace is synthetic (workload {definition.name}, seed {self.seed}). {definition.description}"
-            )
+            own = self.spec.workload
+            notes.insert(0, f"The trace is synthetic (workload {own.name}, seed {self.seed}). {own.description}")
         return notes + self._left_out + idle(self.regions, self.models, self.scenario)
 
     @property
@@ -329,7 +331,7 @@ class Workbook(Pages):
 
     def simulate(self, policy: type[Policy] | str, status: StatusLine | None = None) -> SimulationResult:
         """Simulate one policy on the trace, by name or by class; once."""
-        kind = REGISTRY[policy] if isinstance(policy, str) else policy
+        kind = self.kinds[policy] if isinstance(policy, str) else policy
         if kind.name not in self._results:
             planner = self.planner if kind.plan != "none" else None
             file = None
@@ -392,5 +394,6 @@ class Workbook(Pages):
         for name in ("latency", "distributions", "utilization", "instances", "held", "by_model"):
             self.keep(name, pd.concat([getattr(result, name) for result in results], ignore_index=True))
         self._add_timings(pd.concat([result.timings for result in results], ignore_index=True))
-        rows = [{"policy": result.policy, "seed": self.seed, **result.totals} for result in results]
-        return costs.policies_table(pd.DataFrame(rows))
+        return costs.policies_table(
+            pd.DataFrame([{"policy": result.policy, "seed": self.seed, **result.totals} for result in results])
+        )

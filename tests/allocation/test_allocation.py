@@ -742,6 +742,17 @@ def test_plan_of_variants_that_share_a_regions_gpus() -> None:
     assert sum(unknown.instances.values()) == PAPER.scaling.min_instances
 
 
+def test_gpus_of_a_node_that_no_instances_fill_do_not_count() -> None:
+    """Of nodes with 8, 8 and 4 GPUs instances of 3 GPUs fill 6, 6 and 3; one of 2 nodes takes whole ones."""
+    place = ("eastus", "Llama-2-70B")
+    for gpus, usable in (((3,), 15), ((3, 2), 20), ((16,), 16), ((8, 3), 19)):
+        variants = [FULL.model_copy(update={"gpus": n, "start": 0}) for n in gpus]
+        fleet = fleet_of(*variants, capacity_gpus={"H100-80GB": 20})
+        planner = AllocationPlanner(fleet, {variant.name: 1000.0 for variant in variants}, {}, "highs")
+        p = planner.problem({place: 1.0}, planner.fleet({("eastus", variants[0].name): 0}))
+        assert p.capacity_gpus.to_list() == [usable]
+
+
 def test_starts_cost_what_a_variants_own_start_up_times_say() -> None:
     quick = HALF.model_copy(update={"acquisition": Acquisition(reclaim_s=36, swap_s=360, cold_s=720)})
     fleet = fleet_of(FULL, quick, capacity_gpus={"H100-80GB": 200})

@@ -28,8 +28,8 @@ class Still(Policy):
     summary = "never scaled"
     instances = 2
 
-    def initial_instances(self, group):
-        return self.instances
+    def initial_instances(self, endpoint):
+        return (self.instances,)
 
     def decide(self, observation):
         return Actions()
@@ -156,8 +156,8 @@ def test_batch_work_on_few_instances_leaves_the_others_to_users() -> None:
         def decide(self, observation):
             return Actions(rules=dict.fromkeys(observation.endpoints, Rule(batch_instances=self.batch_instances)))
 
-        def initial_instances(self, group):
-            return 4
+        def initial_instances(self, endpoint):
+            return (4,)
 
     class Apart(Four):
         name = "apart"

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_allocation import SMALL, every_count, gpus_are_enough, mixed, problem, rules_are_kept, small
 
-from sageserve_lib.allocation import AllocationProblem, AllocationSolver, shortage_told, violations
+from sageserve_lib.allocation import Allocation, AllocationProblem, AllocationSolver, shortage_told, violations
 from sageserve_lib.allocation.shortage import ANY_REGION, explain_infeasible, served_within, shortage_table
 from sageserve_lib.common.zones import Zone
-from sageserve_lib.errors import InfeasibleAllocationError
+from sageserve_lib.errors import InfeasibleAllocationError, SageServeError
 
 SOLVER = AllocationSolver("highs", gap=0.0)
 
@@ -105,6 +105,27 @@ def test_too_little_for_two_models_is_spread_over_both() -> None:
     assert plan.problem.demand_tps.tolist() == pytest.approx([2000, 800], rel=1e-5)
     [short] = plan.short
     assert (short.region, short.gpu, short.gpus, short.short_gpus) == ("east", "H100", 4, 2)
+
+
+def test_where_no_cheapest_plan_is_found_the_one_that_serves_the_most_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    p = problem([1, 1], [3000, 1200], regions=("east",), capacity_gpus=4, local_share=1.0)
+    best = SOLVER.solve_within(p)
+    kept = AllocationSolver("highs", gap=0.0)
+    first = kept.solve
+    seen: list[AllocationProblem] = []
+
+    def no_second(asked: AllocationProblem) -> Allocation:
+        seen.append(asked)
+        if len(seen) == 1:
+            return first(asked)
+        raise SageServeError("found no plan")
+
+    monkeypatch.setattr(kept, "solve", no_second)
+    plan = kept.solve_within(p)
+    assert plan.status == "time limit" and len(seen) == 2
+    assert 0.9 * plan.cost_usd < plan.bound_usd <= plan.cost_usd
+    assert plan.target.equals(best.target) and plan.short == best.short
+    assert plan.cost_usd == best.cost_usd and violations(plan) == []
 
 
 def test_batch_work_beyond_what_there_is_has_no_plan() -> None:

@@ -138,7 +138,7 @@ BAD_OPTIONS = {
     "policy twice": (["--policies", "reactive,siloed, reactive"], "--policies: 'reactive' is given twice"),
     "no policy as a parameter": (["--param", "policies="], "--policies names no policy"),
     "week shape twice": (["--week-shapes", "burst-x8,burst-x8"], "--week-shapes: 'burst-x8' is given twice"),
-    "mistyped scenario": (["--scenario", "papr"], "published. Did you mean 'paper'?"),
+    "mistyped scenario": (["--scenario", "papr"], "today. Did you mean 'paper'?"),
     "mistyped workload": (["--workload", "burst-x88"], "Did you mean 'burst-x8'?"),
     "mistyped week shape": (["--week-shapes", "regime-chang"], "Did you mean 'regime-change'?"),
     "mistyped policy": (["--policies", "reactiv"], "Did you mean 'reactive'?"),
@@ -147,6 +147,8 @@ BAD_OPTIONS = {
     "change": (["--set", "niw_shre=1"], "Did you mean 'niw_share'?"),
     "seeds": (["--seeds", "0"], "--seeds 0: expected a whole number from 1 to 100"),
     "week shape": (["--week-shapes", "burst-x9"], "--week-shapes: "),
+    "autoscaler": (["--autoscaler", "hpa.yaml"], "hpa.yaml cannot be read"),
+    "autoscaler as a parameter": (["--param", "autoscaler=hpa.yaml"], "hpa.yaml cannot be read"),
     "changed value": (["--workload", "burst-x8", "--set", "niw_share=2"], "niw_share"),
 }
 
@@ -165,6 +167,26 @@ def test_all_bad_options_are_told_at_once(sageserve: Run) -> None:
     done = sageserve("report", "--scale", "-1", "--days", "-1", "--run", "a/b", "--scenario", "nope", "--policies", "x")
     assert done.status == 2
     assert done.err.count("error: ") == 5
+
+
+def test_an_autoscaler_that_is_not_understood_is_refused_before_any_work(sageserve: Run, tmp_path: Path) -> None:
+    trace, file = write(tmp_path, GOOD), tmp_path / "keda.yaml"
+    query = "sum(my_own_metric)"
+    spec = (
+        f"scaleTargetRef: {{name: a}}, triggers: [{{type: prometheus, metadata: {{query: {query}, threshold: '5'}}}}]"
+    )
+    text = f"apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {{name: a}}\nspec: {{{spec}}}\n"
+    file.write_text(text, encoding="utf-8")
+    before = names(tmp_path)
+    done = sageserve("report", "--trace", trace, "--autoscaler", file, "--reports", "reports")
+    assert done.status == 2
+    assert "keda.yaml, ScaledObject a: spec.triggers[0].metadata.query: 'sum(my_own_metric)'" in done.err
+    known = text.replace("my_own_metric", "vllm:num_requests_waiting")
+    file.write_text(f"{known}---\n{known}", encoding="utf-8")
+    done = sageserve("report", "--trace", trace, "--autoscaler", file, "--reports", "reports")
+    assert done.status == 2
+    assert "Model 'Llama-2-70B' has no autoscaler in region 'eastus'" in done.err
+    assert names(tmp_path) == before
 
 
 def test_model_the_scenario_does_not_serve_is_refused_before_any_work(sageserve: Run, tmp_path: Path) -> None:

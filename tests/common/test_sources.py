@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from sageserve_lib import paths
-from sageserve_lib.allocation import capacity, theta_tps
+from sageserve_lib.allocation import capacity, theta_tps, with_gpu_price
 from sageserve_lib.catalogue import load_scenario
 from sageserve_lib.common import sources
 from sageserve_lib.common.sources import code_of, digest
@@ -128,16 +128,28 @@ def test_theta_depends_on_engine_times_and_policies(generated: Path, changed, mo
     assert kept() == 2
 
 
-def test_theta_depends_on_the_catalogue(generated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_theta_depends_on_times_and_promises_and_not_on_prices(
+    generated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     probed = capacity.Probed(2.0, 1.0, 3.0, "x")
     monkeypatch.setattr(capacity, "probe_theta_tps", lambda *args: probed)
     sample = pd.DataFrame({"model": "Llama-2-70B", "prompt_tokens": [100] * 5, "output_tokens": [10] * 5})
-    for text in ("", "# changed\n"):
-        copy = tmp_path / "catalogue.yaml"
-        copy.write_bytes((paths.DATA / "catalogue.yaml").read_bytes() + text.encode())
-        monkeypatch.setattr(paths, "CATALOGUE", copy)
-        theta_tps(sample, ("Llama-2-70B",), load_scenario("paper"), seed=1)
-    assert len(list(generated.glob("theta-*.json"))) == 2
+    paper = load_scenario("paper")
+    slower = [
+        times.model_copy(update={"decode": times.decode.model_copy(update={"base_s": 2 * times.decode.base_s})})
+        for times in paper.catalogue.times
+    ]
+    other_times = paper.model_copy(update={"catalogue": paper.catalogue.model_copy(update={"times": tuple(slower)})})
+    fleets = [
+        (paper, 1),
+        (with_gpu_price(paper, "H100-80GB", 1.0), 1),
+        (other_times, 2),
+        (load_scenario("paper", ["sla.IW-F.ttft_s=2"]), 3),
+        (load_scenario("paper", ["scaling.min_instances=3"]), 3),
+    ]
+    for fleet, kept in fleets:
+        theta_tps(sample, ("Llama-2-70B",), fleet, seed=1)
+        assert len(list(generated.glob("theta-*.json"))) == kept
 
 
 def test_a_cell_of_a_sweep_depends_on_engine_results_and_packages(changed, installed) -> None:

@@ -3,7 +3,7 @@
 Both are drawn as a few plain numbers, so that what hypothesis prints of a counter-example is all that makes it.
 """
 
-import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
+from small_fleets import fleet_changes, told
 
 from sageserve_lib.policies import REGISTRY
 from sageserve_lib.traces import TIERS, write_parquet
@@ -128,18 +129,18 @@ class Fleet:
     quantile: float | None
     batch_deadline_s: float
 
-    def changes(self, traffic: Traffic, frame: pd.DataFrame) -> list[str]:
-        """The scenario's changes for a trace."""
+    def changes(self, traffic: Traffic, frame: pd.DataFrame, times: Sequence[dict[str, Any]] = ()) -> list[str]:
+        """The scenario's changes for a trace; with ``times`` of one's own for its models, in order."""
         models = {model: self.theta_tps(frame[frame["model"] == model]) for model in traffic.models}
         instances = max(self.instances, self.floor)
         wanted = int(np.ceil(self.room * max(self.instances_asked, 1.0)))
-        told: dict[str, Any] = {
+        vms = len(models) * max(instances, wanted) + self.spare_vms
+        fleet: dict[str, Any] = fleet_changes(models, instances, vms)
+        for variant, own in zip(fleet["variants"], times, strict=False):
+            variant["times"] = own
+        changes: dict[str, Any] = fleet | {
             "regions": list(traffic.regions),
-            "models": list(models),
-            "theta_tps": models,
-            "instances_per_endpoint": instances,
             "niw_instances_when_siloed": 1,
-            "vms_per_region": len(models) * max(instances, wanted) + self.spare_vms,
             "scheduler": self.scheduler,
             "batching.max_requests": self.max_requests,
             "batching.chunked_prefill": self.chunked_prefill,
@@ -152,9 +153,9 @@ class Fleet:
             "planning.interval_s": self.interval_s,
             "planning.local_share": self.local_share,
             "planning.quantile": self.quantile,
-            "sla.niw_e2e_s": self.batch_deadline_s,
+            "sla.NIW.e2e_s": self.batch_deadline_s,
         }
-        return [f"{path}={json.dumps(value)}" for path, value in told.items()]
+        return told(changes)
 
     def theta_tps(self, own: pd.DataFrame) -> float:
         """θ of a model with these requests."""
@@ -214,8 +215,8 @@ class Situation:
     def requests(self) -> pd.DataFrame:
         return self.traffic.frame()
 
-    def changes(self) -> list[str]:
-        return self.fleet.changes(self.traffic, self.requests())
+    def changes(self, times: Sequence[dict[str, Any]] = ()) -> list[str]:
+        return self.fleet.changes(self.traffic, self.requests(), times)
 
     def changed(self, **fields: Any) -> "Situation":
         """With other fields of the fleet or of the traffic."""
@@ -245,7 +246,7 @@ def workbook(
     run_dir: str = "",
 ) -> Workbook:
     """A workbook on these requests; without siloed where endpoints have one instance, which it needs two of."""
-    if "instances_per_endpoint=1" in changes:
+    if any(change.startswith("variants=") and '"start": 1,' in change for change in changes):
         policies = tuple(name for name in policies if name != "siloed")
     file = folder / f"requests-{len(list(folder.iterdir()))}.parquet"
     write_parquet([requests], file, start)

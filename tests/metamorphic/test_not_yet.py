@@ -23,7 +23,7 @@ def test_regions_in_another_order_with_batch_work(tmp_path: Path) -> None:
     frame["region"] = np.where(np.arange(len(frame)) % 3, "eastus", "westus")
     frame["region_preference"] = np.where(np.arange(len(frame)) % 3, "eastus>westus", "westus>eastus")
     before, after = (
-        small(tmp_path, frame, "reactive", regions=told) for told in ("[eastus, westus]", "[westus, eastus]")
+        small(tmp_path, frame, "reactive", regions=order) for order in (["eastus", "westus"], ["westus", "eastus"])
     )
     assert_same(tables_of(before, ("policies", "held")), tables_of(after, ("policies", "held")), relative=1e-9)
 
@@ -38,10 +38,9 @@ def test_models_in_another_order_that_share_vms(tmp_path: Path) -> None:
             tmp_path,
             frame,
             "reactive",
-            models=told,
-            vms_per_region=4,
-            theta_tps="{Llama-2-70B: 900, Llama-3.1-8B: 900}",
+            vms=4,
+            thetas=dict.fromkeys(order, 900.0),
         )
-        for told in ("[Llama-2-70B, Llama-3.1-8B]", "[Llama-3.1-8B, Llama-2-70B]")
+        for order in (["Llama-2-70B", "Llama-3.1-8B"], ["Llama-3.1-8B", "Llama-2-70B"])
     )
     assert_same(tables_of(before, ("policies", "held")), tables_of(after, ("policies", "held")), relative=1e-9)

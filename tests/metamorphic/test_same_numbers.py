@@ -117,8 +117,7 @@ def test_names_of_regions_and_models_are_only_names(tmp_path: Path, depth: Depth
 
 def of_time_tables(situation: Situation, folder: Path) -> Workbook:
     """A workbook whose models are told by the scenario alone, in order."""
-    times = dict(zip(situation.traffic.models, TIME_TABLES, strict=False))
-    return workbook(folder, situation.requests(), [*situation.changes(), f"time_tables={times}"])
+    return workbook(folder, situation.requests(), situation.changes(TIME_TABLES))
 
 
 @depths(quick=3, deep=6)

@@ -6,20 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from situations import MIDNIGHT, workbook
+from small_fleets import fleet_changes, told
 
 from sageserve_lib.workbook import Workbook
 
 pytestmark = pytest.mark.usefixtures("generated")
 
-FLEET = {
-    "regions": "[eastus]",
-    "models": "[Llama-2-70B]",
-    "instances_per_endpoint": 2,
-    "niw_instances_when_siloed": 1,
-    "vms_per_region": 2,
-    "scaling.min_instances": 1,
-    "theta_tps": "{Llama-2-70B: 20000}",
-}
+FLEET = {"regions": ["eastus"], "niw_instances_when_siloed": 1, "scaling.min_instances": 1}
 
 
 def requests(arrival_s: list[float] | np.ndarray, **columns: object) -> pd.DataFrame:
@@ -27,22 +20,31 @@ def requests(arrival_s: list[float] | np.ndarray, **columns: object) -> pd.DataF
     return pd.DataFrame({"arrival_s": np.asarray(arrival_s, dtype=float), **usual, **columns})
 
 
-def small(folder: Path, frame: pd.DataFrame, *policies: str, **changes: object) -> Workbook:
-    told = FLEET | {name.replace("__", "."): value for name, value in changes.items()}
-    return workbook(folder, frame, [f"{path}={value}" for path, value in told.items()], MIDNIGHT, policies)
+def small(
+    folder: Path,
+    frame: pd.DataFrame,
+    *policies: str,
+    start: int = 2,
+    vms: int = 2,
+    thetas: dict[str, float] | None = None,
+    **changes: object,
+) -> Workbook:
+    fleet = fleet_changes(thetas or {"Llama-2-70B": 20_000.0}, start, vms)
+    own = {name.replace("__", "."): value for name, value in changes.items()}
+    return workbook(folder, frame, told(FLEET | fleet | own), MIDNIGHT, policies)
 
 
 def assert_bounded(wb: Workbook) -> None:
     assert wb.policies()["gpu_hours"].min() >= wb.bound()["gpu_hours"].sum() * (1 - 1e-9)
 
 
-@pytest.mark.parametrize("changes", [{"instances_per_endpoint": 1}, {"scaling__min_instances": 0}])
+@pytest.mark.parametrize("changes", [{"start": 1}, {"scaling__min_instances": 0}])
 def test_one_replica_and_floors_of_none_are_fleets(tmp_path: Path, changes: dict[str, int]) -> None:
     assert small(tmp_path, requests([0, 60, 120]), "reactive", **changes).policies()["completed"].tolist() == [3]
 
 
 def test_a_fleet_that_is_too_small_is_planned_as_far_as_it_goes(tmp_path: Path) -> None:
-    wb = small(tmp_path, requests(np.arange(0, 900, 0.5)), "oracle", theta_tps="{Llama-2-70B: 1000}")
+    wb = small(tmp_path, requests(np.arange(0, 900, 0.5)), "oracle", thetas={"Llama-2-70B": 1000.0})
     assert wb.policies()["requests"].tolist() == [1800]
 
 

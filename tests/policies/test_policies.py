@@ -1,13 +1,18 @@
 """What policies decide, given what they see."""
 
 import math
+from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
 import pytest
 from small_fleets import PAPER, THETA, FrameTrace, random_trace, scenario_of, trace_of
 
-from sageserve_lib.policies import REGISTRY, Actions, BatchGroup, Endpoint, Observation, Policy, Rule, View
+from sageserve_lib.catalogue import instance_times
+from sageserve_lib.catalogue.scenario import Scaling
+from sageserve_lib.policies import REGISTRY, Actions, Autoscaler, BatchGroup, Endpoint, Observation, Policy, Rule, View
+from sageserve_lib.policies.autoscaler import IN, OUT, Behavior, Floor, Limit, Metric, ToZero
+from sageserve_lib.policies.concurrency import concurrency_at
 from sageserve_lib.simulation import simulate
 
 
@@ -29,7 +34,8 @@ def chiron_counts(
 
 def test_chiron_starts_with_its_share_of_interactive_instances_and_none_for_batch() -> None:
     policy = REGISTRY["chiron"](PAPER)
-    assert [policy.initial_instances(group) for group in policy.tier_groups] == [12, 8, 0]
+    pools = [Endpoint("eastus", "Llama-2-70B", group) for group in policy.tier_groups]
+    assert [policy.initial_instances(pool) for pool in pools] == [(12,), (8,), (0,)]
 
 
 def test_chiron_keeps_interactive_back_pressure_at_its_aim() -> None:
@@ -82,12 +88,12 @@ def test_chiron_hurries_what_is_nearly_due_without_asking_for_the_impossible() -
 
 def test_chiron_serves_all_and_keeps_batch_pools_only_while_batch_requests_wait() -> None:
     scenario = scenario_of(
-        vms_per_region=20,
+        vms=20,
         niw_queue={"feed_one_below": 0.02, "feed_two_below": 0.01, "promote_after_s": 7200.0},
         acquisition={"cold_s": 600.0, "swap_s": 600.0},
     )
     trace = random_trace(np.random.default_rng(4), 20_000, 10.0, ["eastus", "westus"])
-    slow = {"BLOOM-176B": 200.0, "Llama-2-70B": 500.0}
+    slow = {name: theta / 10 for name, theta in THETA.items()}
     quiet = trace_of([trace.data["arrival_s"].iloc[-1] + 7200.0], 10, 1, tier="IW-N").data
     trace.data = pd.concat([trace.data, quiet], ignore_index=True)
     seen = Seen(scenario)
@@ -124,7 +130,7 @@ def valley_fill_actions(
     for _ in range(looks):
         actions = policy.decide(Observation(time_s, endpoints))
     return (
-        {e.region: n for e, n in actions.counts.items()},
+        {e.region: round(tps / endpoints[e].theta_tps) for e, tps in actions.capacity_tps.items()},
         {e.region: rule.batch_instances for e, rule in actions.rules.items()},
     )
 
@@ -144,7 +150,7 @@ def test_valley_fill_gives_back_by_its_average_and_takes_a_sudden_rise_at_once()
     # 2.5, 8.5 and again 2.5 instances' worth: nine tenths of the last two looks while that is more than the last ten.
     for instances in [2.5] * 10 + [8.5] * 10 + [2.5] * 10:
         looked = Observation(0.0, {east: view(interactive_tps=1150.0 * instances)})
-        seen.append(policy.decide(looked).counts[east])
+        seen.append(round(policy.decide(looked).capacity_tps[east] / 1000.0))
     assert seen[:10] == [3] * 10
     assert seen[10:20] == [5, 8, 8, 8, 8, 8, 8, 8, 8, 9]
     assert seen[20:] == [8, 8, 7, 7, 6, 5, 5, 4, 4, 3]
@@ -192,7 +198,7 @@ def test_valley_fill_holds_early_what_could_not_be_reclaimed_in_time() -> None:
     late = view(interactive_tps=3450.0, ahead_tps=(3450.0, 4600.0, 10_925.0))
     east, other = (Endpoint("eastus", model, "all") for model in ("Llama-2-70B", "BLOOM-176B"))
     observed = Observation(0.0, {east: late, other: view(reclaimable=3)})
-    assert policy.decide(observed).counts[east] == 4
+    assert policy.decide(observed).capacity_tps[east] == 4 * 1000.0
 
 
 def test_clairvoyant_sizes_by_what_will_come() -> None:
@@ -253,7 +259,7 @@ def test_policies_see_waiting_batch_requests_in_groups_by_the_hour() -> None:
 def test_policies_see_how_many_instances_run_interactive_requests(seed: int) -> None:
     """One region, one request an instance: as many instances run one as requests are in progress."""
     rng = np.random.default_rng(seed)
-    scenario = scenario_of(instances_per_endpoint=6, batching={"max_requests": 1}, routing={"delay_s": 0.0})
+    scenario = scenario_of(start=6, batching={"max_requests": 1}, routing={"delay_s": 0.0})
     arrival_s = np.cumsum(rng.exponential(4.0, 200))
     trace = trace_of(arrival_s, 1000, rng.integers(1, 300, 200))
     trace.data["tier"] = rng.choice(["IW-F", "IW-N"], 200)
@@ -313,14 +319,125 @@ def test_lt_i_leaves_the_rule_of_the_time_without_a_plan_when_there_is_one() -> 
     view = View(3, 0, 0.9, 0.0, 0.0, 0, 0, 1000.0, 0.0, 0, ())
     before = kind.decide(Observation(0.0, {endpoint: view}))
     assert not before.counts and before.rules[endpoint].scale_out_above == scenario_of().scaling.scale_out_above
-    planned = kind.decide(Observation(3600.0, {endpoint: view._replace(planned_instances=2)}))
-    assert planned.counts == {endpoint: 2} and planned.rules[endpoint] == Rule()
+    planned = kind.decide(Observation(3600.0, {endpoint: view._replace(planned=(2,))}))
+    assert planned.counts == {endpoint: (2,)} and planned.rules[endpoint] == Rule()
 
 
 @pytest.mark.parametrize("seconds", [900.0, 3600.0, 21_600.0])
 def test_lt_ua_may_leave_its_target_in_the_last_third_of_an_interval(seconds: float) -> None:
     kind = REGISTRY["lt-ua"](scenario_of(planning={"interval_s": seconds}))
     endpoint = Endpoint("eastus", "Llama-2-70B", "all")
-    view = View(3, 0, 0.5, 0.0, 0.0, 0, 0, 1000.0, 0.0, 0, (), planned_instances=3, forecast_tps=100.0)
+    view = View(3, 0, 0.5, 0.0, 0.0, 0, 0, 1000.0, 0.0, 0, (), planned=(3,), forecast_tps=100.0)
     rule = kind.decide(Observation(2 * seconds, {endpoint: view})).rules[endpoint]
     assert (rule.override_from_s, rule.override_until_s) == (pytest.approx(3 * seconds - seconds / 3), 3 * seconds)
+
+
+# hpa and keda
+
+SEEN = {"serving": 3, "theta_tps": 1000.0, "prompt_tokens": 900.0, "output_tokens": 100.0}
+EAST = Endpoint("eastus", "Llama-2-70B", "all")
+
+
+def autoscaler_of(policy: str, start: datetime | None = None, time_s: float = 0.0, **scaling) -> Autoscaler:
+    scenario = PAPER.model_copy(update={"scaling": Scaling.model_validate(PAPER.scaling.model_dump() | scaling)})
+    seen = Observation(time_s, {EAST: view(**SEEN)}, start)
+    return REGISTRY[policy](scenario).decide(seen).autoscalers[EAST]
+
+
+def test_hpa_is_told_what_kubernetes_does_unless_a_scenario_says_otherwise() -> None:
+    found = autoscaler_of("hpa")
+    assert (found.fewest, found.most, found.sync_s, found.floors, found.to_zero) == (2, 100_000, 15.0, (), None)
+    assert (found.out, found.back) == (OUT, IN)
+    told = {"metric": "kv-usage", "target": 0.6, "min_instances": 4, "max_instances": 9, "sync_s": 30}
+    told["scale_in"] = {"window_s": 60, "steps": [{"pods": 1, "period_s": 90}], "select": "min", "tolerance": 0.2}
+    found = autoscaler_of("hpa", hpa=told)
+    assert found == Autoscaler(
+        metrics=(Metric("kv-usage", 0.6),),
+        most=9,
+        fewest=4,
+        sync_s=30.0,
+        back=Behavior(60.0, (Limit("instances", 1, 90.0),), "min", 0.2),
+    )
+
+
+@pytest.mark.parametrize(("policy", "kind"), [("hpa", "pods"), ("keda", "average")])
+@pytest.mark.parametrize(("metric", "target"), [("waiting", 4.0), ("kv-usage", 0.7), ("tps", 700.0)])
+def test_autoscalers_aim_at_seven_tenths_of_what_there_is(policy: str, kind: str, metric: str, target: float) -> None:
+    assert autoscaler_of(policy, **{policy: {"metric": metric}}).metrics == (Metric(metric, target, kind),)
+
+
+def test_hpa_aims_at_seven_tenths_of_the_requests_in_progress_at_theta() -> None:
+    times = instance_times(PAPER, "Llama-2-70B")
+    (metric,) = autoscaler_of("hpa").metrics
+    at_theta = concurrency_at(1000.0, 900.0, 100.0, times, PAPER.batching.max_requests)
+    assert (metric.signal, metric.target) == ("in-progress", pytest.approx(0.7 * at_theta))
+    # Before the first request is done nobody knows how many tokens one has.
+    unseen = Observation(0.0, {EAST: view(**(SEEN | {"output_tokens": 0.0}))})
+    assert REGISTRY["hpa"](PAPER).decide(unseen).autoscalers == {}
+    # Where θ is not known it is as many as there is room for.
+    largest = concurrency_at(math.inf, 900.0, 100.0, times, 40)
+    assert largest == 40
+    assert concurrency_at(math.inf, 900.0, 1e6, times, 40) == 1
+
+
+@pytest.mark.parametrize(("prompt", "output", "tps"), [(800, 100, 2500.0), (2000, 60, 4000.0), (300, 200, 1000.0)])
+def test_the_requests_in_progress_are_those_that_the_engine_has(prompt: int, output: int, tps: float) -> None:
+    """A steady stream on one instance: requests that come, times the time each takes (Little's law)."""
+    scenario = scenario_of(instances_per_endpoint=2).model_copy(update={"instances_per_endpoint": 1})
+    times = instance_times(scenario, "Llama-2-70B")
+    gap_s = (prompt + output) / tps
+    trace, parts = trace_of(gap_s * np.arange(1500), prompt, output), []
+
+    class Fixed(Policy):
+        name, summary = "fixed", "never scaled"
+
+        def decide(self, observation):
+            return Actions()
+
+    simulate(trace, Fixed(scenario), scenario, per_request=parts.append)
+    took_s = pd.concat(parts)["e2e_s"].iloc[500:1400].mean()
+    expected = concurrency_at(tps, prompt, output, times, scenario.batching.max_requests)
+    assert took_s / gap_s == pytest.approx(expected, rel=0.15)
+
+
+def test_keda_has_cron_floors_and_goes_to_none_where_the_scenario_does() -> None:
+    cron = [{"start": "0 8 * * *", "end": "0 18 * * *", "timezone": "Europe/Berlin", "instances": 6}]
+    start = datetime(2024, 5, 6, 5, 59, tzinfo=UTC)
+    found = autoscaler_of("keda", start, keda={"cron": cron})
+    assert found.floors == (Floor(60.0, 300.0, 6),)
+    assert (found.fewest, found.to_zero) == (2, None)
+    found = autoscaler_of("keda", min_instances=0, keda={"polling_s": 10, "cooldown_s": 60})
+    assert (found.fewest, found.to_zero) == (0, ToZero(10.0, 60.0))
+    for wrong in ({"start": "0 8 * *"}, {"timezone": "Berlin"}, {"end": "0 8 * * *"}):
+        with pytest.raises(ValueError, match="cron"):
+            Scaling.model_validate({"keda": {"cron": [cron[0] | wrong]}})
+
+
+@pytest.mark.parametrize("policy", ["hpa", "keda"])
+@pytest.mark.parametrize("metric", ["in-progress", "waiting", "kv-usage", "tps"])
+def test_autoscalers_scale_out_when_much_comes_and_in_when_nothing_does(policy: str, metric: str) -> None:
+    rng = np.random.default_rng(1)
+    busy_s, quiet_s = np.sort(rng.uniform(600, 1500, 9000)), np.arange(1500, 7200, 60.0)
+    trace = trace_of(np.concatenate([[1.0], busy_s, quiet_s]), 3000, 100, rows=5000)
+    target = {"in-progress": 5, "waiting": 2, "kv-usage": 0.2, "tps": 3000}[metric]
+    scaling = {policy: {"metric": metric, "target": target}, "min_instances": 1}
+    scenario = scenario_of(scaling=scaling, acquisition={"cold_s": 120})
+    instances = simulate(trace, REGISTRY[policy](scenario), scenario, THETA).instances
+    held = instances["serving"] + instances["acquiring"]
+    # Down from the 3 of the start after five minutes, up in the busy quarter of an hour, and down after it.
+    assert held[instances["time_s"] < 600].iloc[-1] == 1
+    assert held.max() > 3
+    assert held.iloc[-1] == 1
+
+
+def test_what_an_autoscaler_ordered_comes_and_those_that_serve_stay_meanwhile() -> None:
+    busy_s = np.linspace(600, 660, 600)
+    trace = trace_of(np.concatenate([[1.0], busy_s, np.arange(700, 9000, 30.0)]), 3000, 100, rows=5000)
+    told = {"target": 5, "scale_in": {"window_s": 0, "steps": [{"percent": 100}]}}
+    scenario = scenario_of(scaling={"hpa": told, "min_instances": 1}, acquisition={"reclaim_s": 7200})
+    instances = simulate(trace, REGISTRY["hpa"](scenario), scenario, THETA).instances
+    waiting = instances[(instances["time_s"] > 900) & (instances["time_s"] < 7500)]
+    assert len(waiting) == 0  # one serves, and those on their way cannot be sent back
+    assert instances["acquiring"].max() == 7
+    assert instances["serving"].iloc[-1] == 1
+    assert instances["acquiring"].iloc[-1] == 0

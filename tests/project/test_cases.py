@@ -188,7 +188,8 @@ def test_case_08_a_fleet_that_is_too_small_has_a_plan_of_what_there_is_and_says_
     [region], [gpu] = shortage["region"].unique(), shortage["gpu"].unique()
     first = shortage["time"].min()
     assert f"too small from {first:%A %Y-%m-%d %H:%M} UTC on" in told
-    assert f"{region} up to {shortage['short_vms'].max()} VM" in told and f"of {gpu} (2 there" in told
+    assert shortage["short_gpus"].tolist() == (8 * shortage["short_vms"]).tolist()
+    assert f"{region} up to {shortage['short_gpus'].max()} GPUs" in told and f"of {gpu} (16 there" in told
     for name in wb.policy_names:
         result = wb.simulate(name)
         assert result.instances[["serving", "acquiring", "draining"]].sum(axis=1).max() <= 2

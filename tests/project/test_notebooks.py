@@ -165,7 +165,7 @@ def test_report_on_the_synthetic_workload(tmp_path: Path) -> None:
         folder, int(pd.read_csv(folder / "tables" / "latency.csv").query("policy == 'reactive'")["requests"].sum())
     )
     savings = pd.read_csv(folder / "tables" / "savings.csv")
-    assert set(savings["baseline"]) == {"siloed", "reactive"}
+    assert set(savings["baseline"]) == {"siloed", "reactive", "hpa"}
     held = pd.read_csv(folder / "tables" / "gpu_hours.csv").groupby("policy")["gpu_hours"].sum()
     dollars = pd.read_csv(folder / "tables" / "dollars.csv").groupby("policy")["cost_usd"].sum()
     totals = pd.read_csv(folder / "tables" / "policies.csv").set_index("policy")

@@ -34,6 +34,7 @@ def compared(tmp_path: Path, capsys: pytest.CaptureFixture, **changes: str | Non
         ({"timings": None}, ["2 tables are the same"]),
         ({"more": "a\n1\n"}, ["more: new", "2 tables are the same"]),
         ({"latency": "policy,ttft_s,e2e_s\na,0.5,2\n"}, ["2 tables are the same"]),
+        ({"policies": "policy,cost_usd\na,1.0\nnew,3.0\nb,2.0\n"}, ["2 tables are the same"]),
     ],
 )
 def test_the_same(tmp_path: Path, capsys: pytest.CaptureFixture, changes: dict[str, str | None], lines: list) -> None:
@@ -49,7 +50,7 @@ def test_the_same(tmp_path: Path, capsys: pytest.CaptureFixture, changes: dict[s
         ({"latency": "e2e_s,policy,ttft_s\n2,a,0.5\n"}, "latency: columns: policy, ttft_s -> e2e_s, policy, ttft_s"),
         ({"latency": None}, "latency: not in the new run"),
         ({"policies": "policy,cost_usd\na,1.0\n"}, "policies: row 2: only in the old table; so are any after it"),
-        ({"latency": OLD["latency"] + "b,1\n"}, "latency: row 2: only in the new table; so are any after it"),
+        ({"latency": OLD["latency"] + "a,1\n"}, "latency: row 2: only in the new table; so are any after it"),
         ({"latency": "policy,ttft_s\na,0.5,7\n"}, "latency: row 1: 3 cells in 2 columns"),
     ],
 )

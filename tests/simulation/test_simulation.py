@@ -8,12 +8,26 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference_autoscaler import ReferenceAutoscaler
 from reference_simulator import ReferenceSimulator, Request
-from small_fleets import MODELS, PAPER, THETA, FrameTrace, random_trace, scenario_of, trace_of
+from small_fleets import (
+    GPU,
+    MODELS,
+    PAPER,
+    THETA,
+    FrameTrace,
+    kv_room_tokens,
+    random_trace,
+    scenario_of,
+    times_of,
+    trace_of,
+    variant_of,
+)
 
-from sageserve_lib.catalogue import Scenario, load_catalogue
+from sageserve_lib.catalogue import Scenario
 from sageserve_lib.errors import InputError
-from sageserve_lib.policies import REGISTRY, Actions, Policy, Rule
+from sageserve_lib.policies import REGISTRY, Actions, Autoscaler, Endpoint, Policy, Rule
+from sageserve_lib.policies.autoscaler import Behavior, Floor, Limit, Metric, ToZero
 from sageserve_lib.simulation import Simulation, SimulationResult, histogram, simulate
 
 
@@ -33,10 +47,11 @@ class Fixed(Policy):
 
 
 def performance(scenario: Scenario) -> dict:
-    """The catalogue's coefficients as the plain functions the reference takes."""
-    catalogue, found = load_catalogue(), {}
-    for model in MODELS:
-        entry = catalogue.performance_of(model, scenario.gpu)
+    """The catalogue's coefficients, by variant's name, as the plain functions the reference takes."""
+    found = {}
+    for variant in scenario.variants:
+        own = (variant.model, variant.gpu, variant.gpus)
+        entry = scenario.catalogue.times_of(*own)
 
         def prefill(n, p=entry.prefill):
             return max(p.floor_s, p.base_s + p.per_token_s * n)
@@ -47,9 +62,8 @@ def performance(scenario: Scenario) -> dict:
         def mixed(n, b, c, d=entry.decode, prefill=prefill):
             return prefill(n) + d.per_request_s * b + d.per_token_s * c
 
-        found[model] = SimpleNamespace(
-            prefill=prefill, decode=decode, mixed=mixed, kv_capacity=catalogue.kv_capacity_tokens(model, scenario.gpu)
-        )
+        room = scenario.catalogue.kv_capacity_tokens(*own)
+        found[variant.name] = SimpleNamespace(prefill=prefill, decode=decode, mixed=mixed, kv_capacity=room)
     return found
 
 
@@ -76,7 +90,28 @@ def rule_of(rng: np.random.Generator, batch_instances: int = -1) -> Rule:
     )
 
 
-@pytest.mark.parametrize("seed", range(400))
+def autoscaler_of(rng: np.random.Generator) -> Autoscaler:
+    """Aims low, since these fleets do not have much to do."""
+    fewest, steps = int(rng.integers(0, 2)), (Limit("instances", 1, 30.0), Limit("percent", 50, 15.0))
+    metrics = []
+    for signal in rng.choice(["in-progress", "running", "waiting", "kv-usage", "tps"], int(rng.integers(1, 4))):
+        kind = str(rng.choice(["pods", "average", "value"]))
+        over = "sum" if signal == "tps" else str(rng.choice(["sum", "mean", "max"]))
+        unit = {"kv-usage": 0.02, "tps": 300.0}.get(str(signal), 1.0)
+        metrics.append(Metric(str(signal), unit * float(rng.uniform(0.3, 3)), kind, over))
+    return Autoscaler(
+        metrics=tuple(metrics),
+        fewest=fewest,
+        most=int(rng.integers(3, 7)),
+        sync_s=float(rng.choice([10.0, 15.0])),
+        out=Behavior(float(rng.choice([0, 30])), steps, str(rng.choice(["max", "min"]))),
+        back=Behavior(float(rng.choice([0, 45])), steps),
+        floors=(Floor(60.0, 90.0, 4),) if rng.integers(2) else (),
+        to_zero=None if fewest else ToZero(float(rng.choice([10.0, 30.0])), 20.0),
+    )
+
+
+@pytest.mark.parametrize("seed", range(600))  # from 400 on with autoscalers
 def test_engine_agrees_with_the_plain_simulator(seed: int) -> None:
     rng = np.random.default_rng(seed)
     scenario = scenario_of(
@@ -100,10 +135,14 @@ def test_engine_agrees_with_the_plain_simulator(seed: int) -> None:
     )
     regions = ["centralus", "eastus", "westus"][: int(rng.integers(1, 4))]
     trace = random_trace(rng, int(rng.integers(20, 160)), float(rng.choice([0.5, 2.0, 8.0])), regions)
-    kind = REGISTRY[("siloed", "reactive", "chiron")[seed % 3]]
+    kind = REGISTRY[("siloed", "reactive", "chiron", "hpa")[seed % 3 if seed < 400 else 3]]
     groups = dict(kind.tier_groups)
     takes = {g: -1 if seed % 2 or "NIW" not in tiers else seed // 2 % 4 for g, tiers in groups.items()}
     rules = {(r, m, g): rule_of(rng, takes[g]) for r in regions for m in MODELS for g in groups}
+    told = {}
+    if seed >= 400:
+        rules = {pool: Rule(batch_instances=rule.batch_instances) for pool, rule in rules.items()}
+        told = {pool: autoscaler_of(rng) for pool in rules}
 
     class Ruled(Policy):
         name = "ruled"
@@ -111,25 +150,41 @@ def test_engine_agrees_with_the_plain_simulator(seed: int) -> None:
         tier_groups = groups
         queues_batch = kind.queues_batch
 
-        def initial_instances(self, group):
-            return {1: 2, 2: 1, 3: int(group != "batch" or seed % 2)}[len(groups)]
+        def initial_instances(self, endpoint):
+            return ({1: 2, 2: 1, 3: int(endpoint.group != "batch" or seed % 2)}[len(groups)],)
 
         def decide(self, observation):
-            return Actions(rules={e: rules[tuple(e)] for e in observation.endpoints})
+            own = {e: told[tuple(e)] for e in observation.endpoints if told}
+            return Actions(rules={e: rules[tuple(e)] for e in observation.endpoints}, autoscalers=own)
 
+    assert_agrees(Ruled(scenario), rules, scenario, trace, THETA, told=told)
+
+
+def assert_agrees(
+    policy: Policy,
+    rules: dict,
+    scenario: Scenario,
+    trace: FrameTrace,
+    theta: dict,
+    targets: dict | None = None,
+    told: dict | None = None,
+) -> SimulationResult:
+    """Engine and plain simulator give every request the same times, under fixed rules, targets and autoscalers."""
     parts: list[pd.DataFrame] = []
-    simulation = Simulation(trace, Ruled(scenario), scenario, THETA, per_request=parts.append)
+    simulation = Simulation(trace, policy, scenario, theta, per_request=parts.append)
     result = simulation.run()
     reference = ReferenceSimulator(
         scenario,
-        groups,
-        kind.queues_batch,
-        {g: Ruled(scenario).initial_instances(g) for g in groups},
+        dict(policy.tier_groups),
+        policy.queues_batch,
+        lambda *pool: policy.initial_instances(Endpoint(*pool)),
         performance(scenario),
-        THETA,
+        theta,
         simulation.regions,
         simulation.models,
-        lambda r, m, g: rules[r, m, g],
+        lambda *pool: rules[pool],
+        targets,
+        (lambda *pool: ReferenceAutoscaler(told[pool])) if told else None,
     )
     fields = trace.data[["arrival_s", "region", "model", "tier", "prompt_tokens", "output_tokens"]]
     requests = [Request(k, *row) for k, row in enumerate(fields.itertuples(index=False, name=None))]
@@ -140,16 +195,16 @@ def test_engine_agrees_with_the_plain_simulator(seed: int) -> None:
     assert np.array_equal(unfinished, np.isnan(found[:, 1]))
     np.testing.assert_allclose(found[~unfinished], expected[~unfinished], rtol=0, atol=1e-6)
     assert result.totals["completed"] == int((~unfinished).sum())
+    return result
 
 
 # Against closed forms
 
 
 def test_a_lone_request_takes_what_the_performance_model_says() -> None:
-    catalogue = load_catalogue()
     scenario = scenario_of(routing={"delay_s": 0.25})
     for model in MODELS:
-        entry = catalogue.performance_of(model, scenario.gpu)
+        entry = times_of(model)
         result = recorded(trace_of([100.0], 3000, 50, model), Fixed(scenario), scenario)
         ttft_s = 0.25 + float(entry.prefill.seconds(3000))
         decode_s = sum(float(entry.decode.seconds(1, 3000 + k)) for k in range(1, 50))
@@ -163,15 +218,15 @@ def poisson(rng: np.random.Generator, n: int, rate_per_s: float) -> np.ndarray:
 
 def queue_scenario(servers: int) -> Scenario:
     """Batches of one: an instance is a plain server."""
-    return scenario_of(instances_per_endpoint=servers, batching={"max_requests": 1})
+    return scenario_of(start=servers, batching={"max_requests": 1})
 
 
 @pytest.mark.parametrize("load", [0.3, 0.6, 0.8])
 def test_waits_of_an_m_d_1_queue(load: float) -> None:
-    service_s = float(load_catalogue().performance_of("Llama-2-70B", PAPER.gpu).prefill.seconds(4000))
+    service_s = float(times_of("Llama-2-70B").prefill.seconds(4000))
     n = 60_000
     trace = trace_of(poisson(np.random.default_rng(5), n, load / service_s), 4000, 1, rows=10_000)
-    scenario = queue_scenario(2).model_copy(update={"instances_per_endpoint": 1})
+    scenario = queue_scenario(1)
     result = recorded(trace, Fixed(scenario), scenario)
     waits = result["ttft_s"] - service_s
     # Pollaczek-Khinchine for a constant service time.
@@ -186,8 +241,8 @@ def test_waits_of_an_m_m_c_queue(servers: int, load: float) -> None:
     step_s, mean_tokens, n = 0.004, 500, 150_000
     table = {"batch_tokens": [1, 2], "prefill_ms": [4.0, 4.0], "decode_ms": [4.0, 4.0]}
     table |= {"vm_memory_bytes": 1e12, "weights_bytes": 1.0, "kv_bytes_per_token": 1.0}
-    scenario = scenario_of(batching={"max_requests": servers}, time_tables={"Llama-2-70B": table})
-    scenario = scenario.model_copy(update={"instances_per_endpoint": 1})
+    own = [{"model": "Llama-2-70B", "gpu": GPU, "gpus": 8, "start": 1, "times": table}]
+    scenario = scenario_of(batching={"max_requests": servers}, variants=own)
     rng = np.random.default_rng(11)
     service_s = mean_tokens * step_s
     arrival_s = poisson(rng, n, servers * load / service_s)
@@ -205,7 +260,7 @@ def test_waits_of_an_m_m_c_queue(servers: int, load: float) -> None:
 
 def test_instances_that_share_a_queue_length_wait_no_less_than_m_g_c_and_less_than_apart() -> None:
     """Join-the-shortest-queue lies between one common queue and separate ones."""
-    service_s = float(load_catalogue().performance_of("Llama-2-70B", PAPER.gpu).prefill.seconds(4000))
+    service_s = float(times_of("Llama-2-70B").prefill.seconds(4000))
     load, servers, n = 0.7, 3, 40_000
     arrival_s = poisson(np.random.default_rng(6), n, servers * load / service_s)
     scenario = queue_scenario(servers)
@@ -250,14 +305,12 @@ def small_run(
 @given(seed=st.integers(0, 10_000))
 @settings(max_examples=15)
 def test_requests_and_vm_hours_are_conserved(policy: str, seed: int) -> None:
-    scenario = scenario_of(vms_per_region=6)
+    scenario = scenario_of(vms=6)
     trace, result = small_run(seed, policy, scenario, n=600)
     totals = result.totals
     assert totals["requests"] == len(trace.data)
     assert totals["requests"] == totals["completed"] + totals["unfinished"] + totals["dropped"]
-    too_long = trace.data["prompt_tokens"] + trace.data["output_tokens"] > load_catalogue().kv_capacity_tokens(
-        "BLOOM-176B", scenario.gpu
-    )
+    too_long = trace.data["prompt_tokens"] + trace.data["output_tokens"] > kv_room_tokens(scenario, "BLOOM-176B")
     assert totals["dropped"] == int((too_long & (trace.data["model"] == "BLOOM-176B")).sum())
     # No VM beyond the initial ones is taken while spot VMs are left, so all hours are the initial VMs'.
     hours = result.held[["reclaim_h", "swap_h", "cold_h", "serving_h", "draining_h", "spot_h"]].sum().sum()
@@ -275,7 +328,7 @@ def test_requests_and_vm_hours_are_conserved(policy: str, seed: int) -> None:
 
 
 def test_counts_in_the_log_integrate_to_the_hours_held() -> None:
-    scenario = scenario_of(vms_per_region=12)
+    scenario = scenario_of(vms=12)
     trace, result = small_run(3, "reactive", scenario)
     horizon_s = Simulation(trace, REGISTRY["reactive"](scenario), scenario, THETA).horizon_s
     total = 0.0
@@ -309,7 +362,7 @@ def test_an_instance_more_never_lengthens_the_mean_wait_by_much(seed: int) -> No
     trace = trace_of(poisson(rng, n, 6.0), 2500, 1)
     waits = []
     for servers in (1, 2, 3, 5):
-        scenario = queue_scenario(6).model_copy(update={"instances_per_endpoint": servers})
+        scenario = queue_scenario(servers)
         result = recorded(trace, Fixed(scenario), scenario)
         waits.append(float(result["ttft_s"].mean()))
     assert waits == sorted(waits, reverse=True)
@@ -380,7 +433,7 @@ def test_a_policy_wholly_in_python_does_what_its_rule_does_compiled() -> None:
                     counts[endpoint] = view.held - 1
             return Actions(counts=counts)
 
-    scenario = scenario_of(vms_per_region=12)
+    scenario = scenario_of(vms=12)
     data = random_trace(np.random.default_rng(4), 3000, 4.0, ["eastus", "westus"]).data.assign(tier="IW-F")
     slow, fast = (
         simulate(FrameTrace(data), policy(scenario), scenario, THETA) for policy in (Slow, REGISTRY["reactive"])
@@ -404,12 +457,12 @@ def test_after_the_end_only_work_counts_until_it_is_done() -> None:
 
 def test_batch_work_left_for_after_the_end_is_no_cheaper() -> None:
     """Four hours of batch work that comes within a minute: whoever does it, GPUs are held for it."""
-    scenario = scenario_of(instances_per_endpoint=2, scaling={"min_instances": 1})
+    scenario = scenario_of(start=2, scaling={"min_instances": 1})
     trace = trace_of(np.linspace(0, 60, 4000), 20_000, 300, tier="NIW")
     for policy in ("siloed", "reactive", "valley-fill"):
         result = simulate(trace, REGISTRY[policy](scenario), scenario, THETA)
         assert result.totals["completed"] == 4000
-        work_h = 4000 * 20_300 / 3600 / (THETA["Llama-2-70B"] * 3)
+        work_h = 4000 * 20_300 / 3600 / (THETA[variant_of(scenario, "Llama-2-70B").name] * 3)
         assert result.totals["gpu_hours"] > 8 * work_h
 
 
@@ -502,9 +555,7 @@ def test_a_month_is_projected_from_a_day_on(hours: int, projected: bool) -> None
 @pytest.mark.parametrize("policy", ["reactive", "lt-u", "valley-fill", "chiron", "siloed"])
 @pytest.mark.parametrize("tier", ["IW-F", "NIW"])
 def test_with_a_floor_of_none_the_next_request_starts_an_instance(policy: str, tier: str) -> None:
-    scenario = scenario_of(
-        instances_per_endpoint=2, scaling={"min_instances": 0}, niw_queue={"promote_after_s": 1200.0}
-    )
+    scenario = scenario_of(start=2, scaling={"min_instances": 0}, niw_queue={"promote_after_s": 1200.0})
     parts: list[pd.DataFrame] = []
     trace = trace_of([0.0, 9000.0, 9000.5], 100, 10, tier=tier)
     result = simulate(trace, REGISTRY[policy](scenario), scenario, THETA, per_request=parts.append)

@@ -11,7 +11,7 @@ from sageserve_lib.studies.sweep.grid import Grid, ScenarioOf, Study, WorkloadOf
 from sageserve_lib.workload import WorkloadSpec
 
 #: Simulated in every week, of those the report is about; the recommended one is added.
-COMPARED = ("siloed", "reactive", "lt-ua", "valley-fill", "valley-fill-safe")
+COMPARED = ("siloed", "reactive", "hpa", "lt-ua", "valley-fill", "valley-fill-safe")
 #: Weeks of a report on the default workload, its own among them, and the other shapes it is compared on.
 DEFAULT_SEEDS = 4
 DEFAULT_SHAPES = ("burst-x8",)
