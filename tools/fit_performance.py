@@ -1,4 +1,4 @@
-"""Print the catalogue's ``performance`` section, fitted from a table of measurements.
+"""Print the catalogue's ``times`` section, fitted from a table of measurements.
 
 Usage: python tools/fit_performance.py perf_measurements.csv
 
@@ -92,7 +92,7 @@ def main(file: str) -> None:
         {
             "model": model,
             "gpu": gpu,
-            "tensor_parallel": tensor_parallel,
+            "gpus": tensor_parallel,
             "label": label,
             "source": source,
             "prefill": {name: _round(value) for name, value in p.model_dump().items()},
@@ -101,10 +101,10 @@ def main(file: str) -> None:
         for model, gpu, tensor_parallel, label, source, p, d in sorted(rows, key=lambda row: row[:3])
     ]
     for entry in entries:
-        place = (entry["model"], entry["gpu"], entry["tensor_parallel"])
+        place = (entry["model"], entry["gpu"], entry["gpus"])
         if place in fits:
             entry["fit_error"] = _fit_error(off.loc[[place]])
-    yaml.safe_dump({"performance": entries}, sys.stdout, sort_keys=False, width=120)
+    yaml.safe_dump({"times": entries}, sys.stdout, sort_keys=False, width=120)
 
 
 if __name__ == "__main__":

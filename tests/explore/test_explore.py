@@ -84,7 +84,7 @@ def test_two_answers_side_by_side(explored: Exploration) -> None:
     assert text.loc["GPU-hours held", "change"].startswith("+")
     assert told(now, before).endswith("points against reactive, planned for the median.")
     same = as_text(comparison(now, now), ["a", "b", "change"])["change"]
-    assert set(same) <= {"0", "0.0", "0.00"}
+    assert set(same) <= {"0", "0.0", "0.00", "0.000"}
     assert list(comparison(now, None)) == ["now"]
     assert len(picture(now, before).axes) == len(picture(now, None).axes) == 4
 

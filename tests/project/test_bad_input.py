@@ -405,7 +405,7 @@ SCENARIOS: dict[str, tuple[dict[str, Any], str]] = {
     "a GPU without times": ({"variants__0__gpu": "MI300X-192GB", "capacity_gpus": {"H100-80GB": 800, "MI300X-192GB": 160}}, "has no times of 'BLOOM-176B'"),
     "a GPU that no region has": ({"capacity_gpus": {"A100-80GB": 8}}, "capacity_gpus does not say"),
     "GPUs that make no whole nodes": ({"variants__0__gpus": 12}, "has to take whole nodes of 8"),
-    "a start in another region": ({"capacity_gpus__H100-80GB": {"centralus": 800, "mars": 8}}, "'mars' is no region"),
+    "GPUs in another region": ({"capacity_gpus__H100-80GB": {"centralus": 800, "eastus": 800, "westus": 800, "mars": 8}}, "'mars' is no region"),
     "a promise of an unknown model": ({"sla_by_model": {"GPT-9": {"IW-F": {"ttft_s": 1}}}}, "'GPT-9' is not one of"),
     "the form before": ({"vms_per_region": 100}, "vms_per_region"),
     "an unknown scheduler": ({"scheduler": "LIFO"}, "scheduler"),
