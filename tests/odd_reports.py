@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from case_fleets import of_today
 from filelock import FileLock
 
 from sageserve_lib.traces import write_parquet
@@ -104,12 +105,13 @@ def odd_report(name: str, factory: pytest.TempPathFactory) -> Path:
     from conftest import shared
 
     odd = ODD[name]
-    trace, scenario = (shared(file) if file else None for file in (odd.case, odd.scenario))
+    trace = shared(odd.case) if odd.case else None
     base = factory.getbasetemp()
     place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "odd"
     place.mkdir(exist_ok=True)
     with FileLock(place / f"{name}.lock"):
         if not (place / "reports" / name / "manifest.json").exists():
+            scenario = of_today(shared(odd.scenario), place) if odd.scenario else None
             if odd.requests is not None:
                 trace = place / f"{name}.parquet"
                 write_parquet([odd.requests()], trace, START)

@@ -51,7 +51,7 @@ def _whole_nodes(scenario: Scenario, gpu: str) -> bool:
 def _prices(scenario: Scenario, name: str) -> Iterator[_Row]:
     """Of a VM where instances take whole ones, else of a GPU."""
     gpu = scenario.gpu(name)
-    whole = _whole_nodes(scenario, name)
+    whole = gpu.gpus_per_node > 1 and _whole_nodes(scenario, name)
     size = gpu.gpus_per_node if whole else 1
     of = f"{size} × {name}" if whole else name
     unit = f"USD per {'VM' if whole else 'GPU'}-hour ({', '.join(filter(None, (of, gpu.sku)))})"

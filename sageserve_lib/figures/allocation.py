@@ -65,7 +65,15 @@ def instances_by_gpu(allocation: pd.DataFrame) -> Figure:
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         time_axis(axes)
         axes.label_outer()
-    panels[0, 0].legend(title="model", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    handles = {label: h for axes in panels[:, 0] for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    panels[0, 0].legend(
+        list(handles.values()),
+        list(handles),
+        title="model",
+        frameon=False,
+        loc="center left",
+        bbox_to_anchor=(1.0, 0.5),
+    )
     figure.tight_layout()
     return figure
 

@@ -1,5 +1,9 @@
 """Figures of the cost comparison: what GPUs were held for, dollars, savings with intervals, cost against service."""
 
+import itertools
+import textwrap
+from collections.abc import Callable, Iterable
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -9,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from sageserve_lib.figures.labels import name_points
 from sageserve_lib.figures.many import folded
-from sageserve_lib.figures.style import model_colours, number, policy_colours, region_colours
+from sageserve_lib.figures.style import PALETTE, log_axis, model_colours, number, policy_colours, region_colours
 
 #: Blue serves, orange to red is waste.
 CAUSE_COLOURS = {
@@ -26,6 +30,8 @@ CAUSE_COLOURS = {
 _NO_MODEL = "reserved, not held"
 #: Models that a legend can tell apart.
 _MOST_NAMED = 8
+#: Times the least, from which on numbers are shown on a logarithmic axis.
+_WIDE = 10.0
 
 
 def gpu_hours_by_cause(gpu_hours: pd.DataFrame, labels: dict[str, str]) -> Figure:
@@ -46,7 +52,7 @@ def gpu_hours_by_cause(gpu_hours: pd.DataFrame, labels: dict[str, str]) -> Figur
 
 
 def monthly_dollars(dollars: pd.DataFrame) -> Figure:
-    """A month's cost of each policy, on the left by region and on the right by model. Takes the ``dollars`` table.
+    """A month's cost of each policy by region, by model and, of several, by GPU type. Takes the ``dollars`` table.
 
     Where the table projects no month, it is the period's cost.
     """
@@ -56,22 +62,26 @@ def monthly_dollars(dollars: pd.DataFrame) -> Figure:
     )
     shown = dollars.assign(cost=dollars[cost] / per, model=dollars["model"].replace("", _NO_MODEL))
     policies = shown["policy"].nunique()
-    figure, panels = plt.subplots(1, 2, figsize=(10, 0.45 * policies + 2.0), sharey=True, layout="constrained")
-    for axes, part, palette in zip(panels, ("region", "model"), (region_colours, model_colours), strict=True):
+    parts: dict[str, Callable[[Iterable[str]], dict[str, str]]] = {"region": region_colours, "model": model_colours}
+    if shown["gpu"].nunique() > 1:
+        parts["gpu"] = lambda names: dict(zip(names, itertools.cycle(PALETTE), strict=False))
+    figure, panels = plt.subplots(1, len(parts), figsize=(10, 0.45 * policies + 2.0), sharey=True, layout="constrained")
+    for axes, (part, palette) in zip(panels, parts.items(), strict=True):
         wide = _wide(shown, part, "cost")
         colours = {
             **palette([name for name in wide.columns if name != _NO_MODEL]),
             _NO_MODEL: CAUSE_COLOURS["reserved"],
         }
         stacked_bars(axes, *folded(wide, colours), "{:,.2f}")
-        axes.set_xlabel(f"{unit}, by {part}")
+        axes.set_xlabel(f"{unit}, by {'GPU type' if part == 'gpu' else part}")
         axes.legend(ncols=2, frameon=False, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    figure.suptitle(" + ".join(shown["sku"].unique()), fontsize="small", color="0.35")
+    skus = textwrap.fill(" + ".join(filter(None, shown["sku"].unique())), 120)
+    figure.suptitle(skus, fontsize="small", color="0.35")
     return figure
 
 
 def tokens_and_goodput(policies: pd.DataFrame, by_model: pd.DataFrame) -> Figure:
-    """What a million tokens cost, and goodput per GPU: a bar per policy, a dot per model.
+    """What a million tokens cost, and goodput per GPU: a mark per policy, a dot per model.
 
     Takes the run's own week of the ``policies`` table, and the ``by_model`` table.
     """
@@ -79,21 +89,23 @@ def tokens_and_goodput(policies: pd.DataFrame, by_model: pd.DataFrame) -> Figure
     few = model_colours(by_model["model"].unique())
     figure, panels = plt.subplots(1, 2, figsize=(10, 0.42 * len(names) + 1.9), sharey=True, layout="constrained")
     place = {policy: k for k, policy in enumerate(names)}
-    for axes, (measure, label) in zip(
-        panels,
-        (("usd_per_mtok", "USD per million tokens"), ("goodput_per_gpu", "goodput (requests/s a GPU)")),
-        strict=True,
-    ):
-        axes.barh(range(len(names)), policies[measure].astype(float).fillna(0.0), color="#D9D9D9", label="all models")
+    measures = (("usd_per_mtok", "USD per million tokens"), ("goodput_per_gpu", "goodput (requests/s a GPU)"))
+    for axes, (measure, label) in zip(panels, measures, strict=True):
+        of_all = policies[measure].astype(float)
+        axes.scatter(of_all, range(len(names)), marker="|", s=320, color="black", linewidth=2.2, label="all models")
         for model, rows in by_model.dropna(subset=measure).groupby("model", sort=False, observed=True):
             axes.scatter(
                 rows[measure], rows["policy"].map(place), color=few[str(model)], label=str(model), zorder=3, s=28
             )
         axes.set_xlabel(label)
-        axes.set_xlim(left=0)
-        axes.grid(axis="y", visible=False)
+        shown = pd.concat([of_all, by_model[measure].astype(float)]).dropna()
+        if len(shown) and shown.min() > 0 and shown.max() > _WIDE * shown.min():
+            axes.set_xscale("log")
+            log_axis(axes.xaxis)
+        else:
+            axes.set_xlim(left=0)
     panels[0].set_yticks(range(len(names)), names)
-    panels[0].invert_yaxis()
+    panels[0].set_ylim(len(names) - 0.5, -0.5)
     if len(few) <= _MOST_NAMED:
         figure.legend(
             *panels[0].get_legend_handles_labels(), frameon=False, ncols=4, fontsize="small", loc="outside upper center"

@@ -100,7 +100,9 @@ def drawn_of_much() -> dict[str, Callable[[], Figure]]:
     )
     mixtures = pd.DataFrame({"model": MODELS, "kind": "prompt", "median_tokens": 90.0})
     shifts = pd.DataFrame({"model": "model-0", "region": REGIONS[3:5], "time": HOURS[60]})
-    dollars = product(policy=DEFAULT_POLICIES, region=REGIONS, model=MODELS).assign(sku="H100", monthly_cost_usd=1e6)
+    dollars = product(policy=DEFAULT_POLICIES, region=REGIONS, model=MODELS).assign(
+        sku="H100", monthly_cost_usd=1e6, gpu=lambda rows: [f"gpu-{k % 9}" for k in rows.index]
+    )
     binding = places.assign(floor=places["value"] > 9, local_demand=True, total_demand=True, nothing=True)
     methods = [*forecast.METHODS, forecast.COMBINATION]
     forecasts = product(origin=HOURS[:40], model=MODELS, region=REGIONS[:4]).assign(
@@ -256,15 +258,18 @@ def test_promises_that_are_not_made_are_not_drawn() -> None:
         assert dashed and {line.get_xdata()[0] for line in dashed} == {86_400.0}
 
 
-def test_tokens_and_goodput_have_a_bar_per_policy_and_a_dot_per_model() -> None:
+def test_tokens_and_goodput_have_a_mark_per_policy_and_a_dot_per_model() -> None:
     table = pd.DataFrame({"policy": ["a", "b"], "usd_per_mtok": [2.0, 1.0], "goodput_per_gpu": [0.1, np.nan]})
     by_model = product(policy=["a", "b"], model=["m", "n"]).assign(
         usd_per_mtok=[1.0, 2, 3, np.nan], goodput_per_gpu=0.1
     )
     costs_of, goodput = cost_figures.tokens_and_goodput(table, by_model).axes
-    assert [bar.get_width() for bar in costs_of.patches] == [2.0, 1.0]
-    assert [bar.get_width() for bar in goodput.patches] == [0.1, 0.0]
-    assert sum(len(dots.get_offsets()) for dots in costs_of.collections) == 3
+    of_all, *of_models = costs_of.collections
+    assert of_all.get_offsets()[:, 0].tolist() == [2.0, 1.0]
+    assert sum(len(dots.get_offsets()) for dots in of_models) == 3
+    assert costs_of.get_xscale() == goodput.get_xscale() == "linear"
+    (wide, _) = cost_figures.tokens_and_goodput(table, by_model.assign(usd_per_mtok=[1.0, 2, 30, np.nan])).axes
+    assert wide.get_xscale() == "log"
 
 
 def test_policies_of_a_sweep_are_named_at_their_points() -> None:

@@ -1,8 +1,11 @@
 """Real-life inputs beyond reading them: the right answers of shared/cases, by library calls."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+from case_fleets import of_today
 from conftest import shared
 
 from sageserve_lib import characterize, paths
@@ -18,12 +21,17 @@ CASE_17 = "cases/17-one-replica-and-scale-to-zero"
 pytestmark = pytest.mark.usefixtures("generated")
 
 
+def files_of(folder: Path, trace: str, scenario: str) -> dict[str, str]:
+    """A case's trace and its fleet."""
+    return {"trace": str(shared(trace)), "scenario": str(of_today(shared(scenario), folder))}
+
+
 @pytest.mark.slow
 def test_case_01_a_model_with_three_requests_has_a_theta_that_says_so() -> None:
     trace = open_trace(shared("cases/01-rare-model-in-a-large-trace/rare.csv.gz"))
     sample = characterize.token_sample(trace)
     assert sample["model"].value_counts().to_dict() == {"Llama-3.1-8B": 20_200, "Llama-2-70B": 3}
-    scenario = load_scenario("paper", ["theta_tps={Llama-3.1-8B: 60000}"])
+    scenario = load_scenario("paper", ["variants.2.theta_tps=60000"])
     table = theta_table(sample, trace.models, scenario, 7).set_index("model")
     assert table.at["Llama-2-70B", "source"] == "probed (from 3 requests)"
     assert table.at["Llama-2-70B", "theta_tps"] > 100
@@ -65,12 +73,11 @@ def test_series_that_begin_or_end_midway_have_finite_or_named_shifts(seed: int, 
     assert ((shifts["ratio"] == np.inf) <= (shifts["before_per_s"] == 0)).all()
 
 
-def test_case_23_floors_that_no_region_can_hold_are_refused_before_any_work() -> None:
+def test_case_23_floors_that_no_region_can_hold_are_refused_before_any_work(tmp_path) -> None:
     with pytest.raises(InputError) as refused:
-        load_scenario(shared("cases/23-floors-that-no-region-can-hold/floor.yaml"))
+        load_scenario(of_today(shared("cases/23-floors-that-no-region-can-hold/floor.yaml"), tmp_path))
     said = "\n".join(refused.value.problems)
-    assert "scaling.min_instances is 8 for 2 models, which needs 16 VMs in each region, vms_per_region is 12" in said
-    assert "scaling.min_instances 8 is more than instances_per_endpoint 4" in said
+    assert "scaling.min_instances 8 is more than the 4 instances of Llama-2-70B at the start in eastus" in said
 
 
 @pytest.mark.slow
@@ -84,14 +91,18 @@ def test_case_35_an_endpoint_with_nightly_batch_alone_gives_lt_ua_nothing_to_ove
     frame = frame.assign(region="eastus").replace({"model": {"chat": "Llama-3.1-8B", "nightly": "Llama-2-70B"}})
     folder = paths.generated()
     write_parquet([frame], folder / "night.parquet", pd.Timestamp("2026-06-01T00:00Z"))
-    changes = ["instances_per_endpoint=3", "niw_instances_when_siloed=1", "vms_per_region=40"]
+    changes = [
+        *(f"variants.{k}.start=3" for k in range(4)),
+        "niw_instances_when_siloed=1",
+        "capacity_gpus.H100-80GB=320",
+    ]
     wb = Workbook(str(folder / "night.parquet"), policies=["lt-u", "lt-ua"], scenario_changes=changes)
     held = wb.policies().set_index("policy")["gpu_hours"]
     assert held["lt-ua"] <= 1.1 * held["lt-u"]
 
 
-def test_case_17_one_replica_is_a_fleet_that_siloed_alone_cannot_have() -> None:
-    files = {"trace": str(shared(f"{CASE_17}/requests.csv")), "scenario": str(shared(f"{CASE_17}/one.yaml"))}
+def test_case_17_one_replica_is_a_fleet_that_siloed_alone_cannot_have(tmp_path) -> None:
+    files = files_of(tmp_path, f"{CASE_17}/requests.csv", f"{CASE_17}/one.yaml")
     wb = Workbook(**files, policies=["reactive", "lt-u"])
     assert set(wb.simulate("reactive").instances["serving"]) == {1}
     assert wb.simulate("lt-u").totals["completed"] == wb.trace.requests == 294
@@ -103,8 +114,8 @@ def test_case_17_one_replica_is_a_fleet_that_siloed_alone_cannot_have() -> None:
 
 
 @pytest.mark.parametrize("policy", ["reactive", "lt-u", "valley-fill", "chiron", "lt-i"])
-def test_case_17_a_floor_of_zero_gives_instances_back_and_starts_one_when_asked(policy: str) -> None:
-    files = {"trace": str(shared(f"{CASE_17}/requests.csv")), "scenario": str(shared(f"{CASE_17}/zero.yaml"))}
+def test_case_17_a_floor_of_zero_gives_instances_back_and_starts_one_when_asked(tmp_path, policy: str) -> None:
+    files = files_of(tmp_path, f"{CASE_17}/requests.csv", f"{CASE_17}/zero.yaml")
     wb = Workbook(**files, policies=[policy])
     result = wb.simulate(policy)
     assert result.totals["completed"] == 294
@@ -119,7 +130,7 @@ def test_case_17_a_floor_of_zero_gives_instances_back_and_starts_one_when_asked(
 
 def test_case_09_requests_that_never_fit_are_named_and_left_out_of_theta_and_plan() -> None:
     file = str(shared("cases/09-a-model-whose-requests-never-fit/long-context.csv"))
-    wb = Workbook(file, policies=["reactive", "lt-u"], scenario_changes=["theta_tps={Llama-3.1-8B: 60000}"])
+    wb = Workbook(file, policies=["reactive", "lt-u"], scenario_changes=["variants.2.theta_tps=60000"])
     [told] = [remark for remark in wb.trace_oddities if "never" in remark]
     largest = wb.trace.frame().query("model == 'BLOOM-176B'")[["prompt_tokens", "output_tokens"]].sum(axis=1).max()
     assert told.startswith("5 of 5 requests to BLOOM-176B can never be served")
@@ -142,7 +153,7 @@ def test_requests_too_large_for_a_model_that_serves_others_count_for_nothing_but
                           "output_tokens": 20})  # fmt: skip
     large = usual.iloc[::10].assign(prompt_tokens=80_000)
     start = pd.Timestamp("2026-06-01T00:17Z")
-    changes = ["theta_tps={BLOOM-176B: 2000}", "instances_per_endpoint=3", "niw_instances_when_siloed=1"]
+    changes = ["variants.0.theta_tps=2000", *(f"variants.{k}.start=3" for k in range(4)), "niw_instances_when_siloed=1"]
     books = []
     for name, frame in (("usual", usual), ("mixed", pd.concat([usual, large]).sort_values("arrival_s", kind="stable"))):
         write_parquet([frame], tmp_path / f"{name}.parquet", start)
@@ -158,12 +169,12 @@ def test_requests_too_large_for_a_model_that_serves_others_count_for_nothing_but
 @pytest.mark.slow
 def test_case_04_times_of_the_scenario_need_none_in_the_catalogue(tmp_path) -> None:
     folder = "cases/04-time-tables-for-a-gpu-without-times"
-    files = {"trace": str(shared(f"{folder}/requests.csv")), "scenario": str(shared(f"{folder}/mi300x.yaml"))}
+    files = files_of(tmp_path, f"{folder}/requests.csv", f"{folder}/mi300x.yaml")
     out = tmp_path / "out.ipynb"
     run_notebook(
         paths.NOTEBOOKS / "4-policy-simulation.ipynb", out, {**files, "policies": ["reactive", "lt-u"]}, cwd=tmp_path
     )
-    assert "are the scenario's own (`time_tables`)" in out.read_text(encoding="utf-8")
+    assert "are the scenario's own (`times`)" in out.read_text(encoding="utf-8")
     assumed = Workbook(**files).assumptions()
     times = assumed[assumed["what"].str.contains("times")]
     assert len(times) and times["source"].str.contains("scenario").all()
@@ -172,14 +183,14 @@ def test_case_04_times_of_the_scenario_need_none_in_the_catalogue(tmp_path) -> N
 CASE_08 = "cases/08-fleet-smaller-than-demand"
 
 
-def test_case_08_a_fleet_that_is_too_small_has_a_plan_of_what_there_is_and_says_what_is_short() -> None:
-    files = {"trace": str(shared(f"{CASE_08}/ramp.csv.gz")), "scenario": str(shared(f"{CASE_08}/two-vms.yaml"))}
+def test_case_08_a_fleet_that_is_too_small_has_a_plan_of_what_there_is_and_says_what_is_short(tmp_path) -> None:
+    files = files_of(tmp_path, f"{CASE_08}/ramp.csv.gz", f"{CASE_08}/two-vms.yaml")
     wb = Workbook(**files, policies=["reactive", "lt-u", "lt-ua", "static-peak"])
     plan, shortage = wb.allocation(), wb.plan_details("shortage")
     held = plan.set_index("time")["instances"]
     assert held.max() == 2 and len(held) >= 5
     # Short from when the forecast passes what two VMs sustain, and of how many it would take.
-    theta, demand = wb.theta["BLOOM-176B"], plan.set_index("time")["demand_tps"]
+    theta, demand = wb.theta["BLOOM-176B on 8 × A100-80GB"], plan.set_index("time")["demand_tps"]
     needed = np.ceil(demand / theta - 1e-9)
     assert shortage["time"].tolist() == needed.index[needed > 2].tolist()
     assert shortage["short_vms"].tolist() == (needed[needed > 2] - 2).astype(int).tolist()
@@ -197,11 +208,11 @@ def test_case_08_a_fleet_that_is_too_small_has_a_plan_of_what_there_is_and_says_
 
 
 @pytest.mark.slow
-def test_case_20_a_plan_every_quarter_of_an_hour_follows_demand_more_closely() -> None:
+def test_case_20_a_plan_every_quarter_of_an_hour_follows_demand_more_closely(tmp_path) -> None:
     folder = "cases/20-plan-every-quarter-of-an-hour"
     plans, totals = {}, {}
     for name in ("hourly", "quarter"):
-        files = {"trace": str(shared(f"{folder}/requests.csv.gz")), "scenario": str(shared(f"{folder}/{name}.yaml"))}
+        files = files_of(tmp_path, f"{folder}/requests.csv.gz", f"{folder}/{name}.yaml")
         wb = Workbook(**files, policies=["lt-i"])
         plans[name] = wb.allocation()["time"].nunique()
         totals[name] = wb.simulate("lt-i").totals
@@ -213,9 +224,9 @@ def test_case_20_a_plan_every_quarter_of_an_hour_follows_demand_more_closely() -
 
 
 @pytest.mark.slow
-def test_case_02_the_same_work_has_the_same_bound_and_clairvoyant_whenever_it_begins() -> None:
+def test_case_02_the_same_work_has_the_same_bound_and_clairvoyant_whenever_it_begins(tmp_path) -> None:
     folder = "cases/02-start-not-on-the-hour"
-    scenario = str(shared(f"{folder}/bloom-a100-24.yaml"))
+    scenario = str(of_today(shared(f"{folder}/bloom-a100-24.yaml"), tmp_path))
     found = {}
     for name, reading in (("on", {}), ("off", {"columns": "arrival_s=ts"})):
         trace = str(shared(f"{folder}/{name}-the-hour.csv.gz"))
