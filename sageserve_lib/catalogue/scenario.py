@@ -122,6 +122,7 @@ class Scenario(Data):
 
     name: str
     description: str
+    workload: str = Field(default="week", description="the synthetic workload that goes with it, by name")
     regions: Annotated[tuple[str, ...], Field(min_length=1)]
     capacity_gpus: dict[str, ByRegion] = Field(
         description="most GPUs of a type that a region can hold; a type that is not named cannot be used"

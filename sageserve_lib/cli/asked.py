@@ -98,7 +98,20 @@ class Asked:
     @property
     def synthetic(self) -> tuple[Any, ...]:
         """What ``options.spec_of`` takes."""
-        return (self.scale, self.days, self.history_days, self.seed, self.workload, self.workload_changes)
+        return (self.scale, self.days, self.history_days, self.seed, self.own_workload, self.workload_changes)
+
+    @property
+    def own_workload(self) -> str:
+        """The synthetic workload: the one named, else the scenario's own."""
+        from sageserve_lib.catalogue import load_scenario
+        from sageserve_lib.workload import DEFAULT_WORKLOAD
+
+        if self.workload:
+            return self.workload
+        try:
+            return load_scenario(self.scenario, catalogue=self.catalogue).workload
+        except InputError:  # told by problems()
+            return DEFAULT_WORKLOAD
 
     def problems(self) -> list[str]:
         """What is wrong with it, but for the trace."""
@@ -127,7 +140,7 @@ class Asked:
     def parameters(self, spec: "WorkloadSpec | None") -> dict[str, Any]:
         """The notebooks' parameters, paths made absolute."""
         from sageserve_lib.traces import absolute
-        from sageserve_lib.workload import DEFAULT_WORKLOAD, workload_names
+        from sageserve_lib.workload import workload_names
 
         scenario = Path(self.scenario)
         found: dict[str, Any] = {
@@ -138,7 +151,7 @@ class Asked:
             **{name: getattr(self, name) for name in ("seed", *_READING)},
         }
         if spec is not None:
-            source = self.workload or DEFAULT_WORKLOAD
+            source = self.own_workload
             found |= {"scale": spec.scale, "days": spec.days, "history_days": spec.history_days}
             found["workload"] = source if source in workload_names() else str(Path(source).resolve())
             found["workload_changes"] = list(self.workload_changes or ())
@@ -161,10 +174,10 @@ class Asked:
     def shapes(self) -> list[str]:
         """Other synthetic workloads to compare policies on: names as given, and files by their whole path."""
         from sageserve_lib.studies.sweep.weeks import DEFAULT_SHAPES
-        from sageserve_lib.workload import workload_names
+        from sageserve_lib.workload import DEFAULT_WORKLOAD, workload_names
 
         # With another workload the other shapes would differ from it in more than their shape.
-        usual = self.workload is None and not self.workload_changes and self.week_shapes is None
+        usual = self.own_workload == DEFAULT_WORKLOAD and not self.workload_changes and self.week_shapes is None
         named = list(DEFAULT_SHAPES) if usual else self.week_shapes or []
         return [name if name in workload_names() else str(Path(name).resolve()) for name in named]
 

@@ -34,7 +34,7 @@ from sageserve_lib.simulation import (
 from sageserve_lib.traces import Reading, Trace, open_trace
 from sageserve_lib.workbook.choices import policy_kinds, that_fit
 from sageserve_lib.workbook.notes import Pages
-from sageserve_lib.workload import DEFAULT_WORKLOAD, WorkloadSpec, cached_trace, history_demand, load_workload
+from sageserve_lib.workload import WorkloadSpec, cached_trace, history_demand, load_workload
 
 
 class Workbook(Pages):
@@ -56,7 +56,7 @@ class Workbook(Pages):
     seed, scale, days, history_days
         Of the synthetic workload; the seed also of probing.
     workload : str
-        Name of a synthetic workload or a YAML file.
+        Name of a synthetic workload or a YAML file; empty for the scenario's own.
     workload_changes : iterable of str
         Changes to it, ``path=value`` each (see ``workload.load_workload``).
     reading : mapping
@@ -88,7 +88,7 @@ class Workbook(Pages):
         reading: Mapping[str, Any] | None = None,
         policies: Iterable[str] = (),
         per_request: bool = False,
-        workload: str = DEFAULT_WORKLOAD,
+        workload: str = "",
         workload_changes: Iterable[str] = (),
         scenario_changes: Iterable[str] = (),
         forecasts: dict[str, ForecastResult] | None = None,
@@ -98,8 +98,8 @@ class Workbook(Pages):
         paths.check_checkout()
         super().__init__(Path(run_dir) if run_dir else None)
         self.scenario_source = scenario, tuple(scenario_changes), catalogue
-        self.workload_source = workload, tuple(workload_changes)
         self.scenario: Scenario = load_scenario(*self.scenario_source)
+        self.workload_source = workload or self.scenario.workload, tuple(workload_changes)
         source_methods(self.scenario.planning.forecast.source)  # a name that is not there is refused before any work
         self.seed = seed
         self.per_request = per_request

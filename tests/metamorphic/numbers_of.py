@@ -31,6 +31,8 @@ def tables_of(
         times = [column for column in table.columns if isinstance(table[column].dtype, pd.DatetimeTZDtype)]
         table = table.assign(**{column: (table[column] - workbook.start).dt.total_seconds() for column in times})
         ours = {column: table[column].astype(str).replace(dict(labels or {})) for column in _LABELS if column in table}
+        if "variant" in table:  # a model's name and what it runs on
+            ours["variant"] = ours["model"] + " on " + table["variant"].astype(str).str.split(" on ", n=1).str[1]
         table = table.assign(**ours)
         keys = [column for column in _KEYS if column in table]
         found[name] = table.sort_values(keys, kind="stable", ignore_index=True) if keys else table
