@@ -63,7 +63,8 @@ def monthly_dollars(dollars: pd.DataFrame) -> Figure:
     shown = dollars.assign(cost=dollars[cost] / per, model=dollars["model"].replace("", _NO_MODEL))
     policies = shown["policy"].nunique()
     parts: dict[str, Callable[[Iterable[str]], dict[str, str]]] = {"region": region_colours, "model": model_colours}
-    if shown["gpu"].nunique() > 1:
+    paid = shown.groupby("gpu", sort=False, observed=True)["cost"].sum() > 0
+    if paid.sum() > 1:
         parts["gpu"] = lambda names: dict(zip(names, itertools.cycle(PALETTE), strict=False))
     figure, panels = plt.subplots(1, len(parts), figsize=(10, 0.45 * policies + 2.0), sharey=True, layout="constrained")
     for axes, (part, palette) in zip(panels, parts.items(), strict=True):
