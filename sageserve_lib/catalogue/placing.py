@@ -29,7 +29,9 @@ def first_fit(nodes: Sequence[int], instances: Iterable[int]) -> list[tuple[int,
     free, size = list(nodes), max(nodes, default=0)
     placed: list[tuple[int, ...] | None] = []
     for gpus in instances:
-        if gpus <= size:
+        if not nodes:
+            found = []
+        elif gpus <= size:
             found = [k for k, room in enumerate(free) if room >= gpus][:1]
         else:
             found = [k for k, room in enumerate(free) if room == size == nodes[k]][: gpus // size]

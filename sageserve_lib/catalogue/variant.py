@@ -91,6 +91,9 @@ class Variant(Data):
         default=None, description="in place of probing, such as a published constant"
     )
 
+    def __hash__(self) -> int:
+        return hash(self.name)  # counts by region have no hash
+
     @property
     def kind(self) -> str:
         """What it runs on and how, without the model.

@@ -106,3 +106,27 @@ def test_scenario_that_is_no_file_or_no_yaml(tmp_path) -> None:
     (tmp_path / "s.yaml").write_text("a: [")
     with pytest.raises(InputError, match="is not YAML"):
         load_scenario(tmp_path / "s.yaml")
+
+
+def fleet_file(folder, **changes) -> str:
+    raw = yaml.safe_load((paths.SCENARIOS / "paper.yaml").read_text()) | changes
+    (folder / "s.yaml").write_text(yaml.safe_dump(raw))
+    return str(folder / "s.yaml")
+
+
+def test_capacity_and_start_may_differ_by_region(tmp_path) -> None:
+    start = {"eastus": 3, "westus": 2}
+    variant = {"model": "Llama-2-70B", "gpu": "H100-80GB", "gpus": 8, "start": start}
+    changes = {"variants": [variant], "capacity_gpus": {"H100-80GB": {"eastus": 80, "westus": 16}}}
+    with pytest.raises(InputError, match=r"min_instances 2 is more than the 0 instances of Llama-2-70B.*in centralus"):
+        load_scenario(fleet_file(tmp_path, **changes))
+    scenario = load_scenario(fleet_file(tmp_path, **changes, scaling={"min_instances": 0}))
+    [own] = scenario.variants
+    assert [scenario.start_of(own, region) for region in scenario.regions] == [0, 3, 2]
+    assert [scenario.capacity_of("H100-80GB", region) for region in scenario.regions] == [0, 80, 16]
+    assert {own: 1}[own] == 1
+
+
+def test_a_fleet_that_starts_where_no_gpu_is_is_refused(tmp_path) -> None:
+    with pytest.raises(InputError, match=r"eastus: the fleet at the start needs 640 H100-80GB .* capacity_gpus is 0"):
+        load_scenario(fleet_file(tmp_path, capacity_gpus={"H100-80GB": {"centralus": 800}}))
