@@ -88,12 +88,12 @@ def read_yaml(file: Path) -> Any:
         If it cannot be read or is not YAML.
     """
     try:
-        return parse_yaml(read_text(file))
+        return parse_yaml(text_of(file))
     except yaml.YAMLError as error:
         raise InputError(f"{file} is not YAML: {told(error)}") from error
 
 
-def read_text(file: Path) -> str:
+def text_of(file: Path) -> str:
     """The text of a file that should be YAML.
 
     Raises

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 import pytest
-from small_fleets import PAPER, THETA, FrameTrace, random_trace, scenario_of, trace_of
+from small_fleets import PAPER, THETA, FrameTrace, random_trace, scenario_of, trace_of, variant_of
 
 from sageserve_lib.catalogue import instance_times
 from sageserve_lib.catalogue.scenario import Scaling
@@ -367,7 +367,7 @@ def test_autoscalers_aim_at_seven_tenths_of_what_there_is(policy: str, kind: str
 
 
 def test_hpa_aims_at_seven_tenths_of_the_requests_in_progress_at_theta() -> None:
-    times = instance_times(PAPER, "Llama-2-70B")
+    times = instance_times(PAPER, variant_of(PAPER, "Llama-2-70B"))
     (metric,) = autoscaler_of("hpa").metrics
     at_theta = concurrency_at(1000.0, 900.0, 100.0, times, PAPER.batching.max_requests)
     assert (metric.signal, metric.target) == ("in-progress", pytest.approx(0.7 * at_theta))
@@ -383,8 +383,8 @@ def test_hpa_aims_at_seven_tenths_of_the_requests_in_progress_at_theta() -> None
 @pytest.mark.parametrize(("prompt", "output", "tps"), [(800, 100, 2500.0), (2000, 60, 4000.0), (300, 200, 1000.0)])
 def test_the_requests_in_progress_are_those_that_the_engine_has(prompt: int, output: int, tps: float) -> None:
     """A steady stream on one instance: requests that come, times the time each takes (Little's law)."""
-    scenario = scenario_of(instances_per_endpoint=2).model_copy(update={"instances_per_endpoint": 1})
-    times = instance_times(scenario, "Llama-2-70B")
+    scenario = scenario_of(start=1)
+    times = instance_times(scenario, variant_of(scenario, "Llama-2-70B"))
     gap_s = (prompt + output) / tps
     trace, parts = trace_of(gap_s * np.arange(1500), prompt, output), []
 

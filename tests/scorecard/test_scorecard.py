@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from sageserve_lib import cli, paths, tables
@@ -244,8 +245,10 @@ studies:
 
 def test_the_command_measures_judges_and_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # θ is given, since probing takes seconds.
-    theta = "theta_tps: {BLOOM-176B: 2000, Llama-2-70B: 6000, Llama-3.1-8B: 9000, Llama-3.2-3B: 12000}"
-    (tmp_path / "fleet.yaml").write_text((paths.SCENARIOS / "paper.yaml").read_text() + theta)
+    fleet = yaml.safe_load((paths.SCENARIOS / "paper.yaml").read_text())
+    for variant, theta in zip(fleet["variants"], (2000, 6000, 9000, 12_000), strict=True):
+        variant["theta_tps"] = theta
+    (tmp_path / "fleet.yaml").write_text(yaml.safe_dump(fleet))
     (tmp_path / "grid.yaml").write_text(GRID.replace("SCENARIO", str(tmp_path / "fleet.yaml")))
     (tmp_path / "README.md").write_text("before\n<!-- scorecard -->\nold\n<!-- /scorecard -->\nafter\n")
     monkeypatch.setattr(paths, "README", tmp_path / "README.md")

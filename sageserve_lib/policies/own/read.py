@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from sageserve_lib.catalogue.autoscaling import CronFloor
-from sageserve_lib.common.yaml_files import parse_yaml, read_text, validated
+from sageserve_lib.common.yaml_files import parse_yaml, text_of, validated
 from sageserve_lib.common.yaml_files import told as problem_of
 from sageserve_lib.errors import InputError
 from sageserve_lib.policies.autoscaler import IN, OUT, Autoscaler, Behavior, Kind, Limit, Metric, ToZero
@@ -73,7 +73,7 @@ def read_autoscalers(file: Path) -> tuple[Told, ...]:
 
 def _objects(file: Path) -> Iterator[Any]:
     """Documents of a file, and what is in lists of objects."""
-    for text in re.split(r"(?m)^---(?:[ \t].*)?$", read_text(file)):
+    for text in re.split(r"(?m)^---(?:[ \t].*)?$", text_of(file)):
         try:
             document = parse_yaml(text)
         except yaml.YAMLError as error:
