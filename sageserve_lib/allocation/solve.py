@@ -75,7 +75,9 @@ class AllocationSolver:
             If none was found in time, or the solver's breaks a rule.
         """
         start_s = time.perf_counter()
-        if problem.counts < _FEWEST_COUNTS_TO_SPLIT:
+        # Kinds that share a type's GPUs are hard to fit in all regions at once, and easy in one.
+        apart = len(problem.levels["kind"]) > len(problem.levels["gpu"]) and parts.regions_are_apart(problem)
+        if problem.counts < _FEWEST_COUNTS_TO_SPLIT and not apart:
             plan = self._solve_whole(problem, self.time_limit_s)
         else:
             plan = self._solve_large(problem, start_s)

@@ -546,6 +546,13 @@ def test_large_problems_are_taken_apart_where_parts_do_not_touch() -> None:
     assert violations(plan) == []
 
 
+def test_regions_are_solved_apart_where_kinds_share_gpus() -> None:
+    p = random_problem(1, 2, 2, 2, local_share=1.0, of=("H100", "H100"), gpus=(1, 2))
+    assert "Every region" in solve(p, "highs").remark
+    assert solve(replace(p, local_share=0.9), "highs").remark == ""
+    assert solve(random_problem(1, 2, 2, 2, local_share=1.0), "highs").remark == ""
+
+
 @glpk
 def test_highs_takes_over_where_glpk_does_not_close_the_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     p = problem([1, 1, 1, 1], [2800.0, 700.0, 300.0, 300.0])
