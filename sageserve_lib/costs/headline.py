@@ -276,10 +276,10 @@ def _served(rows: dict[str, dict[str, Any]], shown: str, baseline: str, interval
     others = [
         f"{name} {number(own[key], 1)} % ({number(base[key], 1)} %)" for name, key in _TIERS.items() if known(own[key])
     ]
-    detail = f"in this run ({baseline} in brackets) {', '.join(others)}"
+    details = [f"in this run ({baseline} in brackets) {', '.join(others)}"] if others else []
     if known(own["iwf_attainable_pct"]):
-        detail += f"; an empty fleet: IW-F {number(own['iwf_attainable_pct'], 1)} %"
-    return _item(_SERVED[tier], number(value, 1, "%"), found, interval, detail)
+        details.append(f"an empty fleet: IW-F {number(own['iwf_attainable_pct'], 1)} %")
+    return _item(_SERVED[tier], number(value, 1, "%"), found, interval, "; ".join(details) or "not known of this run")
 
 
 def _against(
