@@ -8,12 +8,12 @@ import yaml
 def of_today(file: Path, folder: Path) -> Path:
     """The same fleet, in a file of ``folder``: every instance takes a whole VM of one GPU type, and idle VMs are lent."""
     raw = yaml.safe_load(file.read_text(encoding="utf-8"))
-    gpu, start, tables = raw.pop("gpu"), raw.pop("instances_per_endpoint"), raw.pop("time_tables", {})
+    gpu, start, tables = raw.pop("gpu"), raw.pop("instances_per_endpoint", 20), raw.pop("time_tables", {})
     raw["variants"] = [
         {"model": model, "gpu": gpu, "gpus": 8, "start": start, "times": tables.get(model)}
         for model in raw.pop("models")
     ]
-    raw |= {"capacity_gpus": {gpu: 8 * raw.pop("vms_per_region")}, "lend_idle": True}
+    raw |= {"capacity_gpus": {gpu: 8 * raw.pop("vms_per_region", 100)}, "lend_idle": True}
     made = folder / file.name
     made.write_text(yaml.safe_dump(raw), encoding="utf-8")
     return made

@@ -173,6 +173,6 @@ def test_case_09_the_first_page_names_requests_that_never_fit(tmp_path_factory: 
     )
     plan = page("never-fit", tmp_path_factory, "3-allocation-model.html")
     assert (
-        "θ of BLOOM-176B on H100-80GB is not known, since no request to it fits there: the plan holds its floor."
+        "θ of BLOOM-176B on 8 × H100-80GB is not known, since no request to the model fits there: the plan does not count on it."
         in plan
     )
