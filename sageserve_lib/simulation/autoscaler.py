@@ -164,9 +164,9 @@ def synced(auto, ready, held, time_s):
     count = stabilized(auto, asked, held, time_s)
     recommend(auto, asked, time_s)
     if count > held:
-        return min(count, auto.most, max(limit_out(auto, held, time_s), held))
+        return min(count, auto.most, max(limit(auto, OUT, held, time_s), held))
     if count < held:
-        return max(count, fewest, min(limit_in(auto, held, time_s), held))
+        return max(count, fewest, min(limit(auto, IN, held, time_s), held))
     return held
 
 
@@ -255,34 +255,19 @@ def added(auto, period_s, time_s):
 
 
 @njit(cache=True)
-def limit_out(auto, held, time_s):
-    """Most instances that the limits for scaling out allow now."""
-    behavior = auto.behaviors[OUT]
+def limit(auto, way, held, time_s):
+    """How far the limits for scaling ``way``, OUT or IN, allow to go now: most, or fewest, instances."""
+    behavior, sign = auto.behaviors[way], 1 if way == OUT else -1
     if behavior.select == DISABLED or behavior.n_limits == 0:
         return held
     least, most = -1, -1
     for k in range(behavior.n_limits):
-        limit = behavior.limits[k]
-        began = held - added(auto, limit.period_s, time_s)
-        allowed = ceiling(began * (1.0 + limit.value / 100.0)) if limit.percent else began + int(limit.value)
+        one = behavior.limits[k]
+        began = held - added(auto, one.period_s, time_s)
+        allowed = began + sign * int(one.value)
+        if one.percent:
+            exact = began * (1.0 + sign * one.value / 100.0)
+            allowed = ceiling(exact) if way == OUT else int(exact + _ROUNDING)
         most = max(most, allowed)
         least = allowed if k == 0 else min(least, allowed)
-    return most if behavior.select == SELECT_MAX else least
-
-
-@njit(cache=True)
-def limit_in(auto, held, time_s):
-    """Fewest instances that the limits for scaling in allow now."""
-    behavior = auto.behaviors[IN]
-    if behavior.select == DISABLED or behavior.n_limits == 0:
-        return held
-    least, most = -1, -1
-    for k in range(behavior.n_limits):
-        limit = behavior.limits[k]
-        began = held - added(auto, limit.period_s, time_s)
-        allowed = began - int(limit.value)
-        if limit.percent:
-            allowed = int(began * (1.0 - limit.value / 100.0) + _ROUNDING)
-        most = max(most, allowed)
-        least = allowed if k == 0 else min(least, allowed)
-    return least if behavior.select == SELECT_MAX else most
+    return most if (behavior.select == SELECT_MAX) == (way == OUT) else least

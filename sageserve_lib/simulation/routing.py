@@ -100,15 +100,13 @@ def home(s, preference, model, tier, need_tokens):
     """The pool where a request waits when no instance that can hold it serves anywhere: of the first region in its order
     that can have one.
     """
-    row = models(s)[model]
-    at = 0
+    row, group = models(s)[model], groups_of_tier(s)[tier, 0]
     for k in range(s.n_regions):
-        first = preferences(s)[preference, s.n_regions - 1 - k]
+        region = preferences(s)[preference, k]
         for v in range(row.first_variant, row.first_variant + row.n_variants):
-            if can_hold(s)[first * s.n_variants + v] and variants(s)[v].kv_capacity_tokens >= need_tokens:
-                at = s.n_regions - 1 - k
-    e = preferences(s)[preference, at] * s.n_models + model
-    return e * s.n_groups + groups_of_tier(s)[tier, 0]
+            if can_hold(s)[region * s.n_variants + v] and variants(s)[v].kv_capacity_tokens >= need_tokens:
+                return (region * s.n_models + model) * s.n_groups + group
+    return (preferences(s)[preference, 0] * s.n_models + model) * s.n_groups + group
 
 
 @njit(cache=True)
