@@ -88,13 +88,13 @@ class View(NamedTuple):
     theta_tps: float
     batch_output_tokens: float
     reclaimable: int
-    batch_groups: tuple[BatchGroup, ...]
+    prompt_tokens: float = 0.0
+    output_tokens: float = 0.0
+    batch_groups: tuple[BatchGroup, ...] = ()
     variants: tuple[VariantView, ...] = ()
     planned: tuple[int, ...] | None = None
     forecast_tps: float | None = None
     ahead_tps: tuple[float, ...] = ()
-    prompt_tokens: float = 0.0
-    output_tokens: float = 0.0
 
     @property
     def held(self) -> int:
@@ -207,6 +207,13 @@ class Policy(ABC):
             skip, most = skip - left_out, most - taken
             counts.append(taken)
         return tuple(counts)
+
+    def slowest_s(self, way: Literal["reclaim_s", "swap_s", "cold_s"]) -> dict[str, float]:
+        """Seconds in which an instance of each model serves, of the variant that takes longest to get this way."""
+        return {
+            model: max(getattr(self.scenario.acquisition_of(v), way) for v in self.scenario.variants_of(model))
+            for model in self.scenario.models
+        }
 
     def threshold_rule(self, floor: int | None = None, cap: int = 1_000_000) -> Rule:
         """The scenario's utilization thresholds as a rule between ``floor`` (default: its minimum) and ``cap``."""

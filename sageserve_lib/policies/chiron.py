@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import ClassVar
 
+from sageserve_lib.catalogue import Scenario
 from sageserve_lib.policies.base import Actions, Endpoint, Observation, Policy, View, register
 
 
@@ -34,6 +35,10 @@ class Chiron(Policy):
     }
     #: Θ: interactive back-pressure aimed at; also the share of interactive instances among interactive and mixed ones.
     back_pressure = 0.6
+
+    def __init__(self, scenario: Scenario) -> None:
+        super().__init__(scenario)
+        self._cold_s = self.slowest_s("cold_s")
 
     def initial_instances(self, endpoint: Endpoint) -> tuple[int, ...]:
         """An endpoint's instances, Θ of them interactive; no batch instances."""
@@ -75,12 +80,11 @@ class Chiron(Policy):
     def batch_instances(self, model: str, time_s: float, mixed: list[View]) -> int:
         """Fewest batch instances of a model with which every group of waiting requests starts before it is due."""
         view = mixed[0]
-        start_s = max(self.scenario.acquisition_of(variant).cold_s for variant in self.scenario.variants_of(model))
         served_tps = sum(v.observed_tps - v.interactive_tps for v in mixed)
         ahead_tokens, needed_tps = 0.0, 0.0
         for group in view.batch_groups:
             ahead_tokens += group.prompt_tokens + group.requests * view.batch_output_tokens
             # An instance asked for now serves after its start-up; what is due earlier must go as fast as it can.
-            left_s = max(group.due_s - time_s - start_s, self.scenario.planning.interval_s)
+            left_s = max(group.due_s - time_s - self._cold_s[model], self.scenario.planning.interval_s)
             needed_tps = max(needed_tps, ahead_tokens / left_s)
         return max(math.ceil((needed_tps - served_tps) / view.theta_tps), 0)

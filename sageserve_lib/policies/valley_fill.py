@@ -42,6 +42,7 @@ class ValleyFill(Policy):
     def __init__(self, scenario: Scenario) -> None:
         super().__init__(scenario)
         self._loads: Mapping[Endpoint, deque[float]] = defaultdict(lambda: deque(maxlen=self.looks))
+        self._swap_s, self._cold_s = self.slowest_s("swap_s"), self.slowest_s("cold_s")
 
     def decide(self, observation: Observation) -> Actions:
         """Instances of every endpoint, and how many of them take batch requests."""
@@ -51,17 +52,20 @@ class ValleyFill(Policy):
             by_model[endpoint.model][endpoint] = view
             lent[endpoint.region] += view.reclaimable
         counts: dict[Endpoint, int] = {}
+        capacity_tps: dict[Endpoint, float] = {}
         rules: dict[Endpoint, Rule] = {}
         for views in by_model.values():
             needed = {e: self.interactive_instances(e, v) for e, v in views.items()}
             held, taking = self.with_batch(needed, self.batch_instances(observation.time_s, next(iter(views.values()))))
             for endpoint, view in views.items():
                 early = self.instances_ahead(endpoint, view, can_swap=lent[endpoint.region] > view.reclaimable)
-                counts[endpoint] = max(held[endpoint], early - view.reclaimable)
+                wanted = max(held[endpoint], early - view.reclaimable)
+                if view.theta_tps < math.inf:
+                    capacity_tps[endpoint] = wanted * view.theta_tps
+                else:
+                    counts[endpoint] = wanted
                 rules[endpoint] = _taking(taking[endpoint])
-        theta_tps = {e: view.theta_tps for e, view in observation.endpoints.items()}
-        known = {e: n * theta_tps[e] for e, n in counts.items() if math.isfinite(theta_tps[e])}
-        return Actions({e: n for e, n in counts.items() if e not in known}, rules, known)
+        return Actions(counts, rules, capacity_tps)
 
     def interactive_instances(self, endpoint: Endpoint, view: View) -> float:
         """How many instances the interactive load of the last minutes needs, not rounded: soon more, slowly fewer."""
@@ -72,8 +76,7 @@ class ValleyFill(Policy):
 
     def instances_ahead(self, endpoint: Endpoint, view: View, can_swap: bool) -> int:
         """Most instances that interactive demand needs until one ordered now would serve, of the slowest variant."""
-        times = [self.scenario.acquisition_of(variant) for variant in self.scenario.variants_of(endpoint.model)]
-        start_s = max(own.swap_s if can_swap else own.cold_s for own in times)
+        start_s = (self._swap_s if can_swap else self._cold_s)[endpoint.model]
         hours = view.ahead_tps[: 1 + math.ceil(start_s / 3600.0)]
         return math.ceil(max(hours, default=0.0) / (self.interactive_load * view.theta_tps))
 

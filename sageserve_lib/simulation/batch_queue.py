@@ -13,7 +13,7 @@ from sageserve_lib.simulation.arrays import (
     rules,
 )
 from sageserve_lib.simulation.instance import fits
-from sageserve_lib.simulation.routing import assign, hand_over, home, model_of, route, utilization
+from sageserve_lib.simulation.routing import assign, hand_over, home, route, utilization
 from sageserve_lib.simulation.state import N_TIERS, NIW
 
 
@@ -39,7 +39,7 @@ def niw_pop(s, m):
 @njit(cache=True)
 def niw_feed(s, p, time_s):
     """Feed a pool batch requests as its utilization allows: one below the first threshold, two below the second."""
-    m = model_of(s, p)
+    m = pools(s)[p].model
     if models(s)[m].niw_head < 0 or pools(s)[p].n_members == 0 or rules(s)[p].batch_instances >= 0:
         return
     u, below = utilization(s, p), feed_below(s)[p % s.n_groups]
@@ -54,7 +54,7 @@ def niw_take(s, i, time_s):
     """Give an instance with nothing waiting one batch request, if its pool's rule has it take some and there is room."""
     instance = instances(s)[i]
     p = instance.pool
-    m = model_of(s, p)
+    m = pools(s)[p].model
     head, n_batch, most = models(s)[m].niw_head, pools(s)[p].n_batch, rules(s)[p].batch_instances
     if head < 0 or n_batch > most or (n_batch == most and instance.niw == 0) or not fits(s, i, head):
         return

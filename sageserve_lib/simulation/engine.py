@@ -35,9 +35,18 @@ from sageserve_lib.simulation.arrays import (
 from sageserve_lib.simulation.autoscaler import autoscale
 from sageserve_lib.simulation.batch_queue import niw_feed, niw_promote, niw_take, tokens_of
 from sageserve_lib.simulation.books import book
-from sageserve_lib.simulation.fleet import acquire, donate, release, serve, set_capacity, set_count, set_variant_count
+from sageserve_lib.simulation.fleet import (
+    acquire,
+    donate,
+    held_tps,
+    release,
+    serve,
+    set_capacity,
+    set_count,
+    set_variant_count,
+)
 from sageserve_lib.simulation.instance import end_iteration, prefill_s, start_iteration, wait_of
-from sageserve_lib.simulation.routing import assign, home, model_of, route, utilization
+from sageserve_lib.simulation.routing import assign, home, route, utilization
 from sageserve_lib.simulation.state import (
     ACQUIRING,
     DRAINING,
@@ -83,7 +92,7 @@ def apply_rule(s, p, time_s, u):
 @njit(cache=True)
 def holds_one_for(s, p, need_tokens):
     """Whether a pool has, or is getting, an instance with room for a request of ``need_tokens``."""
-    model = models(s)[model_of(s, p)]
+    model = models(s)[pools(s)[p].model]
     for j in range(model.n_variants):
         fits_in = variants(s)[model.first_variant + j].kv_capacity_tokens >= need_tokens
         if fits_in and serving_of(s)[p, j] + acquiring_of(s)[p, j] > 0:
@@ -107,7 +116,7 @@ def start_where_work_waits(s, time_s):
         head = models(s)[m].niw_head
         need_tokens, held = tokens_of(s, head), False
         for p in range(s.n_pools):
-            if model_of(s, p) == m and feed_below(s)[p % s.n_groups, 0] > -math.inf:
+            if pools(s)[p].model == m and feed_below(s)[p % s.n_groups, 0] > -math.inf:
                 held = held or holds_one_for(s, p, need_tokens)
         p = home(s, requests(s)[head].preference, m, NIW, need_tokens)
         if not held and rules(s)[p].batch_instances < 0:
@@ -305,7 +314,7 @@ def look(record, views, variant_views):
     """Fill ``views``, (P,) VIEW, and ``variant_views``, (P, J) VARIANT_VIEW, with what policies see of every pool now."""
     s = record[0]
     for p in range(s.n_pools):
-        pool, model, view = pools(s)[p], models(s)[model_of(s, p)], views[p]
+        pool, model, view = pools(s)[p], models(s)[pools(s)[p].model], views[p]
         view.serving = pool.n_members
         view.acquiring = pool.n_acquiring
         view.utilization = utilization(s, p)
@@ -321,11 +330,11 @@ def look(record, views, variant_views):
         for j in range(model.n_variants):
             v, own = model.first_variant + j, variant_views[p, j]
             own.serving, own.acquiring = serving_of(s)[p, j], acquiring_of(s)[p, j]
-            own.reclaimable = endpoints(s)[p // (s.n_groups * s.n_models) * s.n_variants + v].spot
+            own.reclaimable = endpoints(s)[pools(s)[p].region * s.n_variants + v].spot
             own.theta_tps = variants(s)[v].theta_tps
             view.reclaimable += own.reclaimable
         completed, prompt_tokens, output_tokens = 0, 0, 0
-        for g in range(N_TIERS * model_of(s, p), len(groups(s)), N_TIERS * s.n_models):
+        for g in range(N_TIERS * pools(s)[p].model, len(groups(s)), N_TIERS * s.n_models):
             for group in groups(s)[g : g + N_TIERS]:
                 completed += group.completed
                 prompt_tokens += group.prompt_tokens
@@ -344,6 +353,13 @@ def set_count_of(record, p, instances, time_s):
 def set_variant_count_of(record, p, j, instances, time_s):
     """The same for its instances of one variant."""
     set_variant_count(record[0], p, j, instances, time_s)
+
+
+@njit(cache=True)
+def fill_held_tps(record, tps):
+    """Fill ``tps``, (P,), with θ of all instances each pool holds, acquiring ones too."""
+    for p in range(len(tps)):
+        tps[p] = held_tps(record[0], p)
 
 
 @njit(cache=True)

@@ -22,14 +22,14 @@ from sageserve_lib.simulation.arrays import (
 from sageserve_lib.simulation.books import book, write_log
 from sageserve_lib.simulation.instance import schedule
 from sageserve_lib.simulation.nodes import NO_ROOM, lend, take_place, way_to_get
-from sageserve_lib.simulation.routing import hand_over, model_of
+from sageserve_lib.simulation.routing import hand_over
 from sageserve_lib.simulation.state import ACQUIRING, DRAINING, IDLE, RECLAIM, SERVING, SPOT, SWAP
 
 
 @njit(cache=True)
 def resize(s, p):
     """What a pool's serving instances have room for and sustain, now that they are others; at least one instance of it."""
-    model = models(s)[model_of(s, p)]
+    model = models(s)[pools(s)[p].model]
     room_tokens, theta_tps = 0.0, 0.0
     for j in range(model.n_variants):
         n = serving_of(s)[p, j]
@@ -55,7 +55,7 @@ def serve(s, i, time_s):
     members(s)[p, pools(s)[p].n_members] = i
     pools(s)[p].n_members += 1
     pools(s)[p].n_acquiring -= 1
-    j = v - models(s)[model_of(s, p)].first_variant
+    j = v - models(s)[pools(s)[p].model].first_variant
     serving_of(s)[p, j] += 1
     acquiring_of(s)[p, j] -= 1
     resize(s, p)
@@ -84,7 +84,7 @@ def serve(s, i, time_s):
 @njit(cache=True)
 def acquire_variant(s, p, v, time_s):
     """Get one more instance of a variant for a pool. How: RECLAIM, SWAP or COLD; NO_ROOM if the region has none."""
-    region = p // (s.n_groups * s.n_models)
+    region = pools(s)[p].region
     way, where = way_to_get(s, region, v)
     if way == NO_ROOM:
         return NO_ROOM
@@ -110,11 +110,11 @@ def acquire(s, p, time_s, need_tokens):
     """Get one more instance for a pool: of a variant below its target first, then of the one with the cheapest USD per θ,
     then of the quickest to get. Only of variants with room for a request of ``need_tokens``. How, or NO_ROOM.
     """
-    model = models(s)[model_of(s, p)]
+    model = models(s)[pools(s)[p].model]
     first = model.first_variant
     if model.n_variants == 1:
         return acquire_variant(s, p, first, time_s)
-    region = p // (s.n_groups * s.n_models)
+    region = pools(s)[p].region
     best, best_key = -1, 1 << 40
     for j in range(model.n_variants):
         variant = variants(s)[first + j]
@@ -149,7 +149,7 @@ def dearest(s, p):
     """The variant of a pool to be given back first: one above its target, then the dearest USD per θ; as its rank with
     ``1 << 32`` added where one is above its target. All variants of that key are alike.
     """
-    model = models(s)[model_of(s, p)]
+    model = models(s)[pools(s)[p].model]
     best_key = -1
     for j in range(model.n_variants):
         if serving_of(s)[p, j] > 0:
@@ -174,7 +174,7 @@ def next_to_go(s, p, v):
     n, fewest = pools(s)[p].n_members, fewest_serving(s)[p % s.n_groups]
     if n <= fewest or n == 0:
         return -1
-    model = models(s)[model_of(s, p)]
+    model = models(s)[pools(s)[p].model]
     if fewest < 0 and n == 1:
         batch_waits = model.niw_head >= 0 and rules(s)[p].batch_instances < 0
         busy = instances(s)[members(s)[p, 0]].activity != IDLE
@@ -201,7 +201,7 @@ def release(s, p, v, time_s):
     at = next_to_go(s, p, v)
     if at < 0:
         return False
-    n, model = pools(s)[p].n_members, models(s)[model_of(s, p)]
+    n, model = pools(s)[p].n_members, models(s)[pools(s)[p].model]
     i = members(s)[p, at]
     instance = instances(s)[i]
     members(s)[p, at] = members(s)[p, n - 1]
@@ -239,7 +239,7 @@ def set_count(s, p, instances, time_s):
 @njit(cache=True)
 def set_variant_count(s, p, j, instances, time_s):
     """The same of one variant."""
-    v = models(s)[model_of(s, p)].first_variant + j
+    v = models(s)[pools(s)[p].model].first_variant + j
     while serving_of(s)[p, j] + acquiring_of(s)[p, j] < instances:
         if acquire_variant(s, p, v, time_s) == NO_ROOM:
             break
@@ -251,7 +251,7 @@ def set_variant_count(s, p, j, instances, time_s):
 @njit(cache=True)
 def held_tps(s, p):
     """θ of all instances a pool holds, acquiring ones too."""
-    model = models(s)[model_of(s, p)]
+    model = models(s)[pools(s)[p].model]
     theta_tps = 0.0
     for j in range(model.n_variants):
         n = serving_of(s)[p, j] + acquiring_of(s)[p, j]
@@ -271,7 +271,7 @@ def set_capacity(s, p, theta_tps, time_s):
         if at < 0:
             break
         v = instances(s)[members(s)[p, at]].variant
-        j = v - models(s)[model_of(s, p)].first_variant
+        j = v - models(s)[pools(s)[p].model].first_variant
         serving_of(s)[p, j] -= 1
         left_tps = held_tps(s, p)
         serving_of(s)[p, j] += 1

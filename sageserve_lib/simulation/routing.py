@@ -23,12 +23,6 @@ from sageserve_lib.simulation.state import LOAD, MEMORY
 
 
 @njit(cache=True)
-def model_of(s, p):
-    """A pool's model."""
-    return (p // s.n_groups) % s.n_models
-
-
-@njit(cache=True)
 def memory_utilization(s, p):
     """Effective memory utilization of a pool: KV tokens in use over what its serving instances can hold."""
     return pools(s)[p].kv_tokens / pools(s)[p].kv_room_tokens
@@ -44,9 +38,9 @@ def utilization(s, p):
 
 
 @njit(cache=True)
-def has_room_for(s, p, need_tokens):
-    """Whether a pool has a serving instance of a variant that can hold a request of ``need_tokens``."""
-    model = models(s)[model_of(s, p)]
+def has_room_for(s, p, m, need_tokens):
+    """Whether a pool of model ``m`` has a serving instance of a variant that can hold a request of ``need_tokens``."""
+    model = models(s)[m]
     if need_tokens <= model.smallest_kv_tokens:
         return pools(s)[p].n_members > 0
     for j in range(model.n_variants):
@@ -56,15 +50,15 @@ def has_room_for(s, p, need_tokens):
 
 
 @njit(cache=True)
-def open_pool(s, e, tier, need_tokens):
-    """An endpoint's pool for a tier: its first group below the routing threshold, else its least utilized; or -1."""
+def open_pool(s, region, m, tier, need_tokens):
+    """The pool of a region and model for a tier: its first group below the routing threshold, else its least utilized; or -1."""
     best, least = -1, math.inf
     for k in range(s.n_groups):
         group = groups_of_tier(s)[tier, k]
         if group < 0:
             break
-        p = e * s.n_groups + group
-        if not has_room_for(s, p, need_tokens):
+        p = (region * s.n_models + m) * s.n_groups + group
+        if not has_room_for(s, p, m, need_tokens):
             continue
         if k == 0 and (s.n_groups == 1 or groups_of_tier(s)[tier, 1] < 0):
             return p  # nothing to choose from
@@ -84,7 +78,7 @@ def route(s, preference, model, tier, need_tokens):
     """
     best, least = -1, math.inf
     for k in range(s.n_regions):
-        p = open_pool(s, preferences(s)[preference, k] * s.n_models + model, tier, need_tokens)
+        p = open_pool(s, preferences(s)[preference, k], model, tier, need_tokens)
         if p < 0:
             continue
         memory = memory_utilization(s, p)

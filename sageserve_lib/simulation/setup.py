@@ -160,12 +160,13 @@ def initial_state(
     n_waits = math.ceil(settings["horizon_s"] / settings["wait_step_s"])
     pools = np.zeros(n_pools, dtype=st.POOL)
     pools["rests_until_s"], pools["waiting_head"] = -math.inf, -1
+    pools["region"], pools["model"] = np.divmod(np.arange(n_pools) // n_groups, n_models)
     members = np.full((n_pools, n_instances), -1)
     serving_of = np.zeros((n_pools, most_variants), dtype=np.int64)
     counts = np.zeros(n_regions * len(variants), dtype=st.ENDPOINT)
     wanted: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
     for p, endpoint in enumerate(endpoints):
-        region, model = divmod(p // n_groups, n_models)
+        region, model = int(pools["region"][p]), int(pools["model"][p])
         starts = dict(zip(scenario.variants_of(endpoint.model), policy.initial_instances(endpoint), strict=True))
         for v in range(models["first_variant"][model], models["first_variant"][model] + models["n_variants"][model]):
             at = region * n_types + int(rows["gpu_type"][v])
@@ -179,10 +180,9 @@ def initial_state(
         members[p, n : n + len(own)] = own
         pools["n_members"][p] += len(own)
         serving_of[p, v - models["first_variant"][rows["model"][v]]] = len(own)
-        counts["serving"][p // (n_groups * n_models) * len(variants) + v] += len(own)
-    of_model = np.arange(n_pools) // n_groups % n_models
+        counts["serving"][pools["region"][p] * len(variants) + v] += len(own)
     for name, total in (("kv_room_tokens", "kv_capacity_tokens"), ("theta_tps", "theta_tps")):
-        for p, model in enumerate(models[of_model]):
+        for p, model in enumerate(models[pools["model"]]):
             values = rows[total][model["first_variant"] : model["first_variant"] + model["n_variants"]]
             held = serving_of[p, : model["n_variants"]]
             parts = values[held > 0] * held[held > 0]

@@ -38,6 +38,9 @@ _AFTER_STEP_S = 600.0
 _ANY, _CAPACITY = -1, -2
 _DAY_S = 86_400.0
 
+#: What a plan says of one region and model: the last fields of ``policies.base.View``.
+_Planned = tuple[tuple[int, ...] | None, float | None, tuple[float, ...]]
+
 
 class TraceLike(Protocol):
     """What the simulator needs of a trace."""
@@ -152,7 +155,12 @@ class Simulation:
         self._samples: list[tuple[float, np.ndarray, np.ndarray]] = []
         self._taken = 0
         self._chunks = iter(trace.chunks())
-        self._interval, self._plan = -1, Plan()
+        self._interval = -1
+        self._plan = [self._planned_of(Plan(), e.region, e.model) for e in self.endpoints]
+        self._seen_by_variant, self._own = b"", list[tuple[VariantView, ...]]()
+        self._held_tps = np.zeros(len(self.endpoints))
+        promised_s = [scenario.promise("NIW", model).longest_s for model in self.models]
+        self._batch_due_s = [min(scenario.niw_queue.promote_after_s, limit_s) for limit_s in promised_s]
 
     def run(self, progress: Callable[[float], None] | None = None) -> SimulationResult:
         """Simulate to the end of the trace and until its last request is done, or a deadline's length after.
@@ -218,34 +226,31 @@ class Simulation:
     def observe(self) -> Observation:
         """What the policy may know now."""
         now_s = float(self.clock["now_s"])
-        waiting = {model: self._batch_groups(m) for m, model in enumerate(self.models)}
-        plan = self._planned(now_s)
+        waiting = self._batch_groups()
+        planned = self._planned(now_s)
         engine.look(self._record, self._views, self._variant_views)
+        if (seen_by_variant := self._variant_views.tobytes()) != self._seen_by_variant:  # it seldom changes
+            self._seen_by_variant = seen_by_variant
+            self._own = [
+                tuple(map(VariantView._make, rows[: len(self._names[endpoint.model])]))
+                for endpoint, rows in zip(self.endpoints, self._variant_views.tolist(), strict=True)
+            ]
         views = {}
-        seen_of = zip(self.endpoints, self._views.tolist(), self._variant_views.tolist(), strict=True)
-        for endpoint, seen, by_variant in seen_of:
-            key, names = (endpoint.region, endpoint.model), self._names[endpoint.model]
-            own = tuple(map(VariantView._make, by_variant[: len(names)]))
-            planned = tuple(plan.instances.get((endpoint.region, name), 0) for name in names)
-            known = any((endpoint.region, name) in plan.instances for name in names)
-            ahead = (planned if known else None), plan.forecast_tps.get(key), plan.ahead_tps.get(key, ())
-            *now, prompt_tokens, output_tokens = seen
-            beside = waiting[endpoint.model], own, *ahead, prompt_tokens, output_tokens
-            views[endpoint] = View._make((*now, *beside))
+        for endpoint, seen, own, ahead in zip(self.endpoints, self._views.tolist(), self._own, planned, strict=True):
+            views[endpoint] = View._make((*seen, waiting[endpoint.model], own, *ahead))
         return Observation(now_s, views, getattr(self.trace, "start", None))
 
-    def _batch_groups(self, m: int) -> tuple[BatchGroup, ...]:
-        """A model's waiting batch requests by the hour of their arrival."""
-        scenario, waiting = self.scenario, self.state.niw_waiting[m]
-        promised_s = min(scenario.niw_queue.promote_after_s, scenario.promise("NIW", self.models[m]).longest_s)
-        hours = waiting[:, 0].nonzero()[0]
-        return tuple(
-            BatchGroup(3600.0 * hour + promised_s, *counts)
-            for hour, counts in zip(hours.tolist(), waiting[hours].tolist(), strict=True)
-        )
+    def _batch_groups(self) -> dict[str, tuple[BatchGroup, ...]]:
+        """Each model's waiting batch requests by the hour of their arrival."""
+        groups: list[list[BatchGroup]] = [[] for _ in self.models]
+        waiting = self.state.niw_waiting
+        at = waiting[:, :, 0].nonzero()
+        for m, hour, counts in zip(*(axis.tolist() for axis in at), waiting[at].tolist(), strict=True):
+            groups[m].append(BatchGroup(3600.0 * hour + self._batch_due_s[m], *counts))
+        return dict(zip(self.models, map(tuple, groups), strict=True))
 
-    def _planned(self, now_s: float) -> Plan:
-        """The plan in force: made once in each planning interval, however often the policy looks."""
+    def _planned(self, now_s: float) -> list[_Planned]:
+        """The plan in force for every pool: made once in each planning interval, however often the policy looks."""
         interval = int(now_s // self.scenario.planning.interval_s)
         if self.policy.plan != "none" and self.planner is not None and interval != self._interval:
             counts: dict[tuple[str, str], int] = {}
@@ -254,8 +259,16 @@ class Simulation:
                 for name, n in zip(self._names[endpoint.model], held_of, strict=False):
                     key = (endpoint.region, name)
                     counts[key] = counts.get(key, 0) + n
-            self._interval, self._plan = interval, self.planner.plan(self.policy.plan, now_s, counts)
+            self._interval, plan = interval, self.planner.plan(self.policy.plan, now_s, counts)
+            self._plan = [self._planned_of(plan, e.region, e.model) for e in self.endpoints]
         return self._plan
+
+    def _planned_of(self, plan: Plan, region: str, model: str) -> _Planned:
+        """What a plan says of one region and model."""
+        instances = [plan.instances.get((region, name)) for name in self._names[model]]
+        known = any(n is not None for n in instances)
+        planned = tuple(n or 0 for n in instances) if known else None
+        return planned, plan.forecast_tps.get((region, model)), plan.ahead_tps.get((region, model), ())
 
     def _held(self) -> list[int]:
         """Instances each pool holds or has asked for."""
@@ -264,11 +277,10 @@ class Simulation:
 
     def _apply(self, actions: Actions) -> None:
         now_s = float(self.clock["now_s"])
-        named = set[Endpoint]().union(
-            actions.counts, actions.capacity_tps, actions.rules, actions.targets, actions.autoscalers
-        )
-        if unknown := named - self._pool_of.keys():
-            raise InputError(f"Policy {self.policy.name!r} names {min(unknown)}, which the fleet does not have.")
+        for named in (actions.counts, actions.capacity_tps, actions.rules, actions.targets, actions.autoscalers):
+            if not named.keys() <= self._pool_of.keys():
+                unknown = min(named.keys() - self._pool_of.keys())
+                raise InputError(f"Policy {self.policy.name!r} names {unknown}, which the fleet does not have.")
         for endpoint, rule in actions.rules.items():
             if rule is self._rules.get(endpoint):
                 continue
@@ -298,11 +310,12 @@ class Simulation:
                 changes += [(n > there, p, j, n) for j, (n, there) in enumerate(pairs) if n != there]
             elif wanted != held[p]:
                 changes.append((wanted > held[p], p, _ANY, int(wanted)))
+        engine.fill_held_tps(self._record, self._held_tps)
+        held_tps = self._held_tps.tolist()
         for endpoint, theta_tps in actions.capacity_tps.items():
             p = self._pool_of[endpoint]
-            own_tps = self._held_tps(p)
-            if own_tps != theta_tps:
-                changes.append((own_tps < theta_tps, p, _CAPACITY, theta_tps))
+            if held_tps[p] != theta_tps:
+                changes.append((held_tps[p] < theta_tps, p, _CAPACITY, theta_tps))
         if changes:
             self._save_log()  # room for whatever follows
         # Give back first, so that what one endpoint frees another can take.
@@ -313,14 +326,6 @@ class Simulation:
                 engine.set_capacity_of(self._record, p, aim, now_s)
             else:
                 engine.set_variant_count_of(self._record, p, j, int(aim), now_s)
-
-    def _held_tps(self, p: int) -> float:
-        """θ of all instances a pool holds or has asked for."""
-        m = self.models.index(self.endpoints[p].model)
-        first, n = self.state.models["first_variant"][m], self.state.models["n_variants"][m]
-        held = (self.state.serving_of[p] + self.state.acquiring_of[p])[:n]
-        theta_tps = self.state.variants["theta_tps"][first : first + n]
-        return float((held * theta_tps)[held > 0].sum())
 
     def _save_log(self) -> None:
         self._log_parts.append(self.state.log[: self.clock["log_rows"]].copy())

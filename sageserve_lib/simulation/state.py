@@ -154,6 +154,8 @@ POOL = np.dtype(
         ("utilization_sum", "f8"),  # over ticks and serving instances
         ("serving_ticks", "i8"),
         ("rests_until_s", "f8"),
+        ("region", "i8"),
+        ("model", "i8"),
         ("n_members", "i8"),
         ("n_acquiring", "i8"),
         ("n_interactive", "i8"),  # serving instances with an interactive request in progress

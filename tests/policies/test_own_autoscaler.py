@@ -225,7 +225,7 @@ def test_cron_triggers_become_floors_until_the_next_look(tmp_path) -> None:
     file.write_text(KEDA, encoding="utf-8")
     policy = own_policy(file)(scenario_of())
     endpoint = Endpoint("eastus", "BLOOM-176B", "all")
-    views = {endpoint: View(1, 0, 0.0, 0.0, 0.0, 0, 0, 1.0, 0.0, 0, ())}
+    views = {endpoint: View(1, 0, 0.0, 0.0, 0.0, 0, 0, 1.0, 0.0, 0)}
     # Monday, 6 May 2024: eight in Berlin is six in UTC, 120 s from here.
     start = datetime(2024, 5, 6, 5, 58, tzinfo=UTC)
     (floor,) = policy.decide(Observation(0.0, views, start)).autoscalers[endpoint].floors

@@ -316,7 +316,7 @@ def test_without_a_plan_policies_that_want_one_are_scaled_by_utilization(policy:
 def test_lt_i_leaves_the_rule_of_the_time_without_a_plan_when_there_is_one() -> None:
     kind = REGISTRY["lt-i"](scenario_of())
     endpoint = Endpoint("eastus", "Llama-2-70B", "all")
-    view = View(3, 0, 0.9, 0.0, 0.0, 0, 0, 1000.0, 0.0, 0, ())
+    view = View(3, 0, 0.9, 0.0, 0.0, 0, 0, 1000.0, 0.0, 0)
     before = kind.decide(Observation(0.0, {endpoint: view}))
     assert not before.counts and before.rules[endpoint].scale_out_above == scenario_of().scaling.scale_out_above
     planned = kind.decide(Observation(3600.0, {endpoint: view._replace(planned=(2,))}))
@@ -327,7 +327,7 @@ def test_lt_i_leaves_the_rule_of_the_time_without_a_plan_when_there_is_one() -> 
 def test_lt_ua_may_leave_its_target_in_the_last_third_of_an_interval(seconds: float) -> None:
     kind = REGISTRY["lt-ua"](scenario_of(planning={"interval_s": seconds}))
     endpoint = Endpoint("eastus", "Llama-2-70B", "all")
-    view = View(3, 0, 0.5, 0.0, 0.0, 0, 0, 1000.0, 0.0, 0, (), planned=(3,), forecast_tps=100.0)
+    view = View(3, 0, 0.5, 0.0, 0.0, 0, 0, 1000.0, 0.0, 0, planned=(3,), forecast_tps=100.0)
     rule = kind.decide(Observation(2 * seconds, {endpoint: view})).rules[endpoint]
     assert (rule.override_from_s, rule.override_until_s) == (pytest.approx(3 * seconds - seconds / 3), 3 * seconds)
 
