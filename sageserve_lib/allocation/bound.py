@@ -186,7 +186,7 @@ class _Work:
 
     def choose(self, sums: _Sums) -> tuple[float, np.ndarray]:
         """Least instance-seconds of all requests together, and what each interval's take at least, whatever shares iterations."""
-        whole = self.batching.kv_reserved_at_start == "whole"
+        whole = self.batching.kv_reserved == "whole"
         self.in_memory = whole and sums.room.sum() / self.room_tokens > sums.steps.sum() / self.batching.max_requests
         iterations = self._iterations(sums)
         prefilling = np.inf if self.batching.chunked_prefill else sums.requests.sum()

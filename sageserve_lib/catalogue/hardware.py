@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from sageserve_lib import paths
+from sageserve_lib.catalogue.batching import EVERY_BYTE, Batching
 from sageserve_lib.catalogue.times import DecodeTime, ModelShape, PrefillTime
 from sageserve_lib.common.names import did_you_mean
 from sageserve_lib.common.yaml_files import Data, merged, read_yaml, validated
@@ -100,11 +101,14 @@ class Catalogue(Data):
             "of its own, or add an entry in a catalogue file of yours (--catalogue)."
         )
 
-    def kv_capacity_tokens(self, model: str, gpu: str, gpus: int, precision: str = "bf16") -> float:
+    def kv_capacity_tokens(
+        self, model: str, gpu: str, gpus: int, precision: str = "bf16", batching: Batching = EVERY_BYTE
+    ) -> float:
         """Tokens of KV cache that fit beside the weights of ``model`` in the memory of ``gpus`` GPUs."""
         shape = self.models[model]
         weights_bytes = shape.parameters * WEIGHT_BYTES[precision]
-        return (gpus * self.gpus[gpu].memory_gb * 1e9 - weights_bytes) / shape.kv_bytes_per_token
+        memory_bytes = gpus * self.gpus[gpu].memory_gb * 1e9
+        return batching.room_tokens(memory_bytes, weights_bytes, shape.kv_bytes_per_token, gpus)
 
 
 def load_catalogue(own: str | Path | None = None) -> Catalogue:

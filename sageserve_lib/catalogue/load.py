@@ -112,7 +112,8 @@ def _variant_problems(scenario: Scenario, variant: Variant) -> Iterator[str]:
     except InputError as error:
         yield from error.problems
         return
-    if catalogue.kv_capacity_tokens(variant.model, variant.gpu, variant.gpus, variant.precision) < 1:
+    own = (variant.model, variant.gpu, variant.gpus, variant.precision)
+    if catalogue.kv_capacity_tokens(*own, scenario.batching_of(variant)) < 1:
         yield f"the weights of {variant.model} leave no room for a request in the memory of {variant.kind} (catalogue)."
 
 
@@ -176,7 +177,8 @@ def instance_times(scenario: Scenario, variant: Variant) -> InstanceTimes:
         If there is neither.
     """
     if variant.times is not None:
-        return variant.times.times()
+        return variant.times.times(scenario.batching_of(variant))
     own = (variant.model, variant.gpu, variant.gpus, variant.precision)
     entry = scenario.catalogue.times_of(*own, variant.engine)
-    return InstanceTimes.of_fit(entry.prefill, entry.decode, scenario.catalogue.kv_capacity_tokens(*own))
+    room_tokens = scenario.catalogue.kv_capacity_tokens(*own, scenario.batching_of(variant))
+    return InstanceTimes.of_fit(entry.prefill, entry.decode, room_tokens)

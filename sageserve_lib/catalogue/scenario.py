@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from sageserve_lib.catalogue.autoscaling import HpaSettings, KedaSettings
+from sageserve_lib.catalogue.batching import Batching
 from sageserve_lib.catalogue.hardware import Catalogue, Gpu, load_catalogue
 from sageserve_lib.catalogue.promises import Promise, PromisesByTier, promises_of
 from sageserve_lib.catalogue.variant import Acquisition, ByRegion, Count, Variant, in_region
@@ -45,10 +46,19 @@ class Scaling(Data):
 
 
 class Routing(Data):
-    """Choice of region: the first below the threshold, else the least utilized (effective memory utilization)."""
+    """Choice of region: the first below the threshold, else the least utilized (effective memory utilization); and of the
+    instance there.
+    """
 
     threshold: PositiveFloat = 0.7
     delay_s: NonNegativeFloat = 0.0
+    prefix_weight: NonNegativeFloat = Field(
+        default=0.0,
+        description="pending tokens that a token of the prompt makes up for where an instance has it cached",
+    )
+    sticky_sessions: bool = Field(
+        default=False, description="a session's requests go to the instance that served its last one, while it serves"
+    )
 
 
 class NiwQueue(Data):
@@ -57,24 +67,6 @@ class NiwQueue(Data):
     feed_one_below: NonNegativeFloat = 0.6
     feed_two_below: NonNegativeFloat = 0.5
     promote_after_s: PositiveFloat = 36_000.0
-
-
-class Batching(Data):
-    """Limits of one instance's batch."""
-
-    max_requests: Annotated[int, Field(ge=1, le=100_000)] = 256
-    max_tokens: Annotated[int, Field(ge=1, le=1_000_000_000)] = 8192
-    kv_reserved_at_start: Literal["whole", "prompt"] = Field(
-        default="whole", description="prompt: output's share is taken, unchecked, when decoding starts"
-    )
-    chunked_prefill: bool = Field(default=False, description="cut prompts so that an iteration keeps to max_tokens")
-
-    @model_validator(mode="after")
-    def _every_request_can_decode(self) -> "Batching":
-        if self.max_tokens <= self.max_requests:
-            msg = "max_tokens must be more than max_requests: each decoding request takes one token of an iteration"
-            raise ValueError(msg)
-        return self
 
 
 class Dpa(Data):
@@ -191,6 +183,12 @@ class Scenario(Data):
     def acquisition_of(self, variant: Variant) -> Acquisition:
         """Start-up times of a variant's instances."""
         return variant.acquisition or self.acquisition
+
+    def batching_of(self, variant: Variant) -> Batching:
+        """How a variant's engine serves: the scenario's way, but for what the variant does otherwise."""
+        if not variant.batching:
+            return self.batching
+        return Batching.model_validate(self.batching.model_dump() | variant.batching)
 
     def price_usd_per_h(self, variant: Variant) -> float:
         """Of one instance of a variant, on demand."""

@@ -27,6 +27,7 @@ class PrefillTime(BaseModel):
     floor_s: PositiveFloat
     base_s: NonNegativeFloat
     per_token_s: PositiveFloat
+    attention_s: NonNegativeFloat = Field(default=0.0, description="per pair of tokens of one prompt")
 
     def seconds(self, prompt_tokens: np.ndarray | float) -> np.ndarray:
         """Seconds to prefill ``prompt_tokens`` in one iteration.
@@ -62,7 +63,9 @@ class InstanceTimes(BaseModel):
 
     * nothing decoding: ``prefill(n)``, linear between knots, with ``prefill_slope_s`` after the last one;
     * nothing to prefill: ``decode(B) + decode_token·c``;
-    * both: ``mixed_factor · prefill(n + mixed_request_tokens·B) + mixed_request·B + decode_token·c``.
+    * both: ``mixed_factor · prefill(n + mixed_request_tokens·B) + mixed_request·B + decode_token·c``;
+
+    and ``attention · n·(p + n/2)`` for every prompt, or part of one, of ``n`` tokens that ``p`` of its own come before.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -74,6 +77,7 @@ class InstanceTimes(BaseModel):
     mixed_request_tokens: NonNegativeFloat = 0.0
     mixed_factor: PositiveFloat = 1.0
     overhead_s: NonNegativeFloat = 0.0
+    attention_s: NonNegativeFloat = Field(default=0.0, description="per pair of prompt tokens")
     kv_capacity_tokens: PositiveFloat
 
     @classmethod
@@ -86,15 +90,17 @@ class InstanceTimes(BaseModel):
             prefill_slope_s=prefill.per_token_s,
             decode_knots=((0.0, decode.base_s), (1.0, decode.base_s + decode.per_request_s)),
             decode_token_s=decode.per_token_s,
+            attention_s=prefill.attention_s,
             mixed_request_s=decode.per_request_s,
             kv_capacity_tokens=kv_capacity_tokens,
         )
 
     def prefill_s(self, prompt_tokens: np.ndarray | float) -> np.ndarray:
-        """Seconds an iteration lasts that prefills ``prompt_tokens`` and does nothing else."""
+        """Seconds an iteration lasts that prefills a prompt of ``prompt_tokens`` and does nothing else."""
         tokens, seconds = np.array(self.prefill_knots).T
-        beyond = np.maximum(np.asarray(prompt_tokens, dtype=float) - tokens[-1], 0.0) * self.prefill_slope_s
-        return np.interp(prompt_tokens, tokens, seconds) + beyond + self.overhead_s
+        n = np.asarray(prompt_tokens, dtype=float)
+        beyond = np.maximum(n - tokens[-1], 0.0) * self.prefill_slope_s
+        return np.interp(n, tokens, seconds) + beyond + self.overhead_s + self.attention_s * n * n / 2
 
     def decode_base_s(self, max_requests: int) -> np.ndarray:
         """Seconds of a decode iteration by batch size 0 to ``max_requests``, context and overhead apart."""

@@ -1,10 +1,11 @@
 """One way to run a model: on which GPUs, how many an instance, at which precision; and its times where it brings its own."""
 
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 
+from sageserve_lib.catalogue.batching import Batching
 from sageserve_lib.catalogue.hardware import Precision
 from sageserve_lib.catalogue.times import InstanceTimes
 from sageserve_lib.common.yaml_files import Data
@@ -57,7 +58,7 @@ class TimeTable(Data):
             raise ValueError(msg)
         return self
 
-    def times(self) -> InstanceTimes:
+    def times(self, batching: Batching) -> InstanceTimes:
         """Linear between the rows and beyond them; a decoding request counts as one token."""
         tokens, prefill_ms = self.batch_tokens, self.prefill_ms
         slopes = [(prefill_ms[k + 1] - prefill_ms[k]) / (tokens[k + 1] - tokens[k]) for k in (0, len(tokens) - 2)]
@@ -70,7 +71,9 @@ class TimeTable(Data):
             mixed_request_tokens=1.0,
             mixed_factor=self.mixed_factor,
             overhead_s=self.overhead_ms / 1000,
-            kv_capacity_tokens=(self.vm_memory_bytes - self.weights_bytes) / self.kv_bytes_per_token,
+            kv_capacity_tokens=batching.whole_blocks(
+                (self.vm_memory_bytes - self.weights_bytes) / self.kv_bytes_per_token
+            ),
         )
 
 
@@ -86,10 +89,19 @@ class Variant(Data):
         default=None, description="instances at the start; left out: the floor of a model's first variant, else none"
     )
     acquisition: Acquisition | None = Field(default=None, description="in place of the scenario's")
+    batching: dict[str, Any] = Field(
+        default={}, description="any of the scenario's batching that its engine does otherwise"
+    )
     times: TimeTable | None = Field(default=None, description="in place of the catalogue's")
     theta_tps: PositiveFloat | None = Field(
         default=None, description="in place of probing, such as a published constant"
     )
+
+    @field_validator("batching")
+    @classmethod
+    def _batching_is_some(cls, own: dict[str, Any]) -> dict[str, Any]:
+        Batching.model_validate(own)
+        return own
 
     def __hash__(self) -> int:
         return hash(self.name)  # counts by region have no hash

@@ -36,7 +36,7 @@ def settings(scenario: Scenario, policy: Policy, horizon_s: float, record: bool)
         routing_delay_s=scenario.routing.delay_s,
         max_requests=scenario.batching.max_requests,
         max_tokens=scenario.batching.max_tokens,
-        reserve_whole=scenario.batching.kv_reserved_at_start == "whole",
+        reserve_whole=scenario.batching.kv_reserved == "whole",
         chunked_prefill=scenario.batching.chunked_prefill,
         scheduler=_SCHEDULERS[scenario.scheduler],
         urgent_s=scenario.dpa.urgent_s,

@@ -117,7 +117,7 @@ class ReferenceSimulator:
         self.groups, self.niw_queued = groups, niw_queued
         self.pools = [Pool(r, m, g) for r in regions for m in models for g in groups]
         numbers = count()
-        whole = scenario.batching.kv_reserved_at_start == "whole"
+        whole = scenario.batching.kv_reserved == "whole"
         self.nodes, self.places = [], []
         for region in regions:
             for gpu in scenario.gpu_types:

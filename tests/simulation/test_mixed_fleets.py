@@ -41,7 +41,7 @@ def settings_of(seed: int, rng: np.random.Generator) -> dict:
             "max_requests": int(rng.integers(1, 9)),
             "max_tokens": int(rng.choice([500, 4000, 8192])),
             "chunked_prefill": bool(seed % 4 == 1),
-            "kv_reserved_at_start": "prompt" if seed % 5 == 2 else "whole",
+            "kv_reserved": "prompt" if seed % 5 == 2 else "whole",
         },
         "scheduler": ("FCFS", "EDF", "PF", "DPA")[seed // 4 % 4],
         "acquisition": {"reclaim_s": float(rng.uniform(0, 20)), "swap_s": 45.5, "cold_s": 90.25},

@@ -119,7 +119,7 @@ def test_engine_agrees_with_the_plain_simulator(seed: int) -> None:
             "max_requests": int(rng.integers(1, 9)),
             "max_tokens": int(rng.choice([500, 4000, 8192])),
             "chunked_prefill": bool(seed % 4 == 1),
-            "kv_reserved_at_start": "prompt" if seed % 5 == 2 else "whole",
+            "kv_reserved": "prompt" if seed % 5 == 2 else "whole",
         },
         scheduler=("FCFS", "EDF", "PF", "DPA")[seed // 4 % 4],
         dpa={"urgent_s": float(rng.uniform(0.1, 30)), "severe_s": float(rng.uniform(0, 60))},
