@@ -11,6 +11,7 @@ from sageserve_lib.simulation import histogram as _histogram
 from sageserve_lib.simulation.autoscaler_state import AUTOSCALER
 from sageserve_lib.simulation.state import (
     ARRIVAL,
+    DUE,
     ENDPOINT,
     ENTRY,
     GROUP,
@@ -23,6 +24,7 @@ from sageserve_lib.simulation.state import (
     QUEUE,
     RECORD,
     REQUEST,
+    REUSE,
     RULE,
     VARIANT,
     WAIT,
@@ -253,6 +255,30 @@ def records(s):
 def arrivals(s):
     """(n_arrivals,)."""
     return carray(_pointer(s.arrivals), (s.n_arrivals,), ARRIVAL)
+
+
+@njit(cache=True)
+def reuse(s):
+    """(n_arrivals,)."""
+    return carray(_pointer(s.reuse), (s.n_arrivals,), REUSE)
+
+
+@njit(cache=True)
+def next_of_session(s):
+    """(n_arrivals,)."""
+    return carray(_pointer(s.next_of_session), (s.n_arrivals,), types.int32)
+
+
+@njit(cache=True)
+def first_of_session(s):
+    """(sessions,)."""
+    return carray(_pointer(s.first_of_session), (s.n_client_sessions,), types.int32)
+
+
+@njit(cache=True)
+def due(s):
+    """(n_clients,)."""
+    return carray(_pointer(s.due), (s.n_clients,), DUE)
 
 
 @njit(cache=True)

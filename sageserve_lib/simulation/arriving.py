@@ -44,6 +44,8 @@ class Chunk:
     frame : DataFrame
     arrivals : ndarray
         (n,) ARRIVAL.
+    reuse : ndarray
+        (n,) REUSE, or (0,) where nothing is made of it.
     prefix_ids : ndarray
         Of all requests, one after the other.
     first_id : int
@@ -54,6 +56,7 @@ class Chunk:
 
     frame: pd.DataFrame
     arrivals: np.ndarray
+    reuse: np.ndarray
     prefix_ids: np.ndarray
     first_id: int
     sessions: int
@@ -70,6 +73,10 @@ class Arriving:
         )
         #: 0: no prefix is cached by its ids.
         self.prefix_block_tokens = (getattr(trace, "prefix_block_tokens", None) or 0) if caching else 0
+        #: Whether prompts are looked up in caches, or sessions stick.
+        self.reuses = bool(
+            self.prefix_block_tokens or scenario.batching.cached_prompt_share or scenario.routing.sticky_sessions
+        )
         extra = ("prefix_blocks",) * (self.prefix_block_tokens > 0) + ("session",) * scenario.routing.sticky_sessions
         self._chunks = iter(trace.chunks(extra=extra) if extra and isinstance(trace, Trace) else trace.chunks())
         #: (orders, regions): regions by preference; the first ones have a region first and the others in order.
@@ -91,16 +98,19 @@ class Arriving:
         arrivals["preference"] = self._preference_rows(frame, arrivals["region"])
         arrivals["model"] = _codes(frame["model"], self.models)
         arrivals["tier"] = _codes(frame["tier"], TIERS)
-        arrivals["cached_tokens"] = self._cached_tokens(frame)
-        arrivals["session"] = self._sessions(frame)
         first, ids = self._ids, np.zeros(0, dtype=np.int64)
+        self.reuses |= "cached_tokens" in frame.columns
+        reuse = np.zeros(len(frame) if self.reuses else 0, dtype=st.REUSE)
+        if self.reuses:
+            reuse["cached_tokens"] = self._cached_tokens(frame)
+            reuse["session"] = self._sessions(frame)
         if self.prefix_block_tokens and "prefix_blocks" in frame.columns:
             lists = [() if blocks is None else blocks for blocks in frame["prefix_blocks"]]
-            arrivals["n_blocks"] = n_blocks = [len(blocks) for blocks in lists]
-            arrivals["first_block"] = first + np.cumsum([0, *n_blocks[:-1]])
+            reuse["n_blocks"] = n_blocks = [len(blocks) for blocks in lists]
+            reuse["first_block"] = first + np.cumsum([0, *n_blocks[:-1]])
             ids = np.concatenate([ids, *(np.asarray(blocks, dtype=np.int64) for blocks in lists if len(blocks))])
             self._ids += len(ids)
-        return Chunk(frame, arrivals, ids, first, len(self._session_of))
+        return Chunk(frame, arrivals, reuse, ids, first, len(self._session_of))
 
     def _cached_tokens(self, frame: pd.DataFrame) -> np.ndarray | int:
         """Prompt tokens that are said to be found: those the frame says, else the scenario's share."""

@@ -23,6 +23,7 @@ from sageserve_lib.simulation.arrays import (
     waits,
     window_tokens,
 )
+from sageserve_lib.simulation.clients import is_done
 from sageserve_lib.simulation.histogram import COARSE_SHIFT, place
 from sageserve_lib.simulation.state import (
     ACQUIRING,
@@ -84,7 +85,10 @@ def complete(s, slot, time_s):
     if s.record:
         row = records(s)[request.index - s.first_recorded]
         row.first_token_s, row.finish_s = request.first_token_s, time_s
-    request.n_blocks = 0  # its ids are needed no more
+    if s.reuses:
+        request.n_blocks = 0  # its ids are needed no more
+    if s.closed_loop:
+        is_done(s, request.index, time_s)
     request.next = s.free_slot
     s.free_slot = slot
     s.in_progress -= 1

@@ -12,6 +12,7 @@ from sageserve_lib.simulation.arrays import (
     acquiring_of,
     arrivals,
     decode_base_s,
+    due,
     endpoints,
     feed_below,
     groups,
@@ -25,6 +26,7 @@ from sageserve_lib.simulation.arrays import (
     promises_s,
     records,
     requests,
+    reuse,
     rules,
     serving_of,
     variants,
@@ -35,6 +37,7 @@ from sageserve_lib.simulation.arrays import (
 from sageserve_lib.simulation.autoscaler import autoscale
 from sageserve_lib.simulation.batch_queue import niw_feed, niw_promote, niw_take, tokens_of
 from sageserve_lib.simulation.books import book, wait_of
+from sageserve_lib.simulation.clients import is_done, take_next
 from sageserve_lib.simulation.fleet import (
     acquire,
     donate,
@@ -206,13 +209,15 @@ def arrive(s, at, time_s):
         groups(s)[group].dropped += 1
         if s.record:
             records(s)[s.first_index + at - s.first_recorded].pool = DROPPED
+        if s.closed_loop:
+            is_done(s, at, time_s)
         return
     slot = s.free_slot
     request = requests(s)[slot]
     s.free_slot = request.next
     s.in_progress += 1
     request.next = -1
-    request.arrival_s = arrival.arrival_s
+    request.arrival_s = time_s
     request.index = s.first_index + at
     request.prompt_tokens = prompt_tokens
     request.output_tokens = arrival.output_tokens
@@ -222,8 +227,10 @@ def arrive(s, at, time_s):
     request.tier = tier
     request.promoted = request.decoding = request.admitted_before = 0
     request.produced = request.n_prompt_blocks = request.covered_tokens = 0
-    request.cached_tokens, request.session = arrival.cached_tokens, arrival.session
-    request.first_block, request.n_blocks = arrival.first_block, arrival.n_blocks
+    if s.reuses:
+        known = reuse(s)[at]
+        request.cached_tokens, request.session = known.cached_tokens, known.session
+        request.first_block, request.n_blocks = known.first_block, known.n_blocks
     if not queued:
         if s.routing_delay_s > 0.0:
             request.pool = p
@@ -240,7 +247,7 @@ def arrive(s, at, time_s):
     else:
         requests(s)[models(s)[model].niw_tail].next = slot
     models(s)[model].niw_tail = slot
-    waiting = niw_waiting(s)[model, int(arrival.arrival_s / 3600.0)]
+    waiting = niw_waiting(s)[model, int(time_s / 3600.0)]
     waiting[0] += 1
     waiting[1] += prompt_tokens
 
@@ -273,7 +280,9 @@ def advance(record, until_s):
         if s.free_entries < s.entry_margin:
             return NEED_ENTRIES
         at = s.next_arrival
-        if at < s.n_arrivals:
+        if s.closed_loop:
+            arrival_s = due(s)[0].time_s if s.n_due > 0 else math.inf
+        elif at < s.n_arrivals:
             arrival_s = arrivals(s)[at].arrival_s
         elif s.final_chunk:
             arrival_s = math.inf
@@ -290,8 +299,11 @@ def advance(record, until_s):
             if s.free_slot < 0:
                 return NEED_SLOTS
             s.now_s = arrival_s
-            arrive(s, at, arrival_s)
-            s.next_arrival = at + 1
+            if s.closed_loop:
+                arrive(s, take_next(s), arrival_s)
+            else:
+                arrive(s, at, arrival_s)
+                s.next_arrival = at + 1
             continue
         if min(event_s, tick_s, transit_s) > until_s:
             break

@@ -126,7 +126,7 @@ def admit_one(s, i, slot, need, found_tokens, n_ids):
     else:
         instance.kv_tokens += need
     pending_tokens(s)[i] -= found_tokens
-    if not request.admitted_before:
+    if s.reuses and not request.admitted_before:
         request.admitted_before = 1
         groups(s)[request.group].looked_up_tokens += request.prompt_tokens
         groups(s)[request.group].found_tokens += found_tokens
@@ -256,7 +256,9 @@ def start_decoding(s, i, slot, time_s):
     request.start_iteration = instance.iterations
     request.decoding = 1
     instance.context_tokens += request.prompt_tokens + request.produced
-    steps = math.ceil((request.output_tokens - request.produced) / perf.tokens_per_step)
+    steps = request.output_tokens - request.produced
+    if perf.tokens_per_step > 1.0:
+        steps = math.ceil(steps / perf.tokens_per_step)
     heap_push(finish_heap(s)[i], instance.batch, ((instance.iterations + steps) << 31) | slot)
     instance.batch += 1
 

@@ -24,9 +24,10 @@ from sageserve_lib.policies import (
     VariantView,
     View,
 )
-from sageserve_lib.simulation import autoscaler_state, engine, prefix_cache, setup
+from sageserve_lib.simulation import autoscaler_state, clients, engine, prefix_cache, setup
 from sageserve_lib.simulation import state as st
 from sageserve_lib.simulation.arriving import Arriving, Chunk, TraceLike
+from sageserve_lib.simulation.closed_loop import ClosedLoop
 from sageserve_lib.simulation.per_request import PerRequest, Recorder
 from sageserve_lib.simulation.results import SimulationResult, collect
 from sageserve_lib.traces import TIERS
@@ -133,6 +134,8 @@ class Simulation:
         self._log_parts: list[np.ndarray] = []
         self._samples: list[tuple[float, np.ndarray, np.ndarray]] = []
         self._taken = 0
+        if isinstance(trace, ClosedLoop):
+            self._start_clients(trace)
         self._interval = -1
         self._plan = [self._planned_of(Plan(), e.region, e.model) for e in self.endpoints]
         self._seen_by_variant, self._own = b"", list[tuple[VariantView, ...]]()
@@ -157,6 +160,8 @@ class Simulation:
                 self.advance(at_s)
                 if at_s % HORIZON_STEP_S == 0:
                     self._sample(at_s)
+            if self._all_answered():
+                break
             if progress is not None:
                 progress(at_s / self.horizon_s)
         while self.clock["in_progress"] > 0 and at_s < self.horizon_s + self._longest_s():
@@ -172,6 +177,10 @@ class Simulation:
             "peak_rss_mib": peak_rss_bytes() / 2**20,
         }
         return collect(self, np.concatenate(self._log_parts), timing, self._samples)
+
+    def _all_answered(self) -> bool:
+        """Whether clients in a closed loop have nothing more to send, and nothing to wait for."""
+        return bool(self.clock["closed_loop"] and self.clock["n_due"] == 0 and self.clock["in_progress"] == 0)
 
     def _longest_s(self) -> float:
         """How long after the last arrival a request may still keep what it is promised."""
@@ -307,6 +316,17 @@ class Simulation:
             else:
                 engine.set_variant_count_of(self._record, p, j, int(aim), now_s)
 
+    def _start_clients(self, loop: ClosedLoop) -> None:
+        """All requests are there, and clients begin to send them."""
+        self._next_chunk()
+        after, first = loop.order()
+        self.clock["closed_loop"], self.clock["n_clients"], self.clock["think_s"] = 1, loop.clients, loop.think_s
+        self.clock["n_client_sessions"] = len(first)
+        self.state.replace(self._record, "next_of_session", after)
+        self.state.replace(self._record, "first_of_session", first)
+        self.state.replace(self._record, "due", np.zeros(loop.clients, dtype=st.DUE))
+        clients.begin(self._record)
+
     def _save_log(self) -> None:
         self._log_parts.append(self.state.log[: self.clock["log_rows"]].copy())
         self.clock["log_rows"] = 0
@@ -314,7 +334,7 @@ class Simulation:
     def _next_chunk(self) -> None:
         """Hand the engine the next chunk of the trace, or tell it that there is none."""
         chunk = self._arriving.next_chunk()
-        self.clock["final_chunk"] = chunk is None
+        self.clock["final_chunk"], self.clock["reuses"] = chunk is None, self._arriving.reuses
         if chunk is None:
             arrivals = np.zeros(0, dtype=st.ARRIVAL)
         else:
@@ -331,6 +351,7 @@ class Simulation:
                 self.state.replace(self._record, "last_of_session", more)
                 self.clock["n_sessions"] = len(more)
         self.state.replace(self._record, "arrivals", arrivals)
+        self.state.replace(self._record, "reuse", np.zeros(0, dtype=st.REUSE) if chunk is None else chunk.reuse)
         self.clock["n_arrivals"], self.clock["next_arrival"] = len(arrivals), 0
         self.clock["first_index"], self._taken = self._taken, self._taken + len(arrivals)
 
@@ -348,7 +369,7 @@ class Simulation:
         self.clock["first_id"] += gone
         self.clock["n_ids"] = len(ids)
         # In one event every place of a batch may be filled, and a tick may start a prompt on every instance.
-        most = int(chunk.arrivals["n_blocks"].max()) * (int(self.clock["max_requests"]) + len(self.state.instances))
+        most = int(chunk.reuse["n_blocks"].max()) * (int(self.clock["max_requests"]) + len(self.state.instances))
         self.clock["entry_margin"] = max(int(self.clock["entry_margin"]), most)
 
     def _add_entries(self) -> None:

@@ -239,10 +239,17 @@ ARRIVAL = np.dtype(
         ("preference", "i2"),  # row of State.preferences
         ("model", "i2"),
         ("tier", "i1"),
-        ("session", "i4"),  # -1: none
+    ],
+    align=True,
+)
+
+#: What else is known of an arrival, where anything of it is made use of.
+REUSE = np.dtype(
+    [
+        ("first_block", "i8"),  # of its ids in State.prefix_ids, counted from the trace's start
+        ("n_blocks", "i4"),
         ("cached_tokens", "i4"),
-        ("n_blocks", "i4"),  # ids in State.prefix_ids
-        ("first_block", "i8"),  # counted from the trace's start
+        ("session", "i4"),  # -1: none
     ],
     align=True,
 )
@@ -258,6 +265,9 @@ RECORD = np.dtype(
     ],
     align=True,
 )
+
+#: A request that a client will send.
+DUE = np.dtype([("time_s", "f8"), ("row", "i8")])
 
 #: An id in an instance's prefix cache.
 ENTRY = np.dtype(
@@ -339,6 +349,11 @@ SETTINGS = (
     ("prefix_block_tokens", "i8"),  # 0: the trace has no ids
     ("prefix_weight", "f8"),
     ("sticky_sessions", "i8"),
+    ("closed_loop", "i8"),  # arrivals are those of clients that wait for answers
+    ("n_clients", "i8"),
+    ("n_client_sessions", "i8"),
+    ("think_s", "f8"),
+    ("reuses", "i8"),  # prompts are looked up in caches, or sessions stick
     ("scheduler", "i8"),
     ("urgent_s", "f8"),
     ("severe_s", "f8"),
@@ -370,6 +385,8 @@ CLOCK = (
     ("final_chunk", "i8"),
     ("free_slot", "i8"),
     ("log_rows", "i8"),
+    ("n_due", "i8"),
+    ("sessions_begun", "i8"),
     ("free_entry", "i8"),
     ("free_entries", "i8"),
     ("entry_margin", "i8"),  # most that one event can need
@@ -426,6 +443,10 @@ class State:
     wait_ttft: np.ndarray  # (n_waits, coarse bins) i4: TTFT of interactive requests by the step they came in
     records: np.ndarray  # (requests not handed on yet,) RECORD when recording
     arrivals: np.ndarray  # (n_arrivals,) ARRIVAL: the current chunk of the trace
+    reuse: np.ndarray  # (n_arrivals,) REUSE: of the same requests, or none
+    next_of_session: np.ndarray  # (n_arrivals,) i4, in a closed loop: row after each in its session; -1: none
+    first_of_session: np.ndarray  # (sessions,) i4: their first rows
+    due: np.ndarray  # (n_clients,) DUE: a heap of the requests that clients will send
     prefix_ids: np.ndarray  # (n_ids,) i8: of the chunk's requests and of those in progress
     entry_of_id: np.ndarray  # (n_ids,) i4: where a running request's id is in the cache of its instance
     entries: np.ndarray  # (n_entries,) ENTRY
