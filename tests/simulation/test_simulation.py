@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference_autoscaler import ReferenceAutoscaler
-from reference_simulator import ReferenceSimulator, Request
+from reference_instance import Request
+from reference_simulator import ReferenceSimulator
 from small_fleets import (
     GPU,
     MODELS,
@@ -62,8 +63,13 @@ def performance(scenario: Scenario) -> dict:
         def mixed(n, b, c, d=entry.decode, prefill=prefill):
             return prefill(n) + d.per_request_s * b + d.per_token_s * c
 
-        room = scenario.catalogue.kv_capacity_tokens(*own)
-        found[variant.name] = SimpleNamespace(prefill=prefill, decode=decode, mixed=mixed, kv_capacity=room)
+        found[variant.name] = SimpleNamespace(
+            prefill=prefill,
+            decode=decode,
+            mixed=mixed,
+            attention=entry.prefill.attention_s,
+            kv_capacity=scenario.catalogue.kv_capacity_tokens(*own, batching=scenario.batching_of(variant)),
+        )
     return found
 
 
