@@ -209,11 +209,6 @@ class Instance:
             cached = int(share * request.prompt)
         return min(cached, request.prompt - 1)
 
-    def looks_up(self, request):
-        """Whether a request counts where the share of tokens found is told."""
-        caches = self.blocks and self.batching.prefix_caching
-        return caches or bool(self.batching.cached_prompt_share) or request.cached is not None
-
     def private(self, request):
         """Tokens of a running request in memory of its own."""
         tokens = self.context(request) if request in self.batch else request.total
@@ -236,20 +231,20 @@ class Instance:
         return request.prompt + (request.output if self.batching.kv_reserved == "whole" else 1)
 
     def has_memory(self, request):
-        """Whether one more would find memory."""
+        """Whether one more would find memory; in blocks never if it could outgrow all there is."""
         if not self.blocks:
             return self.kv + self.reserved(request) <= self.performance.kv_capacity
         cache = self.cache
         shared = [cache.sizes.get(i, size) for i, size in self.prompt_ids(request) if not cache.users.get(i)]
         own = self.blocks_for(request.total - self.covered(request))
-        return self.in_use + own + sum(shared) <= self.capacity
+        return self.blocks_for(request.need) <= self.capacity and self.in_use + own + sum(shared) <= self.capacity
 
     def release(self, request):
         for i, _ in reversed(self.prompt_ids(request)):
             self.cache.release(i)
 
     def evict(self):
-        while self.blocks and self.in_use + self.cache.not_in_use > self.capacity:
+        while self.blocks and self.cache.released and self.in_use + self.cache.not_in_use > self.capacity:
             self.cache.evict()
             self.evictions += 1
 
@@ -325,8 +320,7 @@ class Instance:
             head.found, head.unprefilled = found, new
             head.chunk = min(new, room) if batching.chunked_prefill else new
             if head.found_tokens is None:
-                head.found_tokens = found
-                head.looked_up_tokens = head.prompt if self.looks_up(head) else 0
+                head.looked_up_tokens, head.found_tokens = head.prompt, found
             for i, size in self.prompt_ids(head):
                 self.cache.use(i, size)
             (self.admitted if head.chunk == new else self.partial).append(head)
@@ -372,4 +366,5 @@ class Instance:
             self.release(request)
             self.batch.remove(request)
             request.finish_s = now
+        self.evict()  # what runs on has grown
         return done
