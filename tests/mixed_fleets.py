@@ -1,9 +1,11 @@
 """Small fleets of several GPU types and instance sizes, drawn at random, which tests share."""
 
+from typing import Any
+
 import numpy as np
 from small_fleets import MODELS, PAPER
 
-from sageserve_lib.catalogue import Catalogue, FittedTimes, Gpu, Scenario, load_catalogue
+from sageserve_lib.catalogue import Catalogue, FittedTimes, Gpu, Scenario, Variant, load_catalogue
 from sageserve_lib.catalogue.times import DecodeTime, PrefillTime
 
 #: GPUs of a node by GPU type.
@@ -27,7 +29,7 @@ def catalogue_of(gpus: dict[str, Gpu], times: list[FittedTimes]) -> Catalogue:
     return Catalogue(gpus=gpus, models=load_catalogue().models, times=tuple(times))
 
 
-def times_at(model: str, gpu: str, gpus: int, speed: float) -> FittedTimes:
+def times_at(model: str, gpu: str, gpus: int, speed: float, attention_s: float = 0.0) -> FittedTimes:
     """Times that are ``speed`` times as fast as a middling instance's."""
     return FittedTimes(
         model=model,
@@ -35,7 +37,9 @@ def times_at(model: str, gpu: str, gpus: int, speed: float) -> FittedTimes:
         gpus=gpus,
         label="modelled",
         source="chosen",
-        prefill=PrefillTime(floor_s=0.04 / speed, base_s=0.01 / speed, per_token_s=1e-4 / speed),
+        prefill=PrefillTime(
+            floor_s=0.04 / speed, base_s=0.01 / speed, per_token_s=1e-4 / speed, attention_s=attention_s / speed
+        ),
         decode=DecodeTime(base_s=0.03 / speed, per_request_s=2e-4 / speed, per_token_s=1e-7 / speed),
     )
 
@@ -63,3 +67,38 @@ def random_fleet(rng: np.random.Generator, **changes) -> tuple[Scenario, dict[st
     known = bool(rng.integers(3))
     theta = {v.name: float(rng.choice([500.0, 2000.0, 2000.0, 6000.0])) for v in scenario.variants if known}
     return scenario, theta
+
+
+def memory_of(scenario: Scenario, variant: Variant, tokens: float, kv_bits: int = 16) -> dict[str, Any]:
+    """Settings of a variant's engine that leave it KV memory for so many ``tokens``, and a half for rounding."""
+    shape = scenario.catalogue.models[variant.model]
+    memory_bytes = variant.gpus * scenario.gpu(variant.gpu).memory_gb * 1e9
+    used_bytes = shape.parameters * 2 + (tokens + 0.5) * shape.kv_bytes_per_token * kv_bits / 16
+    return {"gpu_memory_utilization": used_bytes / memory_bytes, "activations_gib": 0.0, "kv_bits": kv_bits}
+
+
+def random_engine(rng: np.random.Generator, scenario: Scenario, variant: Variant) -> dict[str, Any]:
+    """Settings of a variant's engine, with so little memory that it runs out."""
+    apps = {"chat": 0.5, variant.model: 0.25}
+    block_tokens = int(rng.integers(1, 33))
+    tokens = int(rng.choice([300, 400, 600, 1200]))
+    return memory_of(scenario, variant, tokens // block_tokens * block_tokens, int(rng.choice([8, 16]))) | {
+        "max_requests": int(rng.integers(1, 20)),
+        "max_tokens": int(rng.choice([30, 150, 600, 4000])),
+        "chunked_prefill": bool(rng.integers(2)),
+        "kv_reserved": str(rng.choice(["blocks", "blocks", "blocks", "blocks", "whole", "prompt"])),
+        "block_tokens": block_tokens,
+        "prefix_caching": bool(rng.integers(5)),
+        "cached_prompt_share": [0.0, 0.3, 1.0, apps][int(rng.integers(4))],
+        "tokens_per_step": float(rng.choice([1.0, 1.0, 2.0, 1.7])),
+    }
+
+
+def with_random_engines(rng: np.random.Generator, scenario: Scenario) -> Scenario:
+    """The same fleet, each variant with an engine of its own."""
+    attention_s = float(rng.choice([0.0, 1e-7, 1e-6]))
+    prefills = [(t, t.prefill.model_copy(update={"attention_s": attention_s})) for t in scenario.catalogue.times]
+    times = tuple(t.model_copy(update={"prefill": prefill}) for t, prefill in prefills)
+    variants = tuple(v.model_copy(update={"batching": random_engine(rng, scenario, v)}) for v in scenario.variants)
+    catalogue = scenario.catalogue.model_copy(update={"times": times})
+    return scenario.model_copy(update={"variants": variants, "catalogue": catalogue})

@@ -1,7 +1,8 @@
 """Small fleets and traces for them, which tests of the simulator, the policies and the bound share."""
 
 import json
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ class FrameTrace:
 
     data: pd.DataFrame
     rows: int = 1000
+    prefix_block_tokens: int | None = None
 
     @property
     def regions(self):
@@ -115,3 +117,60 @@ def random_trace(rng: np.random.Generator, n: int, rate_per_s: float, regions: l
         }
     )
     return FrameTrace(data, rows=int(rng.integers(1, n + 1)))
+
+
+@dataclass
+class Talk:
+    """One conversation, as tokens known by who wrote them: ``ends`` says up to where each writer's go."""
+
+    ends: list[tuple[int, int]]  # (token, writer)
+    own: dict[str, str] = field(default_factory=dict)  # what is the same for all its requests
+
+    def grow(self, tokens: int, writer: int) -> None:
+        self.ends.append((self.tokens + tokens, writer))
+
+    def upto(self, tokens: int) -> list[tuple[int, int]]:
+        """What the first ``tokens`` of it are."""
+        begins = [0, *(end for end, _ in self.ends)]
+        return [(min(e, tokens), w) for (e, w), begin in zip(self.ends, begins, strict=False) if begin < tokens]
+
+    @property
+    def tokens(self) -> int:
+        return self.ends[-1][0] if self.ends else 0
+
+
+def random_talks(rng: np.random.Generator, n: int, rate_per_s: float, regions: list[str], most: int) -> FrameTrace:
+    """Requests of conversations: some share a system prompt, some go on from the middle of another one.
+
+    A turn's prompt is all that was said before and something new, ``most`` tokens in all; with the ids of the blocks that
+    prompt and output fill. Some requests have fewer ids or none, and some no session.
+    """
+    block_tokens = int(rng.choice([4, 8, 16, 24, 64]))
+    numbers: dict[tuple, int] = defaultdict(lambda: len(numbers) + 1000)
+    systems = [int(rng.integers(1, most // 2)) for _ in range(3)]
+    writer, talks, rows = len(systems), [], []
+    for arrival_s in np.cumsum(rng.exponential(1 / rate_per_s, n)):
+        if not talks or rng.random() < 0.3:
+            own = {"region": str(rng.choice(regions)), "model": str(rng.choice(MODELS))}
+            own |= {"tier": str(rng.choice(["IW-F", "IW-N", "NIW"])), "app": str(rng.choice(["chat", "code", "mail"]))}
+            own["session"] = None if rng.random() < 0.1 else f"s{len(talks)}"
+            system, kind = int(rng.integers(len(systems))), rng.random()
+            talk = Talk([(systems[system], system)] if kind < 0.7 else [], own)
+            if talks and talks[-1].tokens and kind > 0.9:
+                other = talks[-1]
+                talk.ends = other.upto(int(rng.integers(1, other.tokens + 1)))
+            talks.append(talk)
+        talk = talks[int(rng.integers(max(len(talks) - 6, 0), len(talks)))]
+        output, new = int(rng.integers(1, rng.integers(2, 80))), int(rng.integers(1, most // 4))
+        if talk.tokens + new + output > most:
+            talk.ends = talk.upto(min(talk.tokens, most // 4))  # what it is about is forgotten
+        for tokens in (new, output):
+            talk.grow(tokens, writer := writer + 1)
+        need = talk.tokens
+        blocks = [tuple(talk.upto((k + 1) * block_tokens)) for k in range(-(-need // block_tokens))]
+        ids = [numbers[block] for block in blocks]
+        told = rng.random()
+        ids = ids if told < 0.7 else ids[: -(-(need - output) // block_tokens)] if told < 0.9 else ids[: len(ids) // 2]
+        row = {"arrival_s": arrival_s, **talk.own, "prompt_tokens": need - output, "output_tokens": output}
+        rows.append(row | {"prefix_blocks": None if told > 0.97 else np.array(ids, dtype=np.int64)})
+    return FrameTrace(pd.DataFrame(rows), int(rng.integers(1, n + 1)), block_tokens)

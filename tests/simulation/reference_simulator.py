@@ -4,164 +4,20 @@ Slow on purpose. The engine is checked against it request by request.
 """
 
 import math
-from dataclasses import dataclass, field
-from itertools import count
 
-TIERS = ("IW-F", "IW-N", "NIW")
+from reference_fleet import ReferenceFleet
 
 
-@dataclass
-class Request:
-    number: int
-    arrival_s: float
-    region: str
-    model: str
-    tier: str
-    prompt: int
-    output: int
-    promoted: bool = False
-    enqueued: tuple = ()  # when it came to its instance, and its number
-    produced: int = 0
-    unprefilled: int = 0  # prompt tokens not prefilled when the current iteration began
-    chunk: int = 0  # prompt tokens in it
-    first_token_s: float = math.nan
-    finish_s: float = math.nan
+class ReferenceSimulator(ReferenceFleet):
+    """Who takes a request, and the control loop."""
 
-    @property
-    def need(self) -> int:
-        return self.prompt + self.output
-
-
-@dataclass
-class Node:
-    """A machine of a region with GPUs of one type."""
-
-    region: str
-    gpu: str
-    size: int
-    started: bool = False
-    here: dict = field(default_factory=dict)  # GPUs by the number of the instance that holds them
-
-    @property
-    def free(self) -> int:
-        return self.size - sum(self.here.values())
-
-
-@dataclass
-class Instance:
-    number: int
-    region: str
-    gpu: str
-    reserve_whole: bool
-    state: str = "empty"
-    pool: object = None
-    variant: object = None
-    nodes: list = field(default_factory=list)
-    ready_s: float = math.inf
-    queue: list = field(default_factory=list)
-    batch: list = field(default_factory=list)
-    admitted: list = field(default_factory=list)
-    partial: list = field(default_factory=list)  # of at most one request, with what is left of its prompt
-    iteration_ends_s: float = math.inf
-
-    @property
-    def pending(self) -> int:
-        started = self.admitted + self.partial
-        return sum(r.prompt + 1 for r in self.queue) + sum(r.unprefilled + 1 for r in started) + len(self.batch)
-
-    @property
-    def kv(self) -> int:
-        whole = self.reserve_whole
-        starting = sum(r.prompt + (r.output if whole else 1) for r in self.admitted + self.partial)
-        return starting + sum(r.prompt + r.output for r in self.batch)
-
-    @property
-    def next_s(self) -> float:
-        return self.ready_s if self.state == "acquiring" else self.iteration_ends_s
-
-
-class Pool:
-    def __init__(self, region, model, group):
-        self.region, self.model, self.group = region, model, group
-        self.members, self.acquiring, self.rule, self.rests_until_s = [], [], None, -math.inf
-        self.targets = {}  # by the variant's name
-        self.tokens_of_tick, self.interactive_of_tick = [0.0], [0.0]
-        self.load = self.observed_tps = self.interactive_tps = 0.0
-        self.waiting = []  # requests, while the pool has no instance
-        self.autoscaler = None
-
-
-class ReferenceSimulator:
-    """``performance`` gives per variant's name: prefill(n), decode(batch, context), mixed(n, batch, context), kv_capacity.
-
-    ``initial`` gives a pool's instances at the start by variant, from its region, model and group.
-    """
-
-    def __init__(
-        self,
-        scenario,
-        groups,
-        niw_queued,
-        initial,
-        performance,
-        theta_tps,
-        regions,
-        models,
-        rules,
-        targets=None,
-        autoscalers=None,
-    ):
-        self.scenario, self.performance, self.theta = scenario, performance, theta_tps
-        self.regions, self.models = list(regions), list(models)
-        self.variants = {m: scenario.variants_of(m) for m in models}
-        self.groups, self.niw_queued = groups, niw_queued
-        self.pools = [Pool(r, m, g) for r in regions for m in models for g in groups]
-        numbers = count()
-        whole = scenario.batching.kv_reserved == "whole"
-        self.nodes, self.places = [], []
-        for region in regions:
-            for gpu in scenario.gpu_types:
-                size, left = scenario.gpu(gpu).gpus_per_node, scenario.capacity_of(gpu, region)
-                least = min((v.gpus for m in models for v in self.variants[m] if v.gpu == gpu), default=1)
-                while left > 0:
-                    self.nodes.append(Node(region, gpu, min(size, left)))
-                    for _ in range(max(min(size, left) // least, 1)):
-                        self.places.append(Instance(next(numbers), region, gpu, whole))
-                    left -= size
-        self.niw = {m: [] for m in models}
+    def __init__(self, *fleet, **more):
+        super().__init__(*fleet, **more)
         self.transit = []
-        for pool in self.pools:
-            pool.rule = rules(pool.region, pool.model, pool.group)
-            aims = (targets or {}).get((pool.region, pool.model, pool.group), ())
-            pool.targets = {v.name: n for v, n in zip(self.variants[pool.model], aims, strict=False)}
-            pool.autoscaler = autoscalers(pool.region, pool.model, pool.group) if autoscalers else None
-            wanted = initial(pool.region, pool.model, pool.group)
-            for variant, n in zip(self.variants[pool.model], wanted, strict=True):
-                for _ in range(n):
-                    way, found = self.way(pool.region, variant)
-                    assert way == "cold" or (way == "swap" and isinstance(found, list))
-                    instance = self.take(pool.region, variant, found)
-                    instance.state, instance.pool, instance.variant = "serving", pool, variant
-                    pool.members.append(instance)
-
-    # variants
-
-    def slowness(self, variant):
-        """Seconds a pending token, to compare instances by."""
-        own = self.variants[variant.model]
-        if all(v.name in self.theta for v in own):
-            return 1.0 / self.theta[variant.name]
-        budget = self.scenario.batching.max_tokens
-        return self.performance[variant.name].prefill(budget) / budget
-
-    def rank(self, variant):
-        return self.scenario.price_usd_per_h(variant) * self.slowness(variant)
-
-    def room(self, variant):
-        return self.performance[variant.name].kv_capacity
-
-    def can_hold(self, region, variant):
-        return self.scenario.capacity_of(variant.gpu, region) >= variant.gpus
+        self.served_by = {}  # the instance that a session's last request was handed to
+        self.stuck = 0  # requests that went to it
+        self.ahead = []  # requests, in the order in which they will be sent
+        self.open, self.unopened, self.think_s = [], [], 0.0  # sessions of a closed loop: requests not answered yet
 
     # instances
 
@@ -196,53 +52,14 @@ class ReferenceSimulator:
         return min(heads.items(), key=key, default=(None, None))[1]
 
     def start_iteration(self, instance, now):
-        batching, perf = self.scenario.batching, self.performance[instance.variant.name]
-        budget = batching.max_tokens - len(instance.batch)
-        for request in list(instance.partial):
-            request.chunk = min(request.unprefilled, budget)
-            if request.chunk == request.unprefilled:
-                instance.partial, instance.admitted = [], [request]
-        started = instance.admitted + instance.partial
-        while not instance.partial and (head := self.waiting(instance, now)) is not None:
-            if (
-                len(instance.batch) + len(started) >= batching.max_requests
-                or instance.kv + head.prompt + (head.output if instance.reserve_whole else 1) > perf.kv_capacity
-            ):
-                break
-            room = budget - sum(r.chunk for r in started)
-            if batching.chunked_prefill and room <= 0:
-                break
-            if not batching.chunked_prefill and started and head.prompt > room:
-                break
-            instance.queue.remove(head)
-            head.unprefilled = head.prompt
-            head.chunk = min(head.prompt, room) if batching.chunked_prefill else head.prompt
-            (instance.admitted if head.chunk == head.prompt else instance.partial).append(head)
-            started = instance.admitted + instance.partial
-        context = sum(r.prompt + r.produced for r in instance.batch)
-        if started:
-            instance.iteration_ends_s = now + perf.mixed(sum(r.chunk for r in started), len(instance.batch), context)
-        elif instance.batch:
-            instance.iteration_ends_s = now + perf.decode(len(instance.batch), context)
-        else:
-            instance.iteration_ends_s = math.inf
-            if instance.state == "draining":
-                instance.state = "spot"
+        instance.start_iteration(now, lambda: self.waiting(instance, now))
 
     def end_iteration(self, instance, now):
-        prefilled = bool(instance.admitted or instance.partial)
-        for request in instance.batch:
-            request.produced += 1
-        for request in instance.partial:
-            request.unprefilled -= request.chunk
-        for request in instance.admitted:
-            request.first_token_s, request.produced = now, 1
-        instance.batch, instance.admitted = instance.batch + instance.admitted, []
-        done = [r for r in instance.batch if r.produced == r.output]
-        instance.batch = [r for r in instance.batch if r.produced < r.output]
+        prefilled = bool(instance.starting)
+        done = instance.end_iteration(now)
         for request in done:
-            request.finish_s = now
             self.observe(instance.pool, request, request.output)
+            self.answered(request, now)
         if prefilled or done:
             self.take_batch(instance, now)
         self.start_iteration(instance, now)
@@ -254,120 +71,6 @@ class ReferenceSimulator:
         pool.tokens_of_tick[-1] += tokens
         if request.tier != "NIW":
             pool.interactive_of_tick[-1] += tokens
-
-    # fleet
-
-    def way(self, region, variant):
-        """How an instance of a variant would be got, and from what: the one given back, or nodes with what is evicted there."""
-        mine = [p for p in self.places if p.region == region and p.gpu == variant.gpu]
-        if found := [p for p in mine if p.state == "spot" and p.variant == variant]:
-            return "reclaim", found[0]
-        nodes = [n for n in self.nodes if n.region == region and n.gpu == variant.gpu]
-        spot = {p.number for p in mine if p.state == "spot"}
-
-        def lent(node):
-            return sum(gpus for number, gpus in node.here.items() if number in spot)
-
-        size = nodes[0].size if nodes else 0
-        if variant.gpus > size > 0:
-            idle = [n for n in nodes if n.free + lent(n) == size]
-            idle = [n for n in idle if n.started] + [n for n in idle if not n.started]
-            chosen = idle[: variant.gpus // size]
-            if len(chosen) * size < variant.gpus:
-                return None, None
-            return ("swap" if all(n.started for n in chosen) else "cold"), sorted(chosen, key=self.nodes.index)
-        for fits in (
-            lambda n: n.started and n.free >= variant.gpus,
-            lambda n: n.started and n.free + lent(n) >= variant.gpus,
-            lambda n: not n.started and n.size >= variant.gpus,
-        ):
-            if found := [n for n in nodes if fits(n)]:
-                return ("swap" if found[0].started else "cold"), found[:1]
-        return None, None
-
-    def take(self, region, variant, found):
-        """The place of a new instance, with its GPUs."""
-        if isinstance(found, Instance):
-            return found
-        mine = [p for p in self.places if p.region == region and p.gpu == variant.gpu]
-        freed = []
-        for node in found:
-            for place in mine:
-                here = min(variant.gpus, node.size)
-                if node.free < here and place.state == "spot" and place.number in node.here:
-                    for other in place.nodes:
-                        del other.here[place.number]
-                    place.state, place.nodes = "empty", []
-                    freed.append(place)
-        place = freed[0] if freed else next(p for p in mine if p.state == "empty")
-        place.nodes, left = list(found), variant.gpus
-        for node in found:
-            node.started, node.here[place.number] = True, min(left, node.size)
-            left -= node.here[place.number]
-        return place
-
-    def held(self, pool, variant):
-        return sum(i.variant == variant for i in pool.members + pool.acquiring)
-
-    def acquire(self, pool, now, need=0):
-        """One more: below its target first, then the cheapest, then the quickest to get."""
-        options = []
-        for k, variant in enumerate(self.variants[pool.model]):
-            way, found = self.way(pool.region, variant)
-            if way is None or self.room(variant) < need:
-                continue
-            below = self.held(pool, variant) < pool.targets.get(variant.name, -1)
-            ways = ("reclaim", "swap", "cold").index(way)
-            options.append(((not below, self.rank(variant), ways, k), way, variant, found))
-        if not options:
-            return None
-        _, way, variant, found = min(options, key=lambda option: option[0])
-        times = self.scenario.acquisition_of(variant)
-        instance = self.take(pool.region, variant, found)
-        delay_s = {"reclaim": times.reclaim_s, "swap": times.swap_s, "cold": times.cold_s}[way]
-        instance.state, instance.pool, instance.variant = "acquiring", pool, variant
-        instance.ready_s = now + delay_s
-        pool.acquiring.append(instance)
-        return way
-
-    def first_choice(self, tier):
-        return next(group for group, tiers in self.groups.items() if tier in tiers)
-
-    def release(self, pool):
-        sent = [tier for tier in TIERS if tier != "NIW" or not self.niw_queued]
-        kept = pool.group in map(self.first_choice, sent)
-        if self.scenario.scaling.min_instances > 0 or not kept:
-            if len(pool.members) <= kept:
-                return False
-        elif len(pool.members) <= 1:
-            window = max(round(self.scenario.scaling.load_window_s / self.scenario.scaling.interval_s), 1)
-            fed = self.niw[pool.model] and pool.rule.batch_instances < 0
-            busy = any(instance.iteration_ends_s < math.inf for instance in pool.members)
-            if not pool.members or fed or busy or sum(pool.tokens_of_tick[-window:]) > 0:
-                return False
-
-        def soon(k):
-            variant = pool.members[k].variant
-            above = 0 <= pool.targets.get(variant.name, -1) < self.held(pool, variant)
-            return (not above, -self.rank(variant), pool.members[k].pending, k)
-
-        at = min(range(len(pool.members)), key=soon)
-        instance = pool.members[at]
-        pool.members[at] = pool.members[-1]
-        pool.members.pop()
-        instance.state = "draining" if instance.iteration_ends_s < math.inf else "spot"
-        return True
-
-    def memory(self, pool):
-        used = sum(instance.kv for instance in pool.members)
-        cheapest = min(self.variants[pool.model], key=self.rank)
-        return used / sum(self.room(v) for v in [i.variant for i in pool.members] or [cheapest])
-
-    def utilization(self, pool):
-        memory = self.memory(pool)
-        return {"memory": memory, "load": pool.load, "larger": max(memory, pool.load)}[
-            self.scenario.scaling.utilization
-        ]
 
     # requests
 
@@ -390,15 +93,29 @@ class ReferenceSimulator:
         if not able:
             pool.waiting.append(request)
             return
-        self.hand_over(min(able, key=lambda i: i.pending * self.slowness(i.variant)), request, now)
+        last = self.served_by.get(request.session)
+        if self.scenario.routing.sticky_sessions and last in able and last.state == "serving":
+            self.stuck += 1
+            self.hand_over(last, request, now)
+            return
+        weight = self.scenario.routing.prefix_weight
+
+        def work_s(instance):
+            return (instance.pending - weight * instance.hit_tokens(request)) * self.slowness(instance.variant)
+
+        self.hand_over(min(able, key=work_s), request, now)
 
     def hand_over(self, instance, request, now):
-        pool = instance.pool
-        self.observe(pool, request, request.prompt)
-        request.enqueued = (now, request.number)
-        instance.queue.append(request)
+        self.put(instance, request, now)
         if instance.iteration_ends_s == math.inf:
             self.start_iteration(instance, now)
+
+    def put(self, instance, request, now):
+        self.observe(instance.pool, request, request.prompt)
+        if request.session is not None:
+            self.served_by[request.session] = instance
+        request.enqueued = (now, request.number)
+        instance.queue.append(request)
 
     def feed(self, pool, now):
         u, limits = self.utilization(pool), self.scenario.niw_queue
@@ -415,26 +132,19 @@ class ReferenceSimulator:
         """Where a rule names how many instances take batch requests, one with nothing waiting takes the next."""
         if not self.niw_queued or instance.state != "serving" or not self.niw[instance.pool.model] or instance.queue:
             return
-        busy = [
-            v for v in instance.pool.members if any(r.tier == "NIW" for r in v.queue + v.admitted + v.partial + v.batch)
-        ]
+        busy = [v for v in instance.pool.members if any(r.tier == "NIW" for r in v.queue + v.running)]
         if len(busy) > instance.pool.rule.batch_instances or (
             len(busy) == instance.pool.rule.batch_instances and instance not in busy
         ):
             return
         head = self.niw[instance.pool.model][0]
-        requests = len(instance.batch)
-        need = head.prompt + (head.output if instance.reserve_whole else 1)
-        if requests >= self.scenario.batching.max_requests or instance.kv + need > self.room(instance.variant):
-            return
-        request = self.niw[instance.pool.model].pop(0)
-        self.observe(instance.pool, request, request.prompt)
-        request.enqueued = (now, request.number)
-        instance.queue.append(request)
+        if len(instance.batch) < instance.batching.max_requests and instance.has_memory(head):
+            self.put(instance, self.niw[instance.pool.model].pop(0), now)
 
     def arrive(self, request, now):
         usable = [v for v in self.variants[request.model] if any(self.can_hold(r, v) for r in self.regions)]
         if request.need > max(self.room(v) for v in usable):
+            self.answered(request, now)
             return
         if request.tier == "NIW" and self.niw_queued:
             self.niw[request.model].append(request)
@@ -538,11 +248,8 @@ class ReferenceSimulator:
         else:
             each = [
                 {
-                    "in-progress": len(instance.queue)
-                    + len(instance.admitted)
-                    + len(instance.partial)
-                    + len(instance.batch),
-                    "running": len(instance.admitted) + len(instance.partial) + len(instance.batch),
+                    "in-progress": len(instance.queue) + len(instance.running),
+                    "running": len(instance.running),
                     "waiting": len(instance.queue),
                     "kv-usage": instance.kv / self.room(instance.variant),
                 }[metric.signal]
@@ -553,12 +260,49 @@ class ReferenceSimulator:
             return total
         return max(each, default=0) if metric.over == "max" else total / max(len(pool.members), 1)
 
-    def run(self, requests, until_s):
-        """Play ``requests`` (in order of arrival) and what follows, up to ``until_s``."""
-        ahead = list(requests)
+    def answered(self, request, now):
+        """A client of a closed loop has its answer, or hears that there will be none: it thinks, then sends the next."""
+        for session in self.open:
+            if request in session:
+                session.remove(request)
+                if not session:
+                    self.open.remove(session)
+                    if self.unopened:
+                        session = self.unopened.pop(0)
+                        self.open.append(session)
+                if session:
+                    self.send(session[0], now + self.think_s)
+                return
+
+    def send(self, request, now):
+        request.arrival_s = now
+        self.ahead = sorted([*self.ahead, request], key=lambda r: (r.arrival_s, r.number))
+
+    def begin(self, requests, clients, think_s):
+        """Closed loop: as many sessions as there are clients send their first request now."""
+        sessions = {}
+        for request in requests:
+            sessions.setdefault(("alone", request.number) if request.session is None else request.session, []).append(
+                request
+            )
+        self.unopened, self.think_s = list(sessions.values()), think_s
+        self.open, self.unopened = self.unopened[:clients], self.unopened[clients:]
+        for session in self.open:
+            self.send(session[0], 0.0)
+
+    def run(self, requests, until_s, clients=None, think_s=0.0):
+        """Play ``requests`` (in order of arrival) and what follows, up to ``until_s``.
+
+        With ``clients`` requests are not sent as they arrive: so many clients send sessions one after the other.
+        """
+        if clients is None:
+            self.ahead = list(requests)
+        else:
+            self.begin(requests, clients, think_s)
         ticks = 1
         while True:
-            arrival = ahead[0].arrival_s if ahead else math.inf
+            self.audit()
+            arrival = self.ahead[0].arrival_s if self.ahead else math.inf
             instance = min(self.places, key=lambda v: (v.next_s, v.number))
             tick_s = ticks * self.scenario.scaling.interval_s
             reached = self.transit[0][0] if self.transit else math.inf
@@ -566,7 +310,7 @@ class ReferenceSimulator:
             if now > until_s:
                 return
             if now == arrival:
-                self.arrive(ahead.pop(0), now)
+                self.arrive(self.ahead.pop(0), now)
             elif now == reached:
                 _, pool, request = self.transit.pop(0)
                 self.assign(pool, request, now)
@@ -583,3 +327,11 @@ class ReferenceSimulator:
             else:
                 self.tick(now)
                 ticks += 1
+
+    def audit(self):
+        """Memory is accounted for everywhere, and nobody is where nothing runs."""
+        for instance in self.places:
+            instance.audit()
+            idle = instance.iteration_ends_s == math.inf
+            assert not (idle and (instance.running or instance.queue))
+            assert instance.state in ("serving", "draining") or not (instance.running or instance.cache.sizes)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference_autoscaler import ReferenceAutoscaler
-from reference_simulator import ReferenceSimulator, Request
+from reference_instance import Request
+from reference_simulator import ReferenceSimulator
 from small_fleets import (
     GPU,
     MODELS,
@@ -24,11 +25,19 @@ from small_fleets import (
     variant_of,
 )
 
+from sageserve_lib import simulation as simulator
 from sageserve_lib.catalogue import Scenario
 from sageserve_lib.errors import InputError
 from sageserve_lib.policies import REGISTRY, Actions, Autoscaler, Endpoint, Policy, Rule
 from sageserve_lib.policies.autoscaler import Behavior, Floor, Limit, Metric, ToZero
-from sageserve_lib.simulation import Simulation, SimulationResult, histogram, simulate
+from sageserve_lib.simulation import (
+    Simulation,
+    SimulationResult,
+    fleet_models,
+    fleet_regions,
+    histogram,
+    simulate,
+)
 
 
 def recorded(trace: FrameTrace, policy: Policy, scenario: Scenario, theta=None) -> pd.DataFrame:
@@ -62,8 +71,13 @@ def performance(scenario: Scenario) -> dict:
         def mixed(n, b, c, d=entry.decode, prefill=prefill):
             return prefill(n) + d.per_request_s * b + d.per_token_s * c
 
-        room = scenario.catalogue.kv_capacity_tokens(*own)
-        found[variant.name] = SimpleNamespace(prefill=prefill, decode=decode, mixed=mixed, kv_capacity=room)
+        found[variant.name] = SimpleNamespace(
+            prefill=prefill,
+            decode=decode,
+            mixed=mixed,
+            attention=entry.prefill.attention_s,
+            kv_capacity=scenario.catalogue.kv_capacity_tokens(*own, batching=scenario.batching_of(variant)),
+        )
     return found
 
 
@@ -160,6 +174,46 @@ def test_engine_agrees_with_the_plain_simulator(seed: int) -> None:
     assert_agrees(Ruled(scenario), rules, scenario, trace, THETA, told=told)
 
 
+def requests_of(trace: FrameTrace) -> list[Request]:
+    """The trace as the plain simulator takes it."""
+    data = trace.data
+    fields = ["arrival_s", "region", "model", "tier", "prompt_tokens", "output_tokens"]
+    requests = [Request(k, *row) for k, row in enumerate(data[fields].itertuples(index=False, name=None))]
+    for name, field in (("app", "app"), ("session", "session"), ("cached_tokens", "cached"), ("prefix_blocks", "ids")):
+        for request, value in zip(requests, data.get(name, ()), strict=False):
+            if name == "prefix_blocks":
+                request.ids = () if value is None else tuple(value)
+            elif not pd.isna(value):
+                setattr(request, field, value)
+    return requests
+
+
+def reference_of(
+    policy: Policy,
+    rules: dict,
+    scenario: Scenario,
+    trace: FrameTrace,
+    theta: dict,
+    targets: dict | None = None,
+    told: dict | None = None,
+) -> ReferenceSimulator:
+    """The plain simulator, under fixed rules, targets and autoscalers."""
+    return ReferenceSimulator(
+        scenario,
+        dict(policy.tier_groups),
+        policy.queues_batch,
+        lambda *pool: policy.initial_instances(Endpoint(*pool)),
+        performance(scenario),
+        theta,
+        fleet_regions(trace, scenario),
+        fleet_models(trace, scenario),
+        lambda *pool: rules[pool],
+        targets,
+        (lambda *pool: ReferenceAutoscaler(told[pool])) if told else None,
+        trace.prefix_block_tokens,
+    )
+
+
 def assert_agrees(
     policy: Policy,
     rules: dict,
@@ -168,33 +222,36 @@ def assert_agrees(
     theta: dict,
     targets: dict | None = None,
     told: dict | None = None,
+    closed: dict | None = None,
+    reuse: bool = False,
 ) -> SimulationResult:
-    """Engine and plain simulator give every request the same times, under fixed rules, targets and autoscalers."""
+    """Engine and plain simulator give every request the same times, under fixed rules, targets and autoscalers.
+
+    ``closed`` has a closed loop's clients and think_s. With ``reuse`` they also preempt the same and find the same.
+    """
     parts: list[pd.DataFrame] = []
-    simulation = Simulation(trace, policy, scenario, theta, per_request=parts.append)
+    played = simulator.ClosedLoop(trace.data, **closed, limit_s=7200.0) if closed else trace
+    simulation = Simulation(played, policy, scenario, theta, per_request=parts.append)
     result = simulation.run()
-    reference = ReferenceSimulator(
-        scenario,
-        dict(policy.tier_groups),
-        policy.queues_batch,
-        lambda *pool: policy.initial_instances(Endpoint(*pool)),
-        performance(scenario),
-        theta,
-        simulation.regions,
-        simulation.models,
-        lambda *pool: rules[pool],
-        targets,
-        (lambda *pool: ReferenceAutoscaler(told[pool])) if told else None,
-    )
-    fields = trace.data[["arrival_s", "region", "model", "tier", "prompt_tokens", "output_tokens"]]
-    requests = [Request(k, *row) for k, row in enumerate(fields.itertuples(index=False, name=None))]
-    reference.run(requests, float(simulation.clock["now_s"]))
+    reference = reference_of(policy, rules, scenario, trace, theta, targets, told)
+    requests = requests_of(trace)
+    reference.run(requests, float(simulation.clock["now_s"]), **(closed or {}))
     expected = np.array([(r.first_token_s - r.arrival_s, r.finish_s - r.arrival_s) for r in requests])
-    found = pd.concat(parts)[["ttft_s", "e2e_s"]].to_numpy()
+    frame = pd.concat(parts)
+    found = frame[["ttft_s", "e2e_s"]].to_numpy()
     unfinished = np.isnan(expected[:, 1])
     assert np.array_equal(unfinished, np.isnan(found[:, 1]))
     np.testing.assert_allclose(found[~unfinished], expected[~unfinished], rtol=0, atol=1e-6)
     assert result.totals["completed"] == int((~unfinished).sum())
+    if reuse:
+        for name in ("preemptions", "found_tokens"):
+            own = np.array([getattr(r, name) or 0 for r in requests])
+            assert np.array_equal(frame[name].to_numpy()[~unfinished], own[~unfinished]), name
+        for name in ("preemptions", "looked_up_tokens", "found_tokens"):
+            assert result.totals[name] == sum(getattr(r, name) or 0 for r in requests), name
+    if closed:
+        sent_s = np.array([r.arrival_s for r in requests])
+        np.testing.assert_allclose(frame["arrival_s"].to_numpy()[~unfinished], sent_s[~unfinished], rtol=0, atol=1e-6)
     return result
 
 
