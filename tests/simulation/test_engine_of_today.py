@@ -4,18 +4,11 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
-from mixed_fleets import catalogue_of, gpu_type, memory_of, random_fleet, with_random_engines
-from small_fleets import PAPER, FrameTrace, random_talks
+from mixed_fleets import random_fleet, with_random_engines
+from small_fleets import random_talks
 from test_mixed_fleets import REGIONS, ruled, settings_of
-from test_simulation import Fixed, assert_agrees, reference_of, requests_of
-
-from sageserve_lib import simulation as simulator
-from sageserve_lib.catalogue import FittedTimes, Scenario
-from sageserve_lib.catalogue.times import DecodeTime, PrefillTime
-from sageserve_lib.policies import Rule
-from sageserve_lib.simulation import Simulation
+from test_simulation import assert_agrees, reference_of, requests_of
 
 SEEDS = [pytest.param(k, marks=[pytest.mark.slow] if k >= 80 else []) for k in range(600)]
 
