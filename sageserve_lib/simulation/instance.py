@@ -198,9 +198,8 @@ def start_iteration(s, i, time_s):
     instance = instances(s)[i]
     perf = variants(s)[instance.variant]
     in_blocks = perf.kv_reserved == BLOCKS
-    admitted = 0
-    if not (in_blocks and preempt(s, i)):
-        admitted = admit(s, i, time_s)
+    preempted = in_blocks and preempt(s, i)
+    admitted = 0 if preempted else admit(s, i, time_s)
     instance.run_start_s = time_s
     if admitted == 0 and instance.batch == 0:
         instance.activity = IDLE
@@ -227,8 +226,8 @@ def start_iteration(s, i, time_s):
         return
     instance.activity = DECODING
     instance.run_steps = (finish_heap(s)[i, 0] >> 31) - instance.iterations
-    if s.scheduler == DPA and next_tier(s, i, time_s) >= 0:
-        instance.run_steps = 1  # who is next changes with time, so every boundary counts
+    if preempted or (s.scheduler == DPA and next_tier(s, i, time_s) >= 0):
+        instance.run_steps = 1  # who is next changes with time, and who was preempted may come back: every boundary counts
     if in_blocks:
         instance.run_steps = steps_that_fit(s, i, instance.run_steps)
         note_kv_tokens(s, i)
