@@ -5,6 +5,7 @@ The default, ``week``, is shaped after what [SageServe] publishes of one week. A
 much of it is wanted; :class:`Rates` is the rate function that requests and history are both drawn from.
 """
 
+from sageserve_lib.workload.chats import LLAMA_3, NO_TEMPLATE, ChatTemplate, chats
 from sageserve_lib.workload.definition import Workload
 from sageserve_lib.workload.generate import cached_trace, generate, requests
 from sageserve_lib.workload.history import history_demand
@@ -14,10 +15,14 @@ from sageserve_lib.workload.spec import WorkloadSpec
 
 __all__ = [
     "DEFAULT_WORKLOAD",
+    "LLAMA_3",
+    "NO_TEMPLATE",
+    "ChatTemplate",
     "Rates",
     "Workload",
     "WorkloadSpec",
     "cached_trace",
+    "chats",
     "generate",
     "history_demand",
     "load_workload",
