@@ -17,6 +17,7 @@ from sageserve_lib.characterize.oddities import oddities
 from sageserve_lib.characterize.profile import Profile, profile
 from sageserve_lib.characterize.published import as_text, published_beside_ours
 from sageserve_lib.characterize.regularity import day_shape, growth, periodicity, phases, strength, weekday_weekend
+from sageserve_lib.characterize.reuse import Reuse, reuse_table
 from sageserve_lib.characterize.sample import token_sample
 from sageserve_lib.characterize.series import day_kind, hourly_rates, interactive, interval_seconds, thinned, wide_rates
 from sageserve_lib.characterize.sizes import density, mixtures, modes, quantiles, tails
@@ -24,6 +25,7 @@ from sageserve_lib.characterize.volume import by_weekday_and_hour, demand_table,
 
 __all__ = [
     "Profile",
+    "Reuse",
     "all_silences",
     "app_shares",
     "arrival_variation",
@@ -58,6 +60,7 @@ __all__ = [
     "quantiles",
     "region_ratios",
     "rerouting",
+    "reuse_table",
     "shares",
     "silences",
     "spectral_entropy",
