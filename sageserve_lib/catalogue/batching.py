@@ -2,6 +2,8 @@
 
 from typing import Annotated, Literal
 
+import numpy as np
+import pandas as pd
 from pydantic import Field, NonNegativeFloat, model_validator
 
 from sageserve_lib.common.yaml_files import Data
@@ -65,6 +67,30 @@ class Batching(Data):
         """
         left_bytes = self.gpu_memory_utilization * memory_bytes - weights_bytes - gpus * self.activations_gib * 2**30
         return self.whole_blocks(left_bytes / (kv_bytes_per_token * self.kv_bits / 16))
+
+    @property
+    def looks_up_prefixes(self) -> bool:
+        """Whether prompts are looked up by the ids of their blocks, where a trace has such."""
+        return self.kv_reserved == "blocks" and self.prefix_caching
+
+    def cached_tokens(self, requests: pd.DataFrame) -> np.ndarray:
+        """Prompt tokens that ``cached_prompt_share`` says are found, at most all but one.
+
+        Parameters
+        ----------
+        requests : DataFrame
+            prompt_tokens; model, and app if there is one, where the share is by name: an app's goes before a model's.
+
+        Returns
+        -------
+        ndarray
+            int64, shape (requests,).
+        """
+        prompt, share = requests["prompt_tokens"].to_numpy(np.int64), self.cached_prompt_share
+        if isinstance(share, dict):
+            by_name = [requests[name].astype(str).map(share) for name in ("app", "model") if name in requests]
+            share = by_name[0].fillna(by_name[-1]).fillna(0.0).to_numpy(float)
+        return np.minimum((share * prompt).astype(np.int64), prompt - 1)
 
     def whole_blocks(self, tokens: float) -> float:
         """``tokens`` of memory, as far as they make whole blocks, where it is taken in blocks."""
