@@ -74,12 +74,13 @@ class Batching(Data):
         return self.kv_reserved == "blocks" and self.prefix_caching
 
     def cached_tokens(self, requests: pd.DataFrame) -> np.ndarray:
-        """Prompt tokens that ``cached_prompt_share`` says are found, at most all but one.
+        """Prompt tokens that are said to be found, at most all but one: by ``cached_prompt_share``, or request by request.
 
         Parameters
         ----------
         requests : DataFrame
-            prompt_tokens; model, and app if there is one, where the share is by name: an app's goes before a model's.
+            prompt_tokens; model, and app if there is one, where the share is by name: an app's goes before a model's;
+            cached_tokens, where it is told of each request.
 
         Returns
         -------
@@ -87,6 +88,8 @@ class Batching(Data):
             int64, shape (requests,).
         """
         prompt, share = requests["prompt_tokens"].to_numpy(np.int64), self.cached_prompt_share
+        if "cached_tokens" in requests:
+            return np.minimum(requests["cached_tokens"].to_numpy(np.int64), prompt - 1)
         if isinstance(share, dict):
             by_name = [requests[name].astype(str).map(share) for name in ("app", "model") if name in requests]
             share = by_name[0].fillna(by_name[-1]).fillna(0.0).to_numpy(float)
