@@ -1,10 +1,11 @@
 """What an engine does with the requests of an instance: its batch, its KV memory, its prefix cache."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, NonNegativeFloat, model_validator
+from pydantic import Field, NonNegativeFloat, field_validator, model_validator
 
 from sageserve_lib.common.yaml_files import Data
 
@@ -45,6 +46,15 @@ class Batching(Data):
     tokens_per_step: Annotated[float, Field(ge=1, le=64)] = Field(
         default=1.0, description="mean output tokens of a decode iteration, with speculative decoding"
     )
+
+    @field_validator("cached_prompt_share", mode="before")
+    @classmethod
+    def _is_a_share(cls, told: Any) -> Any:
+        shares = told.values() if isinstance(told, Mapping) else [told]
+        if not all(isinstance(share, (int, float)) and 0 <= share <= 1 for share in shares):
+            msg = "expected a share from 0 to 1, or such by app or model"
+            raise ValueError(msg)
+        return told
 
     @model_validator(mode="after")
     def _every_request_can_decode(self) -> "Batching":
