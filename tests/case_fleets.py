@@ -4,7 +4,6 @@ from pathlib import Path
 
 import yaml
 
-
 #: What engines did unless a scenario said otherwise.
 AS_THEN = {"kv_reserved": "whole", "chunked_prefill": False, "gpu_memory_utilization": 1, "activations_gib": 0}
 

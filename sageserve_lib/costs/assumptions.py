@@ -149,21 +149,21 @@ def _engine(scenario: Scenario, variant: Variant) -> Iterator[_Row]:
     if said:
         room_tokens, unit = instance_times(scenario, variant).kv_capacity_tokens, f"thousand tokens ({'; '.join(said)})"
         yield {"what": f"KV memory of an instance of {of}", "value": room_tokens / 1000.0, "unit": unit}
-    share = batching.cached_prompt_share
-    by_name = share if isinstance(share, dict) else {"": share} if share else {}
-    for name, known in by_name.items():
-        what, unit = f"prefix cache hit rate of {of}", "% of prompt tokens, as the scenario says"
-        yield {"what": f"{what}, {name}" if name else what, "value": 100.0 * known, "unit": unit}
     if batching.tokens_per_step != 1:
         unit = "tokens a decode iteration (speculative decoding)"
         yield {"what": f"mean accepted length of {of}", "value": batching.tokens_per_step, "unit": unit}
 
 
 def _prefixes(scenario: Scenario, variants: Sequence[Variant]) -> Iterator[_Row]:
-    """Who keeps prefixes by the ids of their blocks: one row where all do."""
+    """Who keeps prefixes by the ids of their blocks, one row where all do; and the share of prompts that is said to be found."""
     keep = [variant for variant in variants if scenario.batching_of(variant).looks_up_prefixes]
     for by in ["every variant"] if len(keep) == len(variants) else [_called(scenario, variant) for variant in keep]:
         yield {"what": f"prefix caching by {by}", "unit": "of the trace's prefix_blocks, where it has such"}
+    share = scenario.batching.cached_prompt_share
+    by_name = share if isinstance(share, dict) else {"": share} if share else {}
+    for name, known in by_name.items():
+        what, unit = "prefix cache hit rate", "% of prompt tokens, as the scenario says"
+        yield {"what": f"{what} of {name}" if name else what, "value": 100.0 * known, "unit": unit}
 
 
 def _called(scenario: Scenario, variant: Variant) -> str:

@@ -99,10 +99,10 @@ def test_a_share_that_is_cached_is_not_computed(batching: dict) -> None:
 
 def test_a_variant_is_held_against_its_own_engine() -> None:
     scenario = fleet()
-    own = tuple(v.model_copy(update={"batching": {"cached_prompt_share": 0.9}}) for v in scenario.variants)
-    trace = burst(prompt=4000, output=1)
+    own = tuple(v.model_copy(update={"batching": {"tokens_per_step": 4.0}}) for v in scenario.variants)
+    trace = burst(prompt=10, output=401)
     differs = scenario.model_copy(update={"variants": own})
-    assert bound_h(trace, differs) == bound_h(trace, fleet(cached_prompt_share=0.9)) < bound_h(trace, scenario)
+    assert bound_h(trace, differs) == bound_h(trace, fleet(tokens_per_step=4.0)) < bound_h(trace, scenario)
 
 
 def test_several_tokens_a_step_are_fewer_iterations() -> None:

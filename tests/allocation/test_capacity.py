@@ -60,9 +60,9 @@ def test_requests_are_probed_with_what_a_cache_would_have_of_their_prompts(
 
 
 def test_a_variant_is_probed_as_its_own_engine_serves(probed) -> None:
-    own = VARIANT.model_copy(update={"batching": {"cached_prompt_share": 0.75}})
-    theta_tps(requests(), (MODEL,), PAPER.model_copy(update={"variants": (own,)}), 1)
-    assert (probed[0]["cached_tokens"] == 750).all()
+    own = VARIANT.model_copy(update={"batching": BLOCKS})
+    theta_tps(requests(found_tokens=640.0), (MODEL,), PAPER.model_copy(update={"variants": (own,)}), 1)
+    assert (probed[0]["cached_tokens"] == 640).all()
 
 
 def test_a_theta_is_kept_by_what_is_cached(probed, generated) -> None:

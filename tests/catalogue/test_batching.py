@@ -87,6 +87,7 @@ def test_what_goes_together_only_with_the_scenarios_is_looked_at_together() -> N
         ("batching.cached_prompt_share={chat: 40}", "batching.cached_prompt_share: Value error, expected a share from 0 to 1"),
         ("batching.cached_prompt_share=chat", "batching.cached_prompt_share: Value error, expected a share from 0 to 1"),
         ("variants.0.batching={kv_bits: 4}", "variants.0.batching.kv_bits: Input should be 8 or 16 (value '4')"),
+        ("variants.0.batching={cached_prompt_share: 0.5}", "variants.0.batching: Value error, cached_prompt_share belongs to"),
         ("variants.0.batching={block: 8}", "variants.0.batching.block: Extra inputs are not permitted"),
         ("routing.prefix_weight=-1", "routing.prefix_weight: Input should be greater than or equal to 0"),
         ("routing.sticky_sessions=maybe", "routing.sticky_sessions: Input should be a valid boolean"),

@@ -385,16 +385,17 @@ def test_hpa_aims_at_seven_tenths_of_the_requests_in_progress_at_theta() -> None
 
 
 def test_hpa_goes_by_the_engine_of_the_variant_and_the_share_that_is_cached() -> None:
-    def target(**batching: object) -> float:
+    def target(share: float | dict[str, float] = 0.0, **batching: object) -> float:
         (first, *others) = PAPER.variants_of("Llama-2-70B")
         own = first.model_copy(update={"batching": batching})
-        scenario = PAPER.model_copy(update={"variants": (own, *others)})
+        cached = PAPER.batching.model_copy(update={"cached_prompt_share": share})
+        scenario = PAPER.model_copy(update={"variants": (own, *others), "batching": cached})
         (found,) = REGISTRY["hpa"](scenario).decide(Observation(0.0, {EAST: view(**SEEN)})).autoscalers.values()
         return found.metrics[0].target
 
     usual = target()
-    assert usual == target(cached_prompt_share={"Llama-3.1-8B": 0.9})
-    assert target(cached_prompt_share=0.9) == target(cached_prompt_share={"Llama-2-70B": 0.9}) < usual
+    assert usual == target({"Llama-3.1-8B": 0.9})
+    assert target(0.9) == target({"Llama-2-70B": 0.9}) < usual
     assert target(tokens_per_step=3.0) < 0.6 * usual
     assert target(max_requests=1) == pytest.approx(0.7, rel=0.2)
 
