@@ -43,6 +43,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "ttft_p50_s", "ttft_p95_s", "ttft_p99_s", "e2e_p50_s", "e2e_p95_s", "e2e_p99_s",
         "utilization_mean", "scale_outs", "scale_ins",
         "usd_per_mtok", "goodput_per_gpu", "tbt_p50_s", "tbt_p95_s", "tbt_p99_s",
+        "preemptions", "prefix_hit_pct",
     ),
     "latency": (
         "policy", "region", "model", "tier", "requests", "ttft_p50_s", "ttft_p95_s", "ttft_p99_s",

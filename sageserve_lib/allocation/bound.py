@@ -13,7 +13,20 @@ iterations, of which no more than there are requests (R) prefill, unless prompts
 .. math::
     d\,(N - R)^+ + \alpha \min(N, R) + \beta \sum p + r \sum (o - 1) + t \sum \bigl((o - 1)\,p + (o - 1)\,o / 2\bigr)
 
-instance-seconds, whatever is batched with what; the best line is taken. The fleet's floor is held from the trace's start
+instance-seconds, whatever is batched with what; the best line is taken.
+
+**Engines of today.** With m tokens a decode iteration a request is in :math:`o' = 1 + \lceil (o - 1) / m \rceil` iterations
+instead of o, and before the i-th last of them it has no less than :math:`\max(1, o - m i)` of its output. Of memory nothing is
+said where it is not reserved whole. Where a request may give way and be computed anew, one of its iterations may
+prefill it instead of decoding, at :math:`\beta` a token for no less than its context c less what a prefix cache can have of its
+prompt, f. That is no less than :math:`r + t c` for any c from p + 1 on if :math:`\beta (p + 1 - f) \ge r + t (p + 1)` and
+:math:`\beta \ge t`; requests for which it is not so count in no iteration but their first. Prompt tokens that may be cached
+are not computed: a share that is said; or, by block ids, all but the first of an id's occurrences, in whatever order
+requests run, since each instance has to compute it, or decode it as an output, at least once. So each id is counted with
+the first request that has it, at the fewest tokens any has of it, and not at all if it is any output's. Attention, :math:`a n (b + n/2)`
+of n prompt tokens after b others, adds up to :math:`a (p^2 - f^2) / 2` however a prompt is cut.
+
+The fleet's floor is held from the trace's start
 to its end, so a model needs no less than that either; and where work comes late in quiet times, no less than the floor
 and what of the work that came since any moment the floor could not do in the time left (counting :math:`\alpha` for
 every iteration, since prefills of earlier requests may share them).
@@ -47,14 +60,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sageserve_lib.catalogue import Scenario, Variant, instance_times
+from sageserve_lib.allocation.prefixes import Prefixes
+from sageserve_lib.allocation.work import Work
+from sageserve_lib.catalogue import Scenario
 from sageserve_lib.catalogue.fit import room_tokens, too_large
-from sageserve_lib.catalogue.times import InstanceTimes
 from sageserve_lib.simulation import TraceLike
 
 _INTERVAL_S = 900.0
-#: Lines tried, from flat to as steep as prefill is at its end.
-_LINES = 41
 
 
 def clairvoyant_bound(trace: TraceLike, period_s: float, scenario: Scenario) -> pd.DataFrame:
@@ -82,10 +94,13 @@ def clairvoyant_bound(trace: TraceLike, period_s: float, scenario: Scenario) -> 
     def least_h(at_once_s: float, by_interval_s: np.ndarray) -> float:
         return max(floor * period_s + _left(by_interval_s, held_s), at_once_s) / 3600.0
 
-    works = {model: [_Work(v, scenario) for v in scenario.variants_of(model)] for model in trace.models}
-    sums = _sums(trace, n, scenario)
-    least = {model: [work.choose(sums[model]) for work in own] for model, own in works.items()}
-    mixes = _mixes(trace, n, scenario, {model: own for model, own in works.items() if len(own) > 1})
+    works = {model: [Work(v, scenario, n) for v in scenario.variants_of(model)] for model in trace.models}
+    prefixes = Prefixes.of(trace, scenario)
+    for model, rows, at in _served(trace, n, scenario, prefixes):
+        for work in works[model]:
+            work.add(rows, at)
+    least = {model: [work.choose() for work in own] for model, own in works.items()}
+    mixes = _mixes(trace, n, scenario, {model: own for model, own in works.items() if len(own) > 1}, prefixes)
     rows = []
     for model, own in works.items():
         if model in mixes:
@@ -97,40 +112,18 @@ def clairvoyant_bound(trace: TraceLike, period_s: float, scenario: Scenario) -> 
     return pd.DataFrame(rows, columns=["model", "gpu_hours", "cost_usd"])
 
 
-@dataclass
-class _Sums:
-    """Sums over a model's requests by interval of arrival, each of shape (intervals,); or of each request by itself."""
-
-    requests: np.ndarray
-    prompt: np.ndarray
-    steps: np.ndarray  # o
-    context: np.ndarray  # (o - 1)·p + (o - 1)·o / 2
-    room: np.ndarray  # o·(p + o)
-
-    @classmethod
-    def each(cls, rows: pd.DataFrame) -> "_Sums":
-        """Of each request by itself, shape (requests,)."""
-        p, o = rows["prompt_tokens"].to_numpy(float), rows["output_tokens"].to_numpy(float)
-        return cls(np.ones(len(rows)), p, o, (o - 1) * (p + o / 2), o * (p + o))
-
-
 def _served(
-    trace: TraceLike, intervals: int, scenario: Scenario
-) -> Iterator[tuple[str, pd.DataFrame, np.ndarray, _Sums]]:
-    """Requests that fit, by chunk and model: the model, their rows, their intervals of arrival, and each one's sums."""
+    trace: TraceLike, intervals: int, scenario: Scenario, prefixes: Prefixes
+) -> Iterator[tuple[str, pd.DataFrame, np.ndarray]]:
+    """Requests that fit, by chunk and model, with what of their prompts any before and after them had, and their intervals of
+    arrival.
+    """
     room = room_tokens(trace.models, scenario)
-    for chunk in trace.chunks():
+    prefixes.begin()
+    for chunk in prefixes.chunks(trace):
         for model, rows in chunk[~too_large(chunk, room)].groupby("model", observed=True):
             at = (rows["arrival_s"].to_numpy() // _INTERVAL_S).astype(np.int64)
-            yield str(model), rows, np.minimum(at, intervals - 1), _Sums.each(rows)
-
-
-def _sums(trace: TraceLike, intervals: int, scenario: Scenario) -> dict[str, _Sums]:
-    found = {model: _Sums(*np.zeros((5, intervals))) for model in trace.models}
-    for model, _, at, each in _served(trace, intervals, scenario):
-        for total, term in zip(vars(found[model]).values(), vars(each).values(), strict=True):
-            total += np.bincount(at, weights=term, minlength=intervals)
-    return found
+            yield str(model), prefixes.told(rows), np.minimum(at, intervals - 1)
 
 
 @dataclass
@@ -143,7 +136,7 @@ class _Mix:
 
 
 def _mixes(
-    trace: TraceLike, intervals: int, scenario: Scenario, shared: Mapping[str, list["_Work"]]
+    trace: TraceLike, intervals: int, scenario: Scenario, shared: Mapping[str, list[Work]], prefixes: Prefixes
 ) -> dict[str, list[_Mix]]:
     """The work of models with several variants whose lines are chosen, by what is paid: GPU-hours, then USD."""
     prices: dict[str, list[list[float]]] = {
@@ -152,85 +145,20 @@ def _mixes(
     found = {model: [_Mix(min(paid), np.zeros(intervals)) for paid in of_model] for model, of_model in prices.items()}
     if not shared:
         return found
-    for model, rows, at, each in _served(trace, intervals, scenario):
+    for model, rows, at in _served(trace, intervals, scenario, prefixes):
         if model not in shared:
             continue
         tokens = (rows["prompt_tokens"] + rows["output_tokens"]).to_numpy()
         fits = np.array([tokens <= work.room_tokens for work in shared[model]])
-        alone = np.where(fits, [work.alone_s(each) for work in shared[model]], np.inf)
-        sharing = np.where(fits, [work.sharing_s(each) for work in shared[model]], np.inf)
+        each = [(work, work.each(rows)) for work in shared[model]]
+        alone = np.where(fits, [work.alone_s(sums) for work, sums in each], np.inf)
+        sharing = np.where(fits, [work.sharing_s(sums) for work, sums in each], np.inf)
         for mix, paid in zip(found[model], prices[model], strict=True):
             relative = np.array(paid)[:, None] / mix.unit
             mix.at_once_s += float((relative * alone).min(axis=0).sum())
             least_s = (relative * sharing).min(axis=0)
             mix.by_interval_s += np.bincount(at, weights=least_s, minlength=intervals)
     return found
-
-
-class _Work:
-    """Least instance-seconds of requests on a variant: lines, and the sum of iterations, chosen once (``choose``)."""
-
-    def __init__(self, variant: Variant, scenario: Scenario) -> None:
-        self.model, self.gpus, self.usd_per_h = variant.model, variant.gpus, scenario.price_usd_per_h(variant)
-        self.batching = batching = scenario.batching
-        self.times = times = instance_times(scenario, variant)
-        self.room_tokens = times.kv_capacity_tokens
-        decode_s = times.decode_base_s(batching.max_requests)[1:] + times.overhead_s
-        per_request_s = float(np.diff(decode_s).min(initial=np.inf))
-        self.per_request_s = min(max(per_request_s, 0.0), times.mixed_request_s) if len(decode_s) > 1 else 0.0
-        self.decode_base_s = float((decode_s - self.per_request_s * np.arange(1, len(decode_s) + 1)).min())
-        #: Whether memory, or else places in a batch, make the number of iterations; and whether there are more than prompts.
-        self.in_memory, self.more_than_prompts = False, False
-        #: Lines for all requests together, and for those whose iterations earlier ones may share.
-        self.line, self.sharing_line = (0.0, 0.0), (0.0, 0.0)
-
-    def choose(self, sums: _Sums) -> tuple[float, np.ndarray]:
-        """Least instance-seconds of all requests together, and what each interval's take at least, whatever shares iterations."""
-        whole = self.batching.kv_reserved == "whole"
-        self.in_memory = whole and sums.room.sum() / self.room_tokens > sums.steps.sum() / self.batching.max_requests
-        iterations = self._iterations(sums)
-        prefilling = np.inf if self.batching.chunked_prefill else sums.requests.sum()
-        n = iterations.sum()
-        self.more_than_prompts = bool(n > prefilling)
-        with_prefill = min(n, prefilling)
-        together, apart = 0.0, np.zeros(len(iterations))
-        for alpha_s, beta_s in _lines(self.times):
-            line = min(alpha_s, self.decode_base_s), beta_s
-            own = self._own_s(sums, line)
-            sharing = line[0] * iterations + own
-            if sharing.sum() > apart.sum():
-                apart, self.sharing_line = sharing, line
-            at_once = max(self.decode_base_s * (n - with_prefill) + line[0] * with_prefill + own.sum(), sharing.sum())
-            if at_once > together:
-                together, self.line = at_once, line
-        return together, apart
-
-    def alone_s(self, each: _Sums) -> np.ndarray:
-        """Every request's part of the work of all together; shape (requests,), may be negative."""
-        iterations = self._iterations(each)
-        with_prefill = each.requests if self.more_than_prompts else iterations
-        own = self._own_s(each, self.line)
-        return self.decode_base_s * (iterations - with_prefill) + self.line[0] * with_prefill + own
-
-    def sharing_s(self, each: _Sums) -> np.ndarray:
-        """Every request's part of the work of those whose iterations others may share; shape (requests,)."""
-        return self.sharing_line[0] * self._iterations(each) + self._own_s(each, self.sharing_line)
-
-    def _iterations(self, sums: _Sums) -> np.ndarray:
-        return sums.room / self.room_tokens if self.in_memory else sums.steps / self.batching.max_requests
-
-    def _own_s(self, sums: _Sums, line: tuple[float, float]) -> np.ndarray:
-        beside_s = self.per_request_s * (sums.steps - sums.requests) + self.times.decode_token_s * sums.context
-        return line[1] * sums.prompt + beside_s
-
-
-def _lines(times: InstanceTimes) -> Iterator[tuple[float, float]]:
-    """Lines α + β·n, n from 1 on, below the time of an iteration that prefills n prompt tokens."""
-    tokens = np.maximum([knot[0] for knot in times.prefill_knots], 1.0)
-    seconds = times.prefill_s(tokens)
-    for share in np.linspace(0.0, 1.0, _LINES):
-        beta_s = share * max(times.prefill_slope_s, 0.0) * min(times.mixed_factor, 1.0)
-        yield max(float((min(times.mixed_factor, 1.0) * seconds - beta_s * tokens).min()), 0.0), beta_s
 
 
 def _left(work: np.ndarray, room: np.ndarray) -> float:

@@ -9,7 +9,16 @@ import numpy as np
 import pandas as pd
 
 from sageserve_lib import paths
-from sageserve_lib.catalogue import Acquisition, Planning, Scaling, Scenario, Variant, instance_times
+from sageserve_lib.catalogue import (
+    Acquisition,
+    Batching,
+    Planning,
+    Routing,
+    Scaling,
+    Scenario,
+    Variant,
+    instance_times,
+)
 from sageserve_lib.catalogue.fit import room_tokens, too_large
 from sageserve_lib.characterize.sample import FEW_REQUESTS
 from sageserve_lib.common.files import write_whole
@@ -25,6 +34,8 @@ PROBED_SAMPLES = 3
 _BISECTIONS = 12
 #: Samples after the first look this far around its answer first, with fewer bisections.
 _NEAR, _NEAR_BISECTIONS = 1.25, 7
+#: How many times more is looked at where all that was looked at is sustained.
+_WIDER = 4.0
 #: Columns of the table of θ.
 THETA_COLUMNS = (
     "model", "gpu", "theta_tps", "low_tps", "high_tps", "limited_by", "source", "gpus_per_instance", "variant",
@@ -90,8 +101,8 @@ def probe_theta_tps(tokens: pd.DataFrame, scenario: Scenario, seed: int) -> Prob
     Parameters
     ----------
     tokens : DataFrame
-        A sample of the model's requests: prompt_tokens, output_tokens. Sampled with replacement to
-        4 000 Poisson arrivals an instance.
+        A sample of the model's requests: prompt_tokens, output_tokens, and cached_tokens where any of a prompt are found
+        in a prefix cache. Sampled with replacement to 4 000 Poisson arrivals an instance.
     scenario : Scenario
         Its only variant, batching and promises.
     seed : int
@@ -116,7 +127,7 @@ def _bracket(
     n_requests = n_instances * _REQUESTS_PER_INSTANCE
     sample = tokens.iloc[rng.integers(len(tokens), size=n_requests)].reset_index(drop=True)
     gaps = rng.exponential(size=n_requests)
-    tps_per_rate = float(sample.to_numpy().sum() / len(sample)) / n_instances
+    tps_per_rate = float(sample[["prompt_tokens", "output_tokens"]].to_numpy().sum() / len(sample)) / n_instances
     limits = []
 
     def sustained(rate_per_s: float) -> bool:
@@ -129,15 +140,20 @@ def _bracket(
         slow_s = zip(("ttft_p95_s", "tbt_p95_s", "e2e_p95_s"), normal.limits_s, strict=True)
         return all(bool(totals[name] <= limit_s) for name, limit_s in slow_s if np.isfinite(limit_s))
 
-    prefill_s = float(instance_times(scenario, variant).prefill_s(sample["prompt_tokens"].to_numpy()).mean())
-    high = 2.0 * n_instances / prefill_s  # twice what prefill alone allows
+    to_compute = sample["prompt_tokens"] - sample.get("cached_tokens", 0)
+    prefill_s = float(instance_times(scenario, variant).prefill_s(to_compute.to_numpy()).mean())
+    high = 2.0 * n_instances / prefill_s  # twice what prefill alone allows, one prompt at a time
     low = high / 2**_BISECTIONS
     steps = _BISECTIONS
     if near is not None:
         near_low, near_high = near[0] / tps_per_rate / _NEAR, near[1] / tps_per_rate * _NEAR
         if sustained(near_low) and not sustained(near_high):
             low, high, steps = near_low, near_high, _NEAR_BISECTIONS
+    most = high
     low, high = _bisected(sustained, low, high, steps)
+    while high == most and sustained(high):  # many prompts that are short, or mostly cached, share an iteration
+        most = _WIDER * high
+        low, high = _bisected(sustained, high, most, _NEAR_BISECTIONS)
     return low * tps_per_rate, high * tps_per_rate, limits[-1]
 
 
@@ -157,8 +173,9 @@ def theta_table(sample: pd.DataFrame, models: tuple[str, ...], scenario: Scenari
     Parameters
     ----------
     sample : DataFrame
-        Requests: model, prompt_tokens, output_tokens. Those that never fit in the memory of an instance of a variant are
-        left out of its θ.
+        Requests: model, prompt_tokens, output_tokens; app and found_tokens, of which what is cached is told, where there are
+        such (``characterize.token_sample``). Those that never fit in the memory of an instance of a variant are left out of
+        its θ.
     models : tuple of str
     scenario : Scenario
         Constants in it (``variants.….theta_tps``) take the place of probing.
@@ -201,9 +218,25 @@ def theta_tps(sample: pd.DataFrame, models: tuple[str, ...], scenario: Scenario,
 
 
 def _that_fit(sample: pd.DataFrame, model: str, scenario: Scenario) -> pd.DataFrame:
-    """Tokens of a model's requests in a sample that an instance has room for."""
+    """Tokens of a model's requests in a sample that an instance has room for; of any prompt cached, cached_tokens too."""
+    [variant] = scenario.variants
     own = sample[sample["model"] == model]
-    return own.loc[~too_large(own, room_tokens([model], scenario)), ["prompt_tokens", "output_tokens"]]
+    own = own[~too_large(own, room_tokens([model], scenario))]
+    tokens, cached = own[["prompt_tokens", "output_tokens"]], _found_tokens(own, scenario.batching_of(variant))
+    return tokens.assign(cached_tokens=cached) if cached.any() else tokens
+
+
+def _found_tokens(sample: pd.DataFrame, batching: Batching) -> np.ndarray:
+    """Of each prompt, what a prefix cache without a limit has: by the trace's ids, else the share that is said; int64. The
+    last token is always computed.
+
+    Requests of a sample come anew in any order, so their ids would find too much or nothing.
+    """
+    cached = batching.cached_tokens(sample)
+    if "found_tokens" not in sample or not batching.looks_up_prefixes:
+        return cached
+    known = sample["found_tokens"].fillna(pd.Series(cached, index=sample.index)).to_numpy(np.int64)
+    return np.minimum(known, sample["prompt_tokens"].to_numpy() - 1)
 
 
 def _probe_frame(tokens: pd.DataFrame, model: str, arrival_s: np.ndarray) -> pd.DataFrame:
@@ -221,7 +254,7 @@ def _cached(tokens: pd.DataFrame, probing: Scenario, seed: int) -> Probed:
     times = instance_times(probing, variant).model_dump_json()
     code = code_of(*_PROBING_CODE, packages=("numba", "numpy"))
     key = hashlib.sha256(
-        f"{times}|{probing.model_dump_json()}|{seed}|{code}|".encode() + tokens.to_numpy("int64").tobytes()
+        f"{times}|{probing.model_dump_json()}|{seed}|{code}|{[*tokens]}|".encode() + tokens.to_numpy("int64").tobytes()
     ).hexdigest()[:24]
     file = paths.generated() / f"theta-{key}.json"
     if file.exists():
@@ -250,6 +283,6 @@ def _probe_scenario(scenario: Scenario, variant: Variant) -> Scenario:
             "planning": Planning(),
             "scaling": Scaling(),
             "acquisition": Acquisition(),
-            "routing": scenario.routing.model_copy(update={"delay_s": 0.0}),
+            "routing": Routing(threshold=scenario.routing.threshold),
         }
     )

@@ -4,12 +4,12 @@ Everything is data in ``data/catalogue/`` and ``data/scenarios/*.yaml``; each nu
 whether it was measured, calibrated (fitted to measurements) or modelled, and where it comes from.
 """
 
+from sageserve_lib.catalogue.batching import Batching
 from sageserve_lib.catalogue.hardware import Catalogue, FitError, FittedTimes, Gpu, Label, load_catalogue
 from sageserve_lib.catalogue.load import instance_times, load_scenario, scenario_names
 from sageserve_lib.catalogue.placing import first_fit, node_sizes
 from sageserve_lib.catalogue.promises import Promise, Tier
 from sageserve_lib.catalogue.scenario import (
-    Batching,
     Dpa,
     ForecastFrom,
     NiwQueue,

@@ -1,8 +1,11 @@
 """What an engine does with the requests of an instance: its batch, its KV memory, its prefix cache."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, model_validator
+import numpy as np
+import pandas as pd
+from pydantic import Field, NonNegativeFloat, field_validator, model_validator
 
 from sageserve_lib.common.yaml_files import Data
 
@@ -44,6 +47,15 @@ class Batching(Data):
         default=1.0, description="mean output tokens of a decode iteration, with speculative decoding"
     )
 
+    @field_validator("cached_prompt_share", mode="before")
+    @classmethod
+    def _is_a_share(cls, told: Any) -> Any:
+        shares = told.values() if isinstance(told, Mapping) else [told]
+        if not all(isinstance(share, (int, float)) and 0 <= share <= 1 for share in shares):
+            msg = "expected a share from 0 to 1, or such by app or model"
+            raise ValueError(msg)
+        return told
+
     @model_validator(mode="after")
     def _every_request_can_decode(self) -> "Batching":
         if self.max_tokens <= self.max_requests:
@@ -65,6 +77,33 @@ class Batching(Data):
         """
         left_bytes = self.gpu_memory_utilization * memory_bytes - weights_bytes - gpus * self.activations_gib * 2**30
         return self.whole_blocks(left_bytes / (kv_bytes_per_token * self.kv_bits / 16))
+
+    @property
+    def looks_up_prefixes(self) -> bool:
+        """Whether prompts are looked up by the ids of their blocks, where a trace has such."""
+        return self.kv_reserved == "blocks" and self.prefix_caching
+
+    def cached_tokens(self, requests: pd.DataFrame) -> np.ndarray:
+        """Prompt tokens that are said to be found, at most all but one: by ``cached_prompt_share``, or request by request.
+
+        Parameters
+        ----------
+        requests : DataFrame
+            prompt_tokens; model, and app if there is one, where the share is by name: an app's goes before a model's;
+            cached_tokens, where it is told of each request.
+
+        Returns
+        -------
+        ndarray
+            int64, shape (requests,).
+        """
+        prompt, share = requests["prompt_tokens"].to_numpy(np.int64), self.cached_prompt_share
+        if "cached_tokens" in requests:
+            return np.minimum(requests["cached_tokens"].to_numpy(np.int64), prompt - 1)
+        if isinstance(share, dict):
+            by_name = [requests[name].astype(str).map(share) for name in ("app", "model") if name in requests]
+            share = by_name[0].fillna(by_name[-1]).fillna(0.0).to_numpy(float)
+        return np.minimum((share * prompt).astype(np.int64), prompt - 1)
 
     def whole_blocks(self, tokens: float) -> float:
         """``tokens`` of memory, as far as they make whole blocks, where it is taken in blocks."""

@@ -27,6 +27,10 @@ class Labelled(Protocol):
     def preferences(self) -> tuple[str, ...]:
         """Regions that its requests name in their preferences."""
 
+    @property
+    def apps(self) -> tuple[str, ...]:
+        """Applications that its requests name."""
+
 
 class Requests(Protocol):
     """Requests by model, in chunks."""
@@ -46,7 +50,9 @@ def trace_defaults(scenario: Scenario) -> dict[str, str]:
 
 
 def lacking(trace: Labelled, scenario: Scenario) -> list[str]:
-    """Sentences about models and regions that a trace has and the fleet lacks, each with a ``--rename`` that would do."""
+    """Sentences about models and regions that a trace has and the fleet lacks, each with a ``--rename`` that would do; and
+    about names that a share of cached prompts is said of and that the trace lacks.
+    """
     found = []
     if models := [model for model in trace.models if model not in scenario.models]:
         found.append(
@@ -58,6 +64,15 @@ def lacking(trace: Labelled, scenario: Scenario) -> list[str]:
             f"Regions that scenario {scenario.name!r} does not name: {_listed(regions)}. They are simulated beside its own, as "
             f"large as each of them, where requests come from them; {rename_of('region', regions, scenario.regions)} makes "
             "them its own."
+        )
+    shares = [scenario.batching_of(variant).cached_prompt_share for variant in scenario.variants]
+    named = dict.fromkeys(name for share in shares if isinstance(share, dict) for name in share)
+    if unknown := [name for name in named if name not in (*trace.apps, *scenario.models)]:
+        known = f"apps: {_listed(trace.apps)}" if trace.apps else "it names no apps"
+        hint = did_you_mean(unknown[0], (*trace.apps, *scenario.models))
+        found.append(
+            f"cached_prompt_share of scenario {scenario.name!r} is said of {_listed(unknown)}, neither an app of the trace ({known}) "
+            f"nor a model of the scenario: nothing is taken to be cached by it.{hint}"
         )
     return found
 

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from sageserve_lib import paths
 from sageserve_lib.catalogue.hardware import load_catalogue
 from sageserve_lib.catalogue.old_form import old_form_problems
@@ -101,7 +103,14 @@ def _variant_problems(scenario: Scenario, variant: Variant) -> Iterator[str]:
     size = catalogue.gpus[variant.gpu].gpus_per_node
     if variant.gpus > size and variant.gpus % size:
         yield f"gpus {variant.gpus}: an instance larger than a node of {variant.gpu} has to take whole nodes of {size}."
+    try:
+        batching = scenario.batching_of(variant)
+    except ValidationError as error:
+        yield from (f"batching, with the scenario's: {problem['msg']}" for problem in error.errors())
+        return
     if variant.times is not None:
+        if (room_tokens := variant.times.room_tokens(batching)) < 1:
+            yield f"times: the memory is {room_tokens:g} tokens, in blocks of {batching.block_tokens}."
         return
     if variant.model not in catalogue.models:
         hint = did_you_mean(variant.model, catalogue.models)
@@ -113,8 +122,14 @@ def _variant_problems(scenario: Scenario, variant: Variant) -> Iterator[str]:
         yield from error.problems
         return
     own = (variant.model, variant.gpu, variant.gpus, variant.precision)
-    if catalogue.kv_capacity_tokens(*own, scenario.batching_of(variant)) < 1:
-        yield f"the weights of {variant.model} leave no room for a request in the memory of {variant.kind} (catalogue)."
+    if catalogue.kv_capacity_tokens(*own, batching) < 1:
+        part, apart_gib = 100 * batching.gpu_memory_utilization, batching.activations_gib
+        taken = (
+            f"; batching takes {part:g} % of it, {apart_gib:g} GiB a GPU for activations"
+            if (part, apart_gib) != (100, 0)
+            else ""
+        )
+        yield f"the weights of {variant.model} leave no room for a request in the memory of {variant.kind} (catalogue{taken})."
 
 
 def _other_names(scenario: Scenario) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Scenario files of the form before variants: refused, with what each field became."""
+"""Scenario files of earlier forms: refused, with what each field became."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,7 +34,13 @@ def old_form_problems(raw: Any, file: Path) -> list[str]:
         found.append(
             "planning.gpus became variants with `start: 0`, and capacity_gpus: the simulated fleet has the GPU types of the plan"
         )
-    return [f"{file}: this is the form of scenarios before variants; {what}." for what in found]
+    batching = raw.get("batching")
+    if isinstance(batching, Mapping) and "kv_reserved_at_start" in batching:
+        found.append(
+            f"batching.kv_reserved_at_start became `batching: {{kv_reserved: {batching['kv_reserved_at_start']}, chunked_prefill: "
+            "false, gpu_memory_utilization: 1, activations_gib: 0}`, where what is not said is as engines do it today"
+        )
+    return [f"{file}: this is an earlier form of scenarios; {what}." for what in found]
 
 
 def _listed(names: Any) -> str:

@@ -3,7 +3,15 @@
 from itertools import pairwise
 from typing import Annotated, Any
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from sageserve_lib.catalogue.batching import Batching
 from sageserve_lib.catalogue.hardware import Precision
@@ -71,10 +79,12 @@ class TimeTable(Data):
             mixed_request_tokens=1.0,
             mixed_factor=self.mixed_factor,
             overhead_s=self.overhead_ms / 1000,
-            kv_capacity_tokens=batching.whole_blocks(
-                (self.vm_memory_bytes - self.weights_bytes) / self.kv_bytes_per_token
-            ),
+            kv_capacity_tokens=self.room_tokens(batching),
         )
+
+    def room_tokens(self, batching: Batching) -> float:
+        """Tokens of KV cache of an instance."""
+        return batching.whole_blocks((self.vm_memory_bytes - self.weights_bytes) / self.kv_bytes_per_token)
 
 
 class Variant(Data):
@@ -100,7 +110,12 @@ class Variant(Data):
     @field_validator("batching")
     @classmethod
     def _batching_is_some(cls, own: dict[str, Any]) -> dict[str, Any]:
-        Batching.model_validate(own)
+        try:
+            Batching.model_validate(own)
+        except ValidationError as error:
+            if any(problem["loc"] for problem in error.errors()):
+                raise
+            # What does not go together may do so with the rest of the scenario's.
         if "cached_prompt_share" in own:
             msg = "cached_prompt_share belongs to the scenario's batching: it is of the requests, by app or model"
             raise ValueError(msg)

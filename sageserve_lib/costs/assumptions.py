@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pandas as pd
 
 from sageserve_lib import tables
-from sageserve_lib.catalogue import Promise, Scenario, Tier, Variant
+from sageserve_lib.catalogue import Promise, Scenario, Tier, Variant, instance_times
 
 #: The row of the price that every cost is counted at, one for each GPU type.
 ON_DEMAND = "price on demand"
@@ -36,6 +36,8 @@ def assumptions(scenario: Scenario, models: Sequence[str]) -> pd.DataFrame:
             "unit": "% of recent NIW load",
         },
         *(_times(scenario, variant) for variant in variants),
+        *(row for variant in variants for row in _engine(scenario, variant)),
+        *_prefixes(scenario, variants),
     ]
     table = pd.DataFrame(rows).reindex(columns=list(tables.COLUMNS["assumptions"]))
     table["value"] = table["value"].astype(float)
@@ -133,10 +135,45 @@ def _by_region(what: str, regions: Sequence[str], counts: dict[str, list[int]]) 
                 yield {"what": f"{what} in {region}, {gpu}", "value": float(n), "unit": "GPUs"}
 
 
+def _engine(scenario: Scenario, variant: Variant) -> Iterator[_Row]:
+    """What a variant's engine does with memory, prompts and steps; nothing where that is as in [SageServe]."""
+    batching, of = scenario.batching_of(variant), _called(scenario, variant)
+    part, apart_gib, bits = batching.gpu_memory_utilization, batching.activations_gib, batching.kv_bits
+    said = []
+    if variant.times is None and (part, apart_gib, bits) != (1.0, 0.0, 16):
+        said = [
+            f"{100 * part:g} % of the GPUs less weights and {apart_gib:g} GiB a GPU for activations, at {bits} bits"
+        ]
+    if batching.kv_reserved == "blocks":
+        said += [f"taken in blocks of {batching.block_tokens}"]
+    if said:
+        room_tokens, unit = instance_times(scenario, variant).kv_capacity_tokens, f"thousand tokens ({'; '.join(said)})"
+        yield {"what": f"KV memory of an instance of {of}", "value": room_tokens / 1000.0, "unit": unit}
+    if batching.tokens_per_step != 1:
+        unit = "tokens a decode iteration (speculative decoding)"
+        yield {"what": f"mean accepted length of {of}", "value": batching.tokens_per_step, "unit": unit}
+
+
+def _prefixes(scenario: Scenario, variants: Sequence[Variant]) -> Iterator[_Row]:
+    """Who keeps prefixes by the ids of their blocks, one row where all do; and the share of prompts that is said to be found."""
+    keep = [variant for variant in variants if scenario.batching_of(variant).looks_up_prefixes]
+    for by in ["every variant"] if len(keep) == len(variants) else [_called(scenario, variant) for variant in keep]:
+        yield {"what": f"prefix caching by {by}", "unit": "of the trace's prefix_blocks, where it has such"}
+    share = scenario.batching.cached_prompt_share
+    by_name = share if isinstance(share, dict) else {"": share} if share else {}
+    for name, known in by_name.items():
+        what, unit = "prefix cache hit rate", "% of prompt tokens, as the scenario says"
+        yield {"what": f"{what} of {name}" if name else what, "value": 100.0 * known, "unit": unit}
+
+
+def _called(scenario: Scenario, variant: Variant) -> str:
+    """The model, where it has one variant; else the variant."""
+    return variant.model if len(scenario.variants_of(variant.model)) == 1 else variant.name
+
+
 def _times(scenario: Scenario, variant: Variant) -> _Row:
     """Where a variant's iteration times come from."""
-    alone = len(scenario.variants_of(variant.model)) == 1
-    what = f"iteration times of {variant.model if alone else variant.name}"
+    what = f"iteration times of {_called(scenario, variant)}"
     if variant.times is not None:
         return {"what": what, "unit": "given", "source": f"scenario {scenario.name} (times)"}
     entry = scenario.catalogue.times_of(variant.model, variant.gpu, variant.gpus, variant.precision, variant.engine)

@@ -8,10 +8,12 @@ import pandas as pd
 from sageserve_lib.characterize.findings import Finding
 from sageserve_lib.common.numbers import amount, known, number
 from sageserve_lib.costs.intervals import DAYS, SEEDS, WEEK_SHAPES
-from sageserve_lib.costs.policies import BOUNDS, SLA, baseline_of, by_cost, policy_means
+from sageserve_lib.costs.policies import BOUNDS, SLA, baseline_of, by_cost, own_week, policy_means
 from sageserve_lib.costs.promises import objectives_pct, recommended
 
 _LINE = ("policy", "region", "variant")
+#: Percentage points between policies that are worth naming one for.
+_NOTABLE_PCT = 0.1
 _WASTED = ("reclaim", "swap", "cold")
 
 
@@ -39,6 +41,26 @@ def what_hours_are_held_for(gpu_hours: pd.DataFrame) -> Finding:
         f"Of the GPU-hours held, {between} are idle, and at most {wasted.max():.1f} % ({wasted.idxmax()}) are wasted on "
         "getting instances"
     )
+
+
+def what_engines_met(policies: pd.DataFrame) -> list[str]:
+    """Sentences about prefix caches and KV memory that ran out, from the ``policies`` table; none where there was neither."""
+    rows = own_week(policies).set_index("policy")
+    said = []
+    if (rows["prefix_hit_pct"] > 0).any():
+        shares = _extremes(rows["prefix_hit_pct"])
+        between = " to ".join(dict.fromkeys(number(share, 1) for share in shares))
+        most = f", most under {shares.index[-1]}" if shares.iloc[-1] - shares.iloc[0] >= _NOTABLE_PCT else ""
+        said.append(
+            f"Prefix cache hit rate: {between} % of the prompt tokens that were looked up were cached, and not computed{most}."
+        )
+    if (anew := rows.loc[rows["preemptions"] > 0, "preemptions"]).any():
+        counts = ", ".join(f"{number(n)} under {name}" for name, n in anew.items())
+        said.append(
+            f"KV memory ran out, and a request gave way and was computed anew (preemptions): {counts}, of "
+            f"{number(rows['requests'].max())} requests."
+        )
+    return said
 
 
 def where_money_goes(dollars: pd.DataFrame, policy: str) -> Finding:

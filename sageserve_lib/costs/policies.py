@@ -37,10 +37,12 @@ def saved_pct(own: pd.Series, base: pd.Series | float) -> pd.Series:
 
 
 def policies_table(totals: pd.DataFrame) -> pd.DataFrame:
-    """The ``policies`` table: totals of each policy (and seed), with savings against the baseline of the same seed.
+    """The ``policies`` table: totals of each policy (and seed), with savings against the baseline of the same seed. A table
+    that is one already has its savings taken anew.
 
     monthly_savings_usd is the baseline's monthly_cost_usd less the policy's; gpu_hours_saved_pct is
-    100·(1 - gpu_hours / baseline's gpu_hours). Without a baseline both are NaN, as is the first under a day.
+    100·(1 - gpu_hours / baseline's gpu_hours). Without a baseline both are NaN, as is the first under a day. prefix_hit_pct is
+    100·found_tokens / looked_up_tokens, of prompts that were looked up in a prefix cache; 0 where none was.
     """
     base = totals[totals["policy"] == baseline_of(totals["policy"])].set_index("seed")
     base = base.reindex(totals["seed"]).set_axis(totals.index)
@@ -48,6 +50,8 @@ def policies_table(totals: pd.DataFrame) -> pd.DataFrame:
         monthly_savings_usd=base["monthly_cost_usd"] - totals["monthly_cost_usd"],
         gpu_hours_saved_pct=saved_pct(totals["gpu_hours"], base["gpu_hours"]),
     )
+    if "looked_up_tokens" in totals:
+        table["prefix_hit_pct"] = 100.0 * totals["found_tokens"] / totals["looked_up_tokens"].clip(lower=1)
     return table[list(tables.COLUMNS["policies"])]
 
 

@@ -54,8 +54,8 @@ class Hpa(Policy):
         """What a metric is to be brought to, per instance.
 
         Without one given: 70 % of θ, or of the requests in progress at θ, as the model's iteration times and the mean
-        tokens of its requests completed so far have it (not known before the first); 70 % of KV memory; four waiting
-        requests.
+        tokens of its requests completed so far have it (not known before the first), less the share of prompts that the
+        scenario says is cached; 70 % of KV memory; four waiting requests.
         """
         settings = self.settings
         if settings.target is not None:
@@ -73,8 +73,10 @@ class Hpa(Policy):
         key = model, *tokens
         if key not in self._at_theta:
             variant = self.cheapest(model, view)
-            times, most = instance_times(self.scenario, variant), self.scenario.batching.max_requests
-            self._at_theta[key] = concurrency_at(view.theta_tps, *tokens, times, most)
+            times, batching = instance_times(self.scenario, variant), self.scenario.batching_of(variant)
+            share = batching.cached_prompt_share
+            known = share.get(model, 0.0) if isinstance(share, dict) else share
+            self._at_theta[key] = concurrency_at(view.theta_tps, *tokens, times, batching, known)
         return self._at_theta[key]
 
     def cheapest(self, model: str, view: View) -> Variant:

@@ -68,7 +68,11 @@ COLUMNS = (
     Column("wasted_gpu_hours", "wasted", "GPU-h", best="min", detail=True),
     Column("net_cost_usd", "period, net of spot credit", "million USD", 2, over=1e6, detail=True),
     Column("lost", "unfinished or dropped", "requests", best="min", detail=True),
+    Column("prefix_hit_pct", "prefix cache hit rate", "% of prompt tokens", 1, detail=True),
+    Column("preemptions", "preemptions", "requests computed anew", best="min", detail=True),
 )
+#: Columns that are left out where another is nothing throughout.
+ONLY_WITH = {"net_cost_usd": "spot_credit_usd", "prefix_hit_pct": "prefix_hit_pct", "preemptions": "preemptions"}
 #: Figures shown in full on the page, in this order; the first of them at its top. The others are folded away.
 FRONT_FIGURES = (
     "cost-against-service",
@@ -106,7 +110,7 @@ TABLE_NOTES = {
     "dollars": "cost, spot credit and net cost by GPU type, region and model, with the price's source",
     "savings": "each policy against each baseline, with SLA shares, in every week simulated",
     "intervals": "how sure the numbers are, over seeds, week shapes or days",
-    "assumptions": "prices, start-up times and promises, with source and date",
+    "assumptions": "prices, start-up times, promises and what engines do, with source and date",
     "distributions": "quantiles of latency by policy and tier",
     "utilization": "utilization of every endpoint by quarter of an hour",
     "bound": "the least a fleet could hold, all demand known beforehand",
@@ -144,8 +148,8 @@ def policy_rows(
     if bound is not None and len(bound):
         own = means.rename_axis("policy").reset_index().assign(seed=bound["seed"].iloc[0])
         means["above_bound_pct"] = above_bound(own, bound).reindex(means.index)
-    spot = means["spot_credit_usd"].any()
-    columns = [c for c in COLUMNS if means[c.key].notna().any() and (spot or c.key != "net_cost_usd")]
+    nothing = [column for column, of in ONLY_WITH.items() if not means[of].any()]
+    columns = [c for c in COLUMNS if means[c.key].notna().any() and c.key not in nothing]
     contest = means[~means.index.isin(BOUNDS)]
     best: dict[str, str] = {}
     for column in columns:

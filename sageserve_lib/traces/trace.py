@@ -62,6 +62,8 @@ class Trace:
         That people read its times by: what ``reading`` says, or that of a start told with an offset; else UTC.
     preferences : tuple of str
         Regions that requests name in their preferences, sorted.
+    apps : tuple of str
+        Applications that requests name, sorted.
     skipped : DataFrame
         Bad rows that were left out, the first 1000: file, row, line, column, value, problem.
     prefix_block_tokens : int, optional
@@ -81,6 +83,7 @@ class Trace:
     oddities: tuple[str, ...]
     zone: Zone
     preferences: tuple[str, ...]
+    apps: tuple[str, ...]
     prefix_block_tokens: int | None
     skipped: pd.DataFrame = field(repr=False, compare=False)
     _chunks: Callable[[int, Sequence[str]], Iterator[pd.DataFrame]] = field(repr=False, compare=False)
@@ -165,6 +168,7 @@ def open_trace(
         oddities=tuple(facts.oddities),
         zone=Zone.named(reading.timezone) if reading.timezone else Zone.of(pd.Timestamp(facts.start)),
         preferences=tuple(sorted(named)),
+        apps=tuple(sorted(filter(None, labels.get("app", ())))),
         prefix_block_tokens=facts.prefix_block_tokens,
         skipped=pd.DataFrame(facts.skipped, columns=list(SKIPPED_COLUMNS)).astype({"row": "int64", "line": "Int64"}),
         _chunks=lambda rows, extra: canonical.chunks(file, labels, filled, rows, extra),

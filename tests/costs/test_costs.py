@@ -365,6 +365,73 @@ def test_assumptions_tell_every_gpu_type_and_variant() -> None:
     assert not other["what"].str.contains("spot").any()
 
 
+def engine_of(scenario: Scenario) -> pd.DataFrame:
+    """The rows of ``assumptions`` about memory, prefixes and steps."""
+    table = costs.assumptions(scenario, scenario.models).set_index("what")
+    return table[table.index.str.contains("KV memory|prefix|accepted")]
+
+
+@pytest.mark.parametrize("name", ["paper", "mixed-gpus", "moe", "published"])
+def test_assumptions_of_engines_as_in_the_paper_are_not_told(name: str) -> None:
+    assert engine_of(load_scenario(name)).empty
+
+
+def test_assumptions_tell_what_engines_of_today_do() -> None:
+    own = "variants.2.batching={tokens_per_step: 2.5, kv_bits: 8}"
+    told = engine_of(load_scenario("paper", ["batching=null", own]))
+    room = told[told.index.str.startswith("KV memory of an instance of")]
+    assert room["unit"].tolist() == [
+        f"thousand tokens (90 % of the GPUs less weights and 2.2 GiB a GPU for activations, at {bits} bits; taken in blocks of 16)"
+        for bits in (16, 16, 8, 16)
+    ]
+    # Eight GPUs of 80e9 bytes, weights of 68.98e9 values at 16 bits; 327,680 bytes a token at 16 bits.
+    left = 0.9 * 640e9 - 2 * 68.98e9 - 8 * 2.2 * 2**30
+    blocks = left // (327_680 * 16)
+    assert room.loc["KV memory of an instance of Llama-2-70B", "value"] == pytest.approx(16 * blocks / 1000)
+    assert told.loc["prefix caching by every variant", "unit"] == "of the trace's prefix_blocks, where it has such"
+    assert told.loc["mean accepted length of Llama-3.1-8B", "value"] == 2.5
+    assert told["unit"].str.contains("speculative").sum() == 1
+
+
+def test_assumptions_tell_a_hit_rate_that_was_said_and_by_whom_prefixes_are_kept() -> None:
+    batching = '{"kv_reserved": "blocks", "gpu_memory_utilization": 1, "activations_gib": 0, "cached_prompt_share": %s}'
+    own = ["variants.1.batching={prefix_caching: false}"]
+    told = engine_of(load_scenario("paper", [f"batching={batching % '{chat: 0.5, BLOOM-176B: 0.25}'}", *own]))
+    assert told.loc["prefix cache hit rate of chat", "value"] == 50.0
+    assert told.loc["prefix cache hit rate of BLOOM-176B", "value"] == 25.0
+    assert told.index.str.startswith("prefix caching by").sum() == 3
+    assert (told.loc[told.index.str.startswith("KV"), "unit"] == "thousand tokens (taken in blocks of 16)").all()
+    told = engine_of(load_scenario("paper", ["batching.cached_prompt_share=0.375"]))
+    assert told["value"].to_dict() == {"prefix cache hit rate": 37.5}
+
+
+def test_the_share_of_cached_prompt_tokens_is_of_those_looked_up() -> None:
+    frame = totals(siloed={"preemptions": 3}, hpa={}, lt_i={"seed": 8}).drop(columns="prefix_hit_pct")
+    table = costs.policies_table(frame.assign(looked_up_tokens=[400, 0, 1000], found_tokens=[100, 0, 999]))
+    assert table["prefix_hit_pct"].tolist() == [25.0, 0.0, pytest.approx(99.9)]
+    assert table["preemptions"].tolist() == [3, 1, 1]
+    assert [*table] == [*tables.COLUMNS["policies"]]
+    # Savings taken anew, when more weeks were simulated, leave it as it is.
+    assert costs.policies_table(table)["prefix_hit_pct"].tolist() == table["prefix_hit_pct"].tolist()
+
+
+def test_prefix_caches_and_preemptions_are_told_where_there_were_any() -> None:
+    nothing = {"preemptions": 0, "prefix_hit_pct": 0.0, "requests": 1000}
+    frame = costs.policies_table(totals(siloed=nothing, hpa=nothing))
+    assert findings.what_engines_met(frame) == []
+    met = frame.assign(preemptions=[0, 1234], prefix_hit_pct=[40.25, 43.0])
+    cached, anew = findings.what_engines_met(met)
+    assert cached == (
+        "Prefix cache hit rate: 40.2 to 43.0 % of the prompt tokens that were looked up were cached, and not computed, "
+        "most under hpa."
+    )
+    assert anew == (
+        "KV memory ran out, and a request gave way and was computed anew (preemptions): 1,234 under hpa, of 1,000 requests."
+    )
+    [cached] = findings.what_engines_met(met.assign(preemptions=0, prefix_hit_pct=40.0))
+    assert cached.startswith("Prefix cache hit rate: 40.0 % of") and "under" not in cached
+
+
 def test_a_dollar_goes_furthest_where_tokens_are_cheapest() -> None:
     names = ["m on 8 × X", "m on 1 × Y", "n on 4 × Y"]
     theta = pd.DataFrame({"model": ["m", "m", "n"], "variant": names, "theta_tps": [10_000.0, 1000.0, math.nan]})

@@ -369,22 +369,50 @@ def test_autoscalers_aim_at_seven_tenths_of_what_there_is(policy: str, kind: str
 def test_hpa_aims_at_seven_tenths_of_the_requests_in_progress_at_theta() -> None:
     times = instance_times(PAPER, variant_of(PAPER, "Llama-2-70B"))
     (metric,) = autoscaler_of("hpa").metrics
-    at_theta = concurrency_at(1000.0, 900.0, 100.0, times, PAPER.batching.max_requests)
+    at_theta = concurrency_at(1000.0, 900.0, 100.0, times, PAPER.batching)
     assert (metric.signal, metric.target) == ("in-progress", pytest.approx(0.7 * at_theta))
     # Before the first request is done nobody knows how many tokens one has.
     unseen = Observation(0.0, {EAST: view(**(SEEN | {"output_tokens": 0.0}))})
     assert REGISTRY["hpa"](PAPER).decide(unseen).autoscalers == {}
     # Where θ is not known it is as many as there is room for.
-    largest = concurrency_at(math.inf, 900.0, 100.0, times, 40)
-    assert largest == 40
-    assert concurrency_at(math.inf, 900.0, 1e6, times, 40) == 1
+    forty = PAPER.batching.model_copy(update={"max_requests": 40})
+    assert concurrency_at(math.inf, 900.0, 100.0, times, forty) == 40
+    assert concurrency_at(math.inf, 900.0, 1e6, times, forty) == 1
+    # In blocks a request holds half of its output on average.
+    tight = times.model_copy(update={"kv_capacity_tokens": 20_000.0})
+    assert concurrency_at(math.inf, 900.0, 200.0, tight, forty) == 18
+    assert concurrency_at(math.inf, 900.0, 200.0, tight, forty.model_copy(update={"kv_reserved": "blocks"})) == 20
+
+
+def test_hpa_goes_by_the_engine_of_the_variant_and_the_share_that_is_cached() -> None:
+    def target(share: float | dict[str, float] = 0.0, **batching: object) -> float:
+        (first, *others) = PAPER.variants_of("Llama-2-70B")
+        own = first.model_copy(update={"batching": batching})
+        cached = PAPER.batching.model_copy(update={"cached_prompt_share": share})
+        scenario = PAPER.model_copy(update={"variants": (own, *others), "batching": cached})
+        (found,) = REGISTRY["hpa"](scenario).decide(Observation(0.0, {EAST: view(**SEEN)})).autoscalers.values()
+        return found.metrics[0].target
+
+    usual = target()
+    assert usual == target({"Llama-3.1-8B": 0.9})
+    assert target(0.9) == target({"Llama-2-70B": 0.9}) < usual
+    assert target(tokens_per_step=3.0) < 0.6 * usual
+    assert target(max_requests=1) == pytest.approx(0.7, rel=0.2)
 
 
 @pytest.mark.parametrize(("prompt", "output", "tps"), [(800, 100, 2500.0), (2000, 60, 4000.0), (300, 200, 1000.0)])
-def test_the_requests_in_progress_are_those_that_the_engine_has(prompt: int, output: int, tps: float) -> None:
+@pytest.mark.parametrize(
+    "batching",
+    [{}, {"kv_reserved": "blocks", "tokens_per_step": 2.5, "cached_prompt_share": 0.75}],
+    ids=["paper", "today"],
+)
+def test_the_requests_in_progress_are_those_that_the_engine_has(
+    prompt: int, output: int, tps: float, batching: dict
+) -> None:
     """A steady stream on one instance: requests that come, times the time each takes (Little's law)."""
-    scenario = scenario_of(start=1)
+    scenario = scenario_of(start=1, batching=batching)
     times = instance_times(scenario, variant_of(scenario, "Llama-2-70B"))
+    tps *= 2.5 if batching else 1.0
     gap_s = (prompt + output) / tps
     trace, parts = trace_of(gap_s * np.arange(1500), prompt, output), []
 
@@ -396,7 +424,8 @@ def test_the_requests_in_progress_are_those_that_the_engine_has(prompt: int, out
 
     simulate(trace, Fixed(scenario), scenario, per_request=parts.append)
     took_s = pd.concat(parts)["e2e_s"].iloc[500:1400].mean()
-    expected = concurrency_at(tps, prompt, output, times, scenario.batching.max_requests)
+    cached = batching.get("cached_prompt_share", 0.0)
+    expected = concurrency_at(tps, prompt, output, times, scenario.batching, cached)
     assert took_s / gap_s == pytest.approx(expected, rel=0.15)
 
 

@@ -294,6 +294,19 @@ def test_tier_without_requests_does_not_count() -> None:
     assert "niw_sla_pct" not in [column.key for column in columns]
 
 
+def test_hit_rate_and_preemptions_are_shown_where_there_are_any() -> None:
+    def shown(**numbers: float) -> dict[str, list[str]]:
+        columns, rows = index.policy_rows(
+            costs.policy_means(policies(siloed=numbers, lt_i=numbers | {"preemptions": 0}))
+        )
+        return {column.key: [row["cells"][k].text for row in rows] for k, column in enumerate(columns)}
+
+    nothing = shown(preemptions=0, prefix_hit_pct=0)
+    assert not {"preemptions", "prefix_hit_pct"} & set(nothing)
+    some = shown(preemptions=1234, prefix_hit_pct=43.21)
+    assert some["preemptions"] == ["1,234", "0"] and some["prefix_hit_pct"] == ["43.2", "43.2"]
+
+
 def test_means_are_over_seeds() -> None:
     frame = pd.concat([policies(siloed={"gpu_hours": 10, "seed": 1}), policies(siloed={"gpu_hours": 20, "seed": 2})])
     assert costs.policy_means(frame).loc["siloed", "gpu_hours"] == 15
