@@ -9,7 +9,7 @@ from numba.extending import intrinsic
 
 from sageserve_lib.simulation import histogram as _histogram
 from sageserve_lib.simulation.autoscaler_state import AUTOSCALER
-from sageserve_lib.simulation.state import (
+from sageserve_lib.simulation.records import (
     ARRIVAL,
     DUE,
     ENDPOINT,

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sageserve_lib.catalogue import Scenario
-from sageserve_lib.simulation import state as st
+from sageserve_lib.simulation import records as rec
 from sageserve_lib.traces import TIERS, Trace
 
 
@@ -91,7 +91,7 @@ class Arriving:
         frame = next(self._chunks, None)
         if frame is None:
             return None
-        arrivals = np.zeros(len(frame), dtype=st.ARRIVAL)
+        arrivals = np.zeros(len(frame), dtype=rec.ARRIVAL)
         for name in ("arrival_s", "prompt_tokens", "output_tokens"):
             arrivals[name] = frame[name]
         arrivals["region"] = _codes(frame["region"], self.regions)
@@ -100,7 +100,7 @@ class Arriving:
         arrivals["tier"] = _codes(frame["tier"], TIERS)
         first, ids = self._ids, np.zeros(0, dtype=np.int64)
         self.reuses |= "cached_tokens" in frame.columns
-        reuse = np.zeros(len(frame) if self.reuses else 0, dtype=st.REUSE)
+        reuse = np.zeros(len(frame) if self.reuses else 0, dtype=rec.REUSE)
         if self.reuses:
             reuse["cached_tokens"] = self._cached_tokens(frame)
             reuse["session"] = self._sessions(frame)

@@ -13,8 +13,8 @@ from sageserve_lib.simulation.arrays import (
     rules,
 )
 from sageserve_lib.simulation.instance import fits
+from sageserve_lib.simulation.records import N_TIERS, NIW
 from sageserve_lib.simulation.routing import assign, hand_over, home, route, utilization
-from sageserve_lib.simulation.state import N_TIERS, NIW
 
 
 @njit(cache=True)

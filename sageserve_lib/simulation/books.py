@@ -25,7 +25,7 @@ from sageserve_lib.simulation.arrays import (
 )
 from sageserve_lib.simulation.clients import is_done
 from sageserve_lib.simulation.histogram import COARSE_SHIFT, place
-from sageserve_lib.simulation.state import (
+from sageserve_lib.simulation.records import (
     ACQUIRING,
     DRAINING,
     E2E,

@@ -49,8 +49,7 @@ from sageserve_lib.simulation.fleet import (
     set_variant_count,
 )
 from sageserve_lib.simulation.instance import end_iteration, start_iteration
-from sageserve_lib.simulation.routing import assign, home, route, utilization
-from sageserve_lib.simulation.state import (
+from sageserve_lib.simulation.records import (
     ACQUIRING,
     DRAINING,
     DROPPED,
@@ -70,6 +69,7 @@ from sageserve_lib.simulation.state import (
     TBT,
     TTFT,
 )
+from sageserve_lib.simulation.routing import assign, home, route, utilization
 from sageserve_lib.simulation.timing import prefill_s
 
 

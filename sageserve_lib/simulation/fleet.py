@@ -23,8 +23,8 @@ from sageserve_lib.simulation.books import book, write_log
 from sageserve_lib.simulation.events import schedule
 from sageserve_lib.simulation.nodes import NO_ROOM, lend, take_place, way_to_get
 from sageserve_lib.simulation.prefix_cache import forget
+from sageserve_lib.simulation.records import ACQUIRING, DRAINING, IDLE, RECLAIM, SERVING, SPOT, SWAP
 from sageserve_lib.simulation.routing import hand_over
-from sageserve_lib.simulation.state import ACQUIRING, DRAINING, IDLE, RECLAIM, SERVING, SPOT, SWAP
 
 
 @njit(cache=True)

@@ -35,8 +35,8 @@ from sageserve_lib.simulation.memory import (
     stop_running,
 )
 from sageserve_lib.simulation.prefix_cache import found_of, let_go, look_up, n_prompt_ids, use
+from sageserve_lib.simulation.records import BLOCKS, DECODING, DPA, IDLE, IWN, NIW, PREFILLING, PROMPT, SERVING, WHOLE
 from sageserve_lib.simulation.schedulers import next_tier
-from sageserve_lib.simulation.state import BLOCKS, DECODING, DPA, IDLE, IWN, NIW, PREFILLING, PROMPT, SERVING, WHOLE
 from sageserve_lib.simulation.timing import prefill_s, run_s, steps_until
 
 
@@ -227,7 +227,9 @@ def start_iteration(s, i, time_s):
     instance.activity = DECODING
     instance.run_steps = (finish_heap(s)[i, 0] >> 31) - instance.iterations
     if preempted or (s.scheduler == DPA and next_tier(s, i, time_s) >= 0):
-        instance.run_steps = 1  # who is next changes with time, and who was preempted may come back: every boundary counts
+        instance.run_steps = (
+            1  # who is next changes with time, and who was preempted may come back: every boundary counts
+        )
     if in_blocks:
         instance.run_steps = steps_that_fit(s, i, instance.run_steps)
         note_kv_tokens(s, i)

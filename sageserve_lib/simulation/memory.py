@@ -22,7 +22,7 @@ from sageserve_lib.simulation.arrays import (
 )
 from sageserve_lib.simulation.events import heap_remove
 from sageserve_lib.simulation.prefix_cache import drop_oldest, let_go
-from sageserve_lib.simulation.state import BLOCKS, DECODING, IWN, SERVING
+from sageserve_lib.simulation.records import BLOCKS, DECODING, IWN, SERVING
 from sageserve_lib.simulation.timing import steps_until
 
 

@@ -7,7 +7,7 @@ from numba import njit
 
 from sageserve_lib.simulation.arrays import endpoints, first_node, first_place, instances, nodes, variants
 from sageserve_lib.simulation.books import book, write_log
-from sageserve_lib.simulation.state import COLD, EMPTY, RECLAIM, SPOT, SWAP
+from sageserve_lib.simulation.records import COLD, EMPTY, RECLAIM, SPOT, SWAP
 
 #: Why no place was found.
 NO_ROOM = -1

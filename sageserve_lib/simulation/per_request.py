@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sageserve_lib.simulation import state as st
+from sageserve_lib.simulation import records as rec
 
 #: Takes chunks of the trace with served_region, ttft_s, e2e_s (missing for requests that never finished), preemptions
 #: and found_tokens added; arrival_s is when a request was sent.
@@ -44,7 +44,7 @@ class Recorder:
             first += len(part)
             self._pass(part)
         self._chunks.append(chunk)
-        room = np.full(len(chunk), np.array((math.nan, math.nan, math.nan, st.NO_POOL, 0, 0), dtype=st.RECORD))
+        room = np.full(len(chunk), np.array((math.nan, math.nan, math.nan, rec.NO_POOL, 0, 0), dtype=rec.RECORD))
         return np.concatenate([records[first:], room]), first
 
     def close(self, records: np.ndarray) -> None:
@@ -73,7 +73,7 @@ class Recorder:
 
 
 def _ended(records: np.ndarray) -> np.ndarray:
-    return ~np.isnan(records["finish_s"]) | (records["pool"] == st.DROPPED)
+    return ~np.isnan(records["finish_s"]) | (records["pool"] == rec.DROPPED)
 
 
 class RequestFile(AbstractContextManager["RequestFile"]):

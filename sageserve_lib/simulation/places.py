@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sageserve_lib.catalogue import Scenario, Variant, first_fit, node_sizes
-from sageserve_lib.simulation import state as st
+from sageserve_lib.simulation import records as rec
 
 
 @dataclass
@@ -28,10 +28,10 @@ def places(scenario: Scenario, regions: Sequence[str], variants: Sequence[Varian
             least = min((v.gpus for v in variants if v.gpu == gpu), default=1)
             nodes.append(sizes)
             n_places.append(sum(max(size // least, 1) for size in sizes))
-    rows = np.zeros(sum(map(len, nodes)), dtype=st.NODE)
+    rows = np.zeros(sum(map(len, nodes)), dtype=rec.NODE)
     rows["gpus"] = rows["free"] = [size for sizes in nodes for size in sizes]
     rows["next"] = -1
-    instances = np.zeros(sum(n_places), dtype=st.INSTANCE)
+    instances = np.zeros(sum(n_places), dtype=rec.INSTANCE)
     instances["region"] = np.repeat(np.arange(len(nodes)) // len(scenario.gpu_types), n_places)
     for name in ("admitted", "partial", "pool", "node", "newest", "oldest_entry", "newest_entry"):
         instances[name] = -1
@@ -52,7 +52,7 @@ def start_instances(fleet: Places, at: int, wanted: Sequence[tuple[int, int, int
             continue  # a region that the trace brings may be smaller than the scenario's
         i = int(fleet.first_place[at]) + k
         row = fleet.instances[i : i + 1]
-        row["pool"], row["variant"], row["state"], row["starting_gpus"] = pool, variant, st.SERVING, gpus
+        row["pool"], row["variant"], row["state"], row["starting_gpus"] = pool, variant, rec.SERVING, gpus
         row["node"] = begin + on[0]
         left = gpus
         for n, after in zip(on, [*on[1:], None], strict=True):

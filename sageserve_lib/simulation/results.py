@@ -12,8 +12,9 @@ from sageserve_lib import tables
 from sageserve_lib.catalogue import Scenario, Variant
 from sageserve_lib.policies import Endpoint, Policy
 from sageserve_lib.simulation import histogram
-from sageserve_lib.simulation import state as st
+from sageserve_lib.simulation import records as rec
 from sageserve_lib.simulation.reserved import reserved_not_held
+from sageserve_lib.simulation.state import State
 from sageserve_lib.simulation.waits import Waits
 from sageserve_lib.traces import TIERS
 
@@ -68,7 +69,7 @@ class Finished(Protocol):
     variants: list[Variant]
     endpoints: list[Endpoint]
     horizon_s: float
-    state: st.State
+    state: State
 
     @property
     def clock(self) -> np.void:
@@ -84,7 +85,7 @@ def _latency(sim: Finished) -> pd.DataFrame:
     for g, counts in enumerate(sim.state.groups):
         if counts["requests"] == 0:
             continue
-        endpoint, tier = divmod(g, st.N_TIERS)
+        endpoint, tier = divmod(g, rec.N_TIERS)
         region, model = divmod(endpoint, len(sim.models))
         ttft, tbt, e2e = (histogram.quantiles(sim.state.histogram[g, kind], _SHARES) for kind in range(3))
         rows.append(
@@ -101,7 +102,7 @@ def _distributions(sim: Finished) -> pd.DataFrame:
     parts = []
     for k, tier in enumerate(TIERS):
         for kind, measure in ((0, "ttft"), (2, "e2e")):
-            bins = sim.state.histogram[k :: st.N_TIERS, kind].sum(axis=0)
+            bins = sim.state.histogram[k :: rec.N_TIERS, kind].sum(axis=0)
             if requests := int(bins.sum()):
                 values = histogram.quantiles(bins, _CURVE)
                 parts += [
@@ -180,7 +181,7 @@ def _by_model(sim: Finished, held: pd.DataFrame) -> pd.DataFrame:
     """Requests, tokens, goodput and cost of each model; what reserved GPUs cost while nobody holds them is of none."""
     period_h = sim.horizon_s / 3600.0
     rows = []
-    groups = sim.state.groups.reshape(len(sim.regions), len(sim.models), st.N_TIERS)
+    groups = sim.state.groups.reshape(len(sim.regions), len(sim.models), rec.N_TIERS)
     for m, model in enumerate(sim.models):
         sums = {name: int(groups[name][:, m].sum()) for name in _COUNTS}
         hours = _gpu_hours(sim, held[held["model"] == model]).sum(numeric_only=True)
@@ -199,7 +200,7 @@ def _by_model(sim: Finished, held: pd.DataFrame) -> pd.DataFrame:
 
 
 def _quantiles(sim: Finished, tiers: Sequence[int], kind: int) -> list[float]:
-    groups = [g for g in range(len(sim.state.groups)) if g % st.N_TIERS in tiers]
+    groups = [g for g in range(len(sim.state.groups)) if g % rec.N_TIERS in tiers]
     return histogram.quantiles(sim.state.histogram[groups, kind].sum(axis=0), _SHARES)
 
 
@@ -208,10 +209,10 @@ def _totals(sim: Finished, held: pd.DataFrame, instances: pd.DataFrame) -> dict[
     gpu_hours, credit_usd = hours["held"], hours["credit_usd"]
     cost_usd = hours["cost_usd"] + _unheld_usd(sim, instances)
     period_h = sim.horizon_s / 3600.0
-    tiers = {name: sim.state.groups[name].reshape(-1, st.N_TIERS).sum(axis=0) for name in (*_COUNTS, *_REUSED)}
+    tiers = {name: sim.state.groups[name].reshape(-1, rec.N_TIERS).sum(axis=0) for name in (*_COUNTS, *_REUSED)}
     requests, completed, dropped = (int(tiers[name].sum()) for name in ("requests", "completed", "dropped"))
-    share_met = [_share_pct(tiers["sla_met"][k], tiers["requests"][k]) for k in range(st.N_TIERS)]
-    interactive = (st.IWF, st.IWN)
+    share_met = [_share_pct(tiers["sla_met"][k], tiers["requests"][k]) for k in range(rec.N_TIERS)]
+    interactive = (rec.IWF, rec.IWN)
     ttft, tbt, e2e = (_quantiles(sim, interactive, kind) for kind in range(3))
     tokens = int(tiers["prompt_tokens"].sum() + tiers["output_tokens"].sum())
     good_per_s = int(tiers["sla_met"].sum()) / sim.horizon_s
@@ -229,10 +230,10 @@ def _totals(sim: Finished, held: pd.DataFrame, instances: pd.DataFrame) -> dict[
         "completed": completed,
         "unfinished": requests - completed - dropped,
         "dropped": dropped,
-        "iwf_attainable_pct": _share_pct(tiers["attainable"][st.IWF], tiers["requests"][st.IWF]),
-        "iwf_sla_pct": share_met[st.IWF],
-        "iwn_sla_pct": share_met[st.IWN],
-        "niw_sla_pct": share_met[st.NIW],
+        "iwf_attainable_pct": _share_pct(tiers["attainable"][rec.IWF], tiers["requests"][rec.IWF]),
+        "iwf_sla_pct": share_met[rec.IWF],
+        "iwn_sla_pct": share_met[rec.IWN],
+        "niw_sla_pct": share_met[rec.NIW],
         **dict(zip(("ttft_p50_s", "ttft_p95_s", "ttft_p99_s"), ttft, strict=True)),
         **dict(zip(("e2e_p50_s", "e2e_p95_s", "e2e_p99_s"), e2e, strict=True)),
         "utilization_mean": float(pools["utilization_sum"].sum() / max(pools["serving_ticks"].sum(), 1)),

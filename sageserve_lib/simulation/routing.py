@@ -23,7 +23,7 @@ from sageserve_lib.simulation.books import observe
 from sageserve_lib.simulation.instance import enqueue
 from sageserve_lib.simulation.memory import evict, kv_tokens_now, steps_done
 from sageserve_lib.simulation.prefix_cache import look_up, n_prompt_ids
-from sageserve_lib.simulation.state import LOAD, MEMORY, SERVING
+from sageserve_lib.simulation.records import LOAD, MEMORY, SERVING
 
 
 @njit(cache=True)

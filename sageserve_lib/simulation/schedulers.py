@@ -8,7 +8,7 @@ import math
 from numba import njit
 
 from sageserve_lib.simulation.arrays import promises_s, queues, requests
-from sageserve_lib.simulation.state import DPA, E2E, FCFS, IWF, IWN, N_TIERS, NIW, PF, TTFT
+from sageserve_lib.simulation.records import DPA, E2E, FCFS, IWF, IWN, N_TIERS, NIW, PF, TTFT
 
 
 @njit(cache=True)

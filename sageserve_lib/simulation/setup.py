@@ -12,14 +12,15 @@ from sageserve_lib.catalogue.times import InstanceTimes
 from sageserve_lib.errors import InputError
 from sageserve_lib.policies import Endpoint, Policy, Rule
 from sageserve_lib.simulation import histogram
-from sageserve_lib.simulation import state as st
+from sageserve_lib.simulation import records as rec
 from sageserve_lib.simulation.autoscaler_state import AUTOSCALER
 from sageserve_lib.simulation.places import places, start_instances
+from sageserve_lib.simulation.state import State
 from sageserve_lib.traces import TIERS
 
-_SCHEDULERS = {"FCFS": st.FCFS, "EDF": st.EDF, "PF": st.PF, "DPA": st.DPA}
-_RESERVED = {"prompt": st.PROMPT, "whole": st.WHOLE, "blocks": st.BLOCKS}
-_SIGNALS = {"memory": st.MEMORY, "load": st.LOAD, "larger": st.LARGER}
+_SCHEDULERS = {"FCFS": rec.FCFS, "EDF": rec.EDF, "PF": rec.PF, "DPA": rec.DPA}
+_RESERVED = {"prompt": rec.PROMPT, "whole": rec.WHOLE, "blocks": rec.BLOCKS}
+_SIGNALS = {"memory": rec.MEMORY, "load": rec.LOAD, "larger": rec.LARGER}
 _INITIAL_SLOTS = 1 << 14
 #: Waits are kept by the minute up to so many steps, of a longer trace by several minutes.
 _MOST_WAITS = 8 * 1440
@@ -55,7 +56,7 @@ def variant_rows(
 
     Variants of a model are compared by θ where it is known for all of them, else by how fast they prefill a full batch.
     """
-    rows = np.zeros(len(variants), dtype=st.VARIANT)
+    rows = np.zeros(len(variants), dtype=rec.VARIANT)
     for name in (
         "decode_token_s", "mixed_request_s", "mixed_request_tokens", "mixed_factor", "overhead_s", "attention_s",
         "kv_capacity_tokens",
@@ -68,7 +69,7 @@ def variant_rows(
         rows[name] = [getattr(own, name) for own in batching]
     rows["kv_reserved"] = [_RESERVED[own.kv_reserved] for own in batching]
     rows["kv_blocks"] = rows["kv_capacity_tokens"] // rows["block_tokens"]
-    rows["prefix_caching"] &= rows["kv_reserved"] == st.BLOCKS
+    rows["prefix_caching"] &= rows["kv_reserved"] == rec.BLOCKS
     models, types = list(dict.fromkeys(v.model for v in variants)), list(scenario.gpu_types)
     rows["gpus"] = [variant.gpus for variant in variants]
     rows["gpu_type"] = [types.index(variant.gpu) for variant in variants]
@@ -90,13 +91,13 @@ def variant_rows(
 def model_rows(variants: np.ndarray, usable: np.ndarray) -> np.ndarray:
     """(M,) MODEL rows of models with these variants, of which some region can hold the ``usable`` ones."""
     n_models = int(variants["model"].max()) + 1
-    rows = np.zeros(n_models, dtype=st.MODEL)
+    rows = np.zeros(n_models, dtype=rec.MODEL)
     for m, row in enumerate(rows):
         own = np.flatnonzero(variants["model"] == m)
         row["first_variant"], row["n_variants"] = own[0], len(own)
         row["cheapest"] = own[np.argmin(variants["rank"][own])]
         kv_tokens = variants["kv_capacity_tokens"][own[usable[own]] if usable[own].any() else own]
-        row["in_blocks"] = (variants["kv_reserved"][own] == st.BLOCKS).any()
+        row["in_blocks"] = (variants["kv_reserved"][own] == rec.BLOCKS).any()
         row["smallest_kv_tokens"], row["largest_kv_tokens"] = kv_tokens.min(), kv_tokens.max()
     rows["niw_head"] = rows["niw_tail"] = -1
     return rows
@@ -114,7 +115,7 @@ def knot_rows(times: Sequence[InstanceTimes]) -> np.ndarray:
 
 
 #: A policy's rule as a tuple in the field order of RULE.
-rule_row: Callable[[Rule], tuple] = attrgetter(*(st.RULE.names or ()))
+rule_row: Callable[[Rule], tuple] = attrgetter(*(rec.RULE.names or ()))
 
 
 def feed_below(scenario: Scenario, policy: Policy) -> np.ndarray:
@@ -145,7 +146,7 @@ def initial_state(
     variants: Sequence[Variant],
     theta_tps: Mapping[str, float],
     settings: dict[str, float],
-) -> tuple[st.State, np.ndarray]:
+) -> tuple[State, np.ndarray]:
     """The fleet at time zero: every pool's initial instances serving and idle, other GPUs not held.
 
     Returns the arrays and the STATE record that goes with them.
@@ -163,16 +164,16 @@ def initial_state(
     fleet = places(scenario, regions, variants)
     n_instances, n_pools, n_ticks = len(fleet.instances), len(endpoints), int(settings["window_ticks"])
     most_variants = int(models["n_variants"].max())
-    n_latency_groups = n_regions * n_models * st.N_TIERS
+    n_latency_groups = n_regions * n_models * rec.N_TIERS
     n_hours = int(settings["horizon_s"] // 3600) + 1
     n_waits = math.ceil(settings["horizon_s"] / settings["wait_step_s"])
     max_requests = int(rows["max_requests"].max())
-    pools = np.zeros(n_pools, dtype=st.POOL)
+    pools = np.zeros(n_pools, dtype=rec.POOL)
     pools["rests_until_s"], pools["waiting_head"] = -math.inf, -1
     pools["region"], pools["model"] = np.divmod(np.arange(n_pools) // n_groups, n_models)
     members = np.full((n_pools, n_instances), -1)
     serving_of = np.zeros((n_pools, most_variants), dtype=np.int64)
-    counts = np.zeros(n_regions * len(variants), dtype=st.ENDPOINT)
+    counts = np.zeros(n_regions * len(variants), dtype=rec.ENDPOINT)
     wanted: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
     for p, endpoint in enumerate(endpoints):
         region, model = int(pools["region"][p]), int(pools["model"][p])
@@ -200,11 +201,11 @@ def initial_state(
     # A tick may change every pool a few times, and an autoscaler there give back and take every instance; one may take the
     # place of several smaller ones, and each is a row.
     log_margin = (n_pools + 4) * (4 + 2 * int(rows["gpus"].max() // rows["gpus"].min())) + 4 * n_instances
-    log = np.zeros(max(1 << 14, 2 * log_margin + 8 * n_instances), dtype=st.LOG)
+    log = np.zeros(max(1 << 14, 2 * log_margin + 8 * n_instances), dtype=rec.LOG)
     log["line"][: len(counts)] = np.arange(len(counts))
     log["serving"][: len(counts)] = counts["serving"]
-    queues = np.full((n_instances, st.N_TIERS), -1, dtype=np.int32).repeat(2, axis=1).view(st.QUEUE)
-    groups_of_tier = np.full((st.N_TIERS, n_groups), -1)
+    queues = np.full((n_instances, rec.N_TIERS), -1, dtype=np.int32).repeat(2, axis=1).view(rec.QUEUE)
+    groups_of_tier = np.full((rec.N_TIERS, n_groups), -1)
     fewest_serving = np.zeros(n_groups, dtype=np.int64)
     for k, tier in enumerate(TIERS):
         found = [g for g, tiers in enumerate(policy.tier_groups.values()) if tier in tiers]
@@ -216,8 +217,8 @@ def initial_state(
         if tier != "NIW" or not policy.queues_batch:
             # Somebody must be there to take what comes, or be started when it does.
             fewest_serving[found[0]] = 1 if scenario.scaling.min_instances > 0 else -1
-    state = st.State(
-        requests=st.linked_slots(0, _INITIAL_SLOTS),
+    state = State(
+        requests=rec.linked_slots(0, _INITIAL_SLOTS),
         instances=fleet.instances,
         nodes=fleet.nodes,
         next_event_s=next_event_s,
@@ -246,24 +247,24 @@ def initial_state(
         targets=np.full_like(serving_of, -1),
         window_tokens=np.zeros((n_pools, n_ticks, 2)),
         niw_waiting=np.zeros((n_models, n_hours, 2), dtype=np.int64),
-        rules=np.array([rule_row(Rule())] * n_pools, dtype=st.RULE),
+        rules=np.array([rule_row(Rule())] * n_pools, dtype=rec.RULE),
         autoscalers=np.zeros(n_pools, dtype=AUTOSCALER),
-        held_s=np.zeros((n_pools, most_variants, st.N_HELD)),
+        held_s=np.zeros((n_pools, most_variants, rec.N_HELD)),
         endpoints=counts,
         log=log,
         histogram=np.zeros((n_latency_groups, 3, histogram.N_BINS), dtype=np.int64),
-        groups=np.zeros(n_latency_groups, dtype=st.GROUP),
-        waits=np.zeros(n_waits, dtype=st.WAIT),
+        groups=np.zeros(n_latency_groups, dtype=rec.GROUP),
+        waits=np.zeros(n_waits, dtype=rec.WAIT),
         wait_ttft=np.zeros((n_waits, histogram.N_COARSE_BINS), dtype=np.int32),
-        records=np.zeros(0, dtype=st.RECORD),
-        arrivals=np.zeros(0, dtype=st.ARRIVAL),
-        reuse=np.zeros(0, dtype=st.REUSE),
+        records=np.zeros(0, dtype=rec.RECORD),
+        arrivals=np.zeros(0, dtype=rec.ARRIVAL),
+        reuse=np.zeros(0, dtype=rec.REUSE),
         next_of_session=np.zeros(0, dtype=np.int32),
         first_of_session=np.zeros(0, dtype=np.int32),
-        due=np.zeros(0, dtype=st.DUE),
+        due=np.zeros(0, dtype=rec.DUE),
         prefix_ids=np.zeros(0, dtype=np.int64),
         entry_of_id=np.zeros(0, dtype=np.int32),
-        entries=np.zeros(0, dtype=st.ENTRY),
+        entries=np.zeros(0, dtype=rec.ENTRY),
         buckets=np.full(2, -1, dtype=np.int32),
         last_of_session=np.zeros(0, dtype=np.int32),
     )

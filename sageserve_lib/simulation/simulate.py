@@ -25,7 +25,7 @@ from sageserve_lib.policies import (
     View,
 )
 from sageserve_lib.simulation import autoscaler_state, clients, engine, prefix_cache, setup
-from sageserve_lib.simulation import state as st
+from sageserve_lib.simulation import records as rec
 from sageserve_lib.simulation.arriving import Arriving, Chunk, TraceLike
 from sageserve_lib.simulation.closed_loop import ClosedLoop
 from sageserve_lib.simulation.per_request import PerRequest, Recorder
@@ -125,8 +125,8 @@ class Simulation:
         self.clock["prefix_block_tokens"] = self._arriving.prefix_block_tokens
         region_of_pool = [self.regions.index(endpoint.region) for endpoint in self.endpoints]
         self._recorder = Recorder(per_request, self.regions, region_of_pool) if per_request is not None else None
-        self._views = np.zeros(len(self.endpoints), dtype=st.VIEW)
-        self._variant_views = np.zeros(self.state.serving_of.shape, dtype=st.VARIANT_VIEW)
+        self._views = np.zeros(len(self.endpoints), dtype=rec.VIEW)
+        self._variant_views = np.zeros(self.state.serving_of.shape, dtype=rec.VARIANT_VIEW)
         self._names = {m: [variant.name for variant in scenario.variants_of(m)] for m in self.models}
         self._pool_of = {endpoint: p for p, endpoint in enumerate(self.endpoints)}
         self._rules: dict[Endpoint, Rule] = {}
@@ -199,15 +199,15 @@ class Simulation:
 
     def advance(self, until_s: float) -> None:
         """Run the engine up to ``until_s``, giving it requests and room as it asks."""
-        while (reason := engine.advance(self._record, until_s)) != st.REACHED:
-            if reason == st.NEED_CHUNK:
+        while (reason := engine.advance(self._record, until_s)) != rec.REACHED:
+            if reason == rec.NEED_CHUNK:
                 self._next_chunk()
-            elif reason == st.NEED_SLOTS:
+            elif reason == rec.NEED_SLOTS:
                 size = len(self.state.requests)
-                more = np.concatenate([self.state.requests, st.linked_slots(size, size)])
+                more = np.concatenate([self.state.requests, rec.linked_slots(size, size)])
                 self.state.replace(self._record, "requests", more)
                 self.clock["n_slots"], self.clock["free_slot"] = 2 * size, size
-            elif reason == st.NEED_ENTRIES:
+            elif reason == rec.NEED_ENTRIES:
                 self._add_entries()
             else:
                 self._save_log()
@@ -324,7 +324,7 @@ class Simulation:
         self.clock["n_client_sessions"] = len(first)
         self.state.replace(self._record, "next_of_session", after)
         self.state.replace(self._record, "first_of_session", first)
-        self.state.replace(self._record, "due", np.zeros(loop.clients, dtype=st.DUE))
+        self.state.replace(self._record, "due", np.zeros(loop.clients, dtype=rec.DUE))
         clients.begin(self._record)
 
     def _save_log(self) -> None:
@@ -336,7 +336,7 @@ class Simulation:
         chunk = self._arriving.next_chunk()
         self.clock["final_chunk"], self.clock["reuses"] = chunk is None, self._arriving.reuses
         if chunk is None:
-            arrivals = np.zeros(0, dtype=st.ARRIVAL)
+            arrivals = np.zeros(0, dtype=rec.ARRIVAL)
         else:
             arrivals = chunk.arrivals
             self.state.replace(self._record, "preferences", self._arriving.preferences)
@@ -351,7 +351,7 @@ class Simulation:
                 self.state.replace(self._record, "last_of_session", more)
                 self.clock["n_sessions"] = len(more)
         self.state.replace(self._record, "arrivals", arrivals)
-        self.state.replace(self._record, "reuse", np.zeros(0, dtype=st.REUSE) if chunk is None else chunk.reuse)
+        self.state.replace(self._record, "reuse", np.zeros(0, dtype=rec.REUSE) if chunk is None else chunk.reuse)
         self.clock["n_arrivals"], self.clock["next_arrival"] = len(arrivals), 0
         self.clock["first_index"], self._taken = self._taken, self._taken + len(arrivals)
 
@@ -376,7 +376,7 @@ class Simulation:
         """More room in the prefix caches."""
         size = len(self.state.entries)
         more = max(size, 2 * int(self.clock["entry_margin"]), _LEAST_ENTRIES)
-        entries = np.concatenate([self.state.entries, st.linked_entries(size, more)])
+        entries = np.concatenate([self.state.entries, rec.linked_entries(size, more)])
         entries["after"][-1] = self.clock["free_entry"]
         self.clock["free_entry"] = size
         self.clock["n_entries"], self.clock["free_entries"] = size + more, self.clock["free_entries"] + more

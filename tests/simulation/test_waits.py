@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sageserve_lib.simulation import histogram
-from sageserve_lib.simulation.state import WAIT
+from sageserve_lib.simulation.records import WAIT
 from sageserve_lib.simulation.waits import Waits
 
 
