@@ -3,13 +3,14 @@
 from sageserve_lib.simulation.cache import compiled_code
 
 with compiled_code():
+    from sageserve_lib.simulation.arriving import TraceLike
+    from sageserve_lib.simulation.closed_loop import ClosedLoop
     from sageserve_lib.simulation.per_request import PerRequest, RequestFile
     from sageserve_lib.simulation.reserved import reserved_not_held
     from sageserve_lib.simulation.results import HOURS_PER_MONTH, LEAST_PROJECTED_H, SimulationResult
     from sageserve_lib.simulation.simulate import (
         Planner,
         Simulation,
-        TraceLike,
         fleet_models,
         fleet_regions,
         horizon_s,
@@ -19,6 +20,7 @@ with compiled_code():
 __all__ = [
     "HOURS_PER_MONTH",
     "LEAST_PROJECTED_H",
+    "ClosedLoop",
     "PerRequest",
     "Planner",
     "RequestFile",

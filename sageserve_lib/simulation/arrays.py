@@ -11,7 +11,9 @@ from sageserve_lib.simulation import histogram as _histogram
 from sageserve_lib.simulation.autoscaler_state import AUTOSCALER
 from sageserve_lib.simulation.state import (
     ARRIVAL,
+    DUE,
     ENDPOINT,
+    ENTRY,
     GROUP,
     INSTANCE,
     LOG,
@@ -22,6 +24,7 @@ from sageserve_lib.simulation.state import (
     QUEUE,
     RECORD,
     REQUEST,
+    REUSE,
     RULE,
     VARIANT,
     WAIT,
@@ -252,6 +255,60 @@ def records(s):
 def arrivals(s):
     """(n_arrivals,)."""
     return carray(_pointer(s.arrivals), (s.n_arrivals,), ARRIVAL)
+
+
+@njit(cache=True)
+def reuse(s):
+    """(n_arrivals,)."""
+    return carray(_pointer(s.reuse), (s.n_arrivals,), REUSE)
+
+
+@njit(cache=True)
+def next_of_session(s):
+    """(n_arrivals,)."""
+    return carray(_pointer(s.next_of_session), (s.n_arrivals,), types.int32)
+
+
+@njit(cache=True)
+def first_of_session(s):
+    """(sessions,)."""
+    return carray(_pointer(s.first_of_session), (s.n_client_sessions,), types.int32)
+
+
+@njit(cache=True)
+def due(s):
+    """(n_clients,)."""
+    return carray(_pointer(s.due), (s.n_clients,), DUE)
+
+
+@njit(cache=True)
+def prefix_ids(s):
+    """(n_ids,)."""
+    return carray(_pointer(s.prefix_ids), (s.n_ids,), types.int64)
+
+
+@njit(cache=True)
+def entry_of_id(s):
+    """(n_ids,)."""
+    return carray(_pointer(s.entry_of_id), (s.n_ids,), types.int32)
+
+
+@njit(cache=True)
+def entries(s):
+    """(n_entries,)."""
+    return carray(_pointer(s.entries), (s.n_entries,), ENTRY)
+
+
+@njit(cache=True)
+def buckets(s):
+    """(2**bucket_bits,)."""
+    return carray(_pointer(s.buckets), (1 << s.bucket_bits,), types.int32)
+
+
+@njit(cache=True)
+def last_of_session(s):
+    """(n_sessions,)."""
+    return carray(_pointer(s.last_of_session), (s.n_sessions,), types.int32)
 
 
 @njit(cache=True)

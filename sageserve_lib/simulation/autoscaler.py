@@ -30,6 +30,7 @@ from sageserve_lib.simulation.autoscaler_state import (
     TPS,
 )
 from sageserve_lib.simulation.fleet import set_count
+from sageserve_lib.simulation.memory import kv_tokens_now
 
 #: Quotients that rounding alone puts past a whole number, or past a tolerance, are taken as on it.
 _ROUNDING = 1e-9
@@ -94,7 +95,7 @@ def of_instance(s, i, signal):
     """What one serving instance reports."""
     instance = instances(s)[i]
     if signal == KV_USAGE:
-        return instance.kv_tokens / variants(s)[instance.variant].kv_capacity_tokens
+        return kv_tokens_now(s, i, s.now_s) / variants(s)[instance.variant].kv_capacity_tokens
     in_progress = float(instance.interactive + instance.niw)
     if signal == IN_PROGRESS:
         return in_progress

@@ -42,7 +42,7 @@ def niw_feed(s, p, time_s):
     m = pools(s)[p].model
     if models(s)[m].niw_head < 0 or pools(s)[p].n_members == 0 or rules(s)[p].batch_instances >= 0:
         return
-    u, below = utilization(s, p), feed_below(s)[p % s.n_groups]
+    u, below = utilization(s, p, -1.0), feed_below(s)[p % s.n_groups]
     n = 2 if u < below[1] else (1 if u < below[0] else 0)
     while n > 0 and models(s)[m].niw_head >= 0:
         assign(s, p, niw_pop(s, m), time_s)

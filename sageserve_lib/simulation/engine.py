@@ -12,6 +12,7 @@ from sageserve_lib.simulation.arrays import (
     acquiring_of,
     arrivals,
     decode_base_s,
+    due,
     endpoints,
     feed_below,
     groups,
@@ -25,6 +26,7 @@ from sageserve_lib.simulation.arrays import (
     promises_s,
     records,
     requests,
+    reuse,
     rules,
     serving_of,
     variants,
@@ -34,7 +36,8 @@ from sageserve_lib.simulation.arrays import (
 )
 from sageserve_lib.simulation.autoscaler import autoscale
 from sageserve_lib.simulation.batch_queue import niw_feed, niw_promote, niw_take, tokens_of
-from sageserve_lib.simulation.books import book
+from sageserve_lib.simulation.books import book, wait_of
+from sageserve_lib.simulation.clients import is_done, take_next
 from sageserve_lib.simulation.fleet import (
     acquire,
     donate,
@@ -45,7 +48,7 @@ from sageserve_lib.simulation.fleet import (
     set_count,
     set_variant_count,
 )
-from sageserve_lib.simulation.instance import end_iteration, prefill_s, start_iteration, wait_of
+from sageserve_lib.simulation.instance import end_iteration, start_iteration
 from sageserve_lib.simulation.routing import assign, home, route, utilization
 from sageserve_lib.simulation.state import (
     ACQUIRING,
@@ -57,6 +60,7 @@ from sageserve_lib.simulation.state import (
     IWN,
     N_TIERS,
     NEED_CHUNK,
+    NEED_ENTRIES,
     NEED_LOG,
     NEED_SLOTS,
     NIW,
@@ -66,6 +70,7 @@ from sageserve_lib.simulation.state import (
     TBT,
     TTFT,
 )
+from sageserve_lib.simulation.timing import prefill_s
 
 
 @njit(cache=True)
@@ -133,7 +138,7 @@ def tick(s, time_s):
         pools(s)[p].observed_tps = pools(s)[p].window_all_tokens / window_s
         pools(s)[p].interactive_tps = pools(s)[p].window_interactive_tokens / window_s
         pools(s)[p].load = pools(s)[p].observed_tps / pools(s)[p].theta_tps
-        u = utilization(s, p)
+        u = utilization(s, p, -1.0)
         if time_s <= s.horizon_s:
             pools(s)[p].utilization_sum += u * pools(s)[p].n_members
             pools(s)[p].serving_ticks += pools(s)[p].n_members
@@ -162,16 +167,20 @@ def attainable(s, model, tier, prompt_tokens, output_tokens):
     limits_s, row = promises_s(s)[model, tier], models(s)[model]
     for v in range(row.first_variant, row.first_variant + row.n_variants):
         perf = variants(s)[v]
-        ttft_s = s.routing_delay_s + (prefill_s(s, v, prompt_tokens) + perf.overhead_s)
+        alone_s = (
+            prefill_s(s, v, prompt_tokens) + perf.overhead_s + perf.attention_s * (0.5 * prompt_tokens * prompt_tokens)
+        )
+        ttft_s = s.routing_delay_s + alone_s
         if ttft_s > limits_s[TTFT]:
             continue
         if output_tokens == 1:
             if ttft_s <= limits_s[E2E]:
                 return True
             continue
-        # Context grows by one token a step, from the prompt and the first one.
-        mean_context_tokens = prompt_tokens + 1 + (output_tokens - 2) / 2
-        tbt_s = decode_base_s(s)[v, 1] + perf.decode_token_s * mean_context_tokens + perf.overhead_s
+        # Context grows by the tokens of a step, from the prompt and the first one.
+        mean_context_tokens = prompt_tokens + 1 + (output_tokens - 1 - perf.tokens_per_step) / 2
+        step_s = decode_base_s(s)[v, 1] + perf.decode_token_s * mean_context_tokens + perf.overhead_s
+        tbt_s = step_s / perf.tokens_per_step
         if tbt_s <= limits_s[TBT] and ttft_s + tbt_s * (output_tokens - 1) <= limits_s[E2E]:
             return True
     return False
@@ -185,6 +194,8 @@ def arrive(s, at, time_s):
     group = (arrival.region * s.n_models + model) * N_TIERS + tier
     need_tokens = prompt_tokens + arrival.output_tokens
     groups(s)[group].requests += 1
+    if s.record:
+        records(s)[s.first_index + at - s.first_recorded].arrival_s = time_s
     if tier == IWN:
         waits(s)[wait_of(s, time_s)].iwn += 1
     elif tier == IWF:
@@ -198,13 +209,15 @@ def arrive(s, at, time_s):
         groups(s)[group].dropped += 1
         if s.record:
             records(s)[s.first_index + at - s.first_recorded].pool = DROPPED
+        if s.closed_loop:
+            is_done(s, at, time_s)
         return
     slot = s.free_slot
     request = requests(s)[slot]
     s.free_slot = request.next
     s.in_progress += 1
     request.next = -1
-    request.arrival_s = arrival.arrival_s
+    request.arrival_s = time_s
     request.index = s.first_index + at
     request.prompt_tokens = prompt_tokens
     request.output_tokens = arrival.output_tokens
@@ -212,7 +225,12 @@ def arrive(s, at, time_s):
     request.preference = arrival.preference
     request.model = model
     request.tier = tier
-    request.promoted = 0
+    request.promoted = request.decoding = request.admitted_before = 0
+    request.produced = request.n_prompt_blocks = request.covered_tokens = 0
+    if s.reuses:
+        known = reuse(s)[at]
+        request.cached_tokens, request.session = known.cached_tokens, known.session
+        request.first_block, request.n_blocks = known.first_block, known.n_blocks
     if not queued:
         if s.routing_delay_s > 0.0:
             request.pool = p
@@ -229,7 +247,7 @@ def arrive(s, at, time_s):
     else:
         requests(s)[models(s)[model].niw_tail].next = slot
     models(s)[model].niw_tail = slot
-    waiting = niw_waiting(s)[model, int(arrival.arrival_s / 3600.0)]
+    waiting = niw_waiting(s)[model, int(time_s / 3600.0)]
     waiting[0] += 1
     waiting[1] += prompt_tokens
 
@@ -255,12 +273,16 @@ def instance_event(s, i, time_s):
 
 @njit(cache=True)
 def advance(record, until_s):
-    """Run events up to and including ``until_s``; says why it came back (REACHED, NEED_CHUNK, NEED_SLOTS, NEED_LOG)."""
+    """Run events up to and including ``until_s``; says why it came back (REACHED, NEED_CHUNK and so on)."""
     s = record[0]
     log_limit = s.log_size - s.log_margin
     while True:
+        if s.free_entries < s.entry_margin:
+            return NEED_ENTRIES
         at = s.next_arrival
-        if at < s.n_arrivals:
+        if s.closed_loop:
+            arrival_s = due(s)[0].time_s if s.n_due > 0 else math.inf
+        elif at < s.n_arrivals:
             arrival_s = arrivals(s)[at].arrival_s
         elif s.final_chunk:
             arrival_s = math.inf
@@ -277,8 +299,11 @@ def advance(record, until_s):
             if s.free_slot < 0:
                 return NEED_SLOTS
             s.now_s = arrival_s
-            arrive(s, at, arrival_s)
-            s.next_arrival = at + 1
+            if s.closed_loop:
+                arrive(s, take_next(s), arrival_s)
+            else:
+                arrive(s, at, arrival_s)
+                s.next_arrival = at + 1
             continue
         if min(event_s, tick_s, transit_s) > until_s:
             break
@@ -317,7 +342,7 @@ def look(record, views, variant_views):
         pool, model, view = pools(s)[p], models(s)[pools(s)[p].model], views[p]
         view.serving = pool.n_members
         view.acquiring = pool.n_acquiring
-        view.utilization = utilization(s, p)
+        view.utilization = utilization(s, p, -1.0)
         view.observed_tps = pool.observed_tps
         view.interactive_tps = pool.interactive_tps
         view.pending_tokens = pool.waiting_tokens

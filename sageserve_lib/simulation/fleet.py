@@ -20,8 +20,9 @@ from sageserve_lib.simulation.arrays import (
     variants,
 )
 from sageserve_lib.simulation.books import book, write_log
-from sageserve_lib.simulation.instance import schedule
+from sageserve_lib.simulation.events import schedule
 from sageserve_lib.simulation.nodes import NO_ROOM, lend, take_place, way_to_get
+from sageserve_lib.simulation.prefix_cache import forget
 from sageserve_lib.simulation.routing import hand_over
 from sageserve_lib.simulation.state import ACQUIRING, DRAINING, IDLE, RECLAIM, SERVING, SPOT, SWAP
 
@@ -136,6 +137,7 @@ def donate(s, i, time_s):
     instance = instances(s)[i]
     book(s, i, time_s)
     instance.state = SPOT
+    forget(s, i)
     schedule(s, i, math.inf)
     lend(s, i, variants(s)[instance.variant].gpus, 1)
     q = instance.region * s.n_variants + instance.variant

@@ -1,7 +1,7 @@
 """One instance: continuous batching in closed form (compiled).
 
 At an iteration boundary finished requests leave and waiting ones are admitted while batch size, batch
-tokens and KV memory allow. Between arrivals a batch only decodes, and its context grows by one token a
+tokens and KV memory allow. Between arrivals a batch only decodes, and its context grows by the tokens of a step a
 request and iteration, so ``k`` iterations last ``k·step + growth·k(k-1)/2``: one event, however many.
 """
 
@@ -13,136 +13,68 @@ from sageserve_lib.simulation.arrays import (
     decode_base_s,
     finish_heap,
     groups,
-    held_s,
-    histogram,
     instances,
-    models,
-    next_event_s,
     pending_tokens,
     pools,
-    prefill_knots,
-    promises_s,
     queues,
     records,
     requests,
     variants,
-    wait_ttft,
-    waits,
-    window_tokens,
-    winner,
 )
-from sageserve_lib.simulation.histogram import COARSE_SHIFT, place
+from sageserve_lib.simulation.books import book_busy, complete, observe
+from sageserve_lib.simulation.events import heap_push, heap_remove, schedule
+from sageserve_lib.simulation.memory import (
+    blocks_for,
+    blocks_in_use,
+    context_tokens,
+    evict,
+    most_blocks,
+    note_kv_tokens,
+    preempt,
+    start_running,
+    steps_that_fit,
+    stop_running,
+)
+from sageserve_lib.simulation.prefix_cache import found_of, let_go, look_up, n_prompt_ids, use
 from sageserve_lib.simulation.schedulers import next_tier
-from sageserve_lib.simulation.state import (
-    DECODING,
-    DPA,
-    E2E,
-    HELD_AFTER,
-    HELD_BUSY,
-    IDLE,
-    IWF,
-    IWN,
-    NIW,
-    PREFILLING,
-    SERVING,
-    TBT,
-    TTFT,
-)
+from sageserve_lib.simulation.state import BLOCKS, DECODING, DPA, IDLE, IWN, NIW, PREFILLING, PROMPT, SERVING, WHOLE
+from sageserve_lib.simulation.timing import prefill_s, run_s, steps_until
 
 
 @njit(cache=True)
-def schedule(s, i, time_s):
-    """Set the time of the instance's next event and repair the tournament tree above it."""
-    times, winners = next_event_s(s), winner(s)
-    times[i] = time_s
-    half = s.n_leaves >> 1
-    # Leaves are implicit: the lowest inner nodes compare two instances directly.
-    node = half + (i >> 1)
-    left = i & ~1
-    best = left if times[left] <= times[left + 1] else left + 1
-    changed = winners[node] != best or best == i
-    winners[node] = best
-    while node > 1 and changed:
-        node >>= 1
-        a, b = winners[2 * node], winners[2 * node + 1]
-        best = a if times[a] <= times[b] else b
-        changed = winners[node] != best or best == i
-        winners[node] = best
+def need_of(s, i, slot):
+    """What a waiting request takes of instance ``i``'s memory as it starts, in blocks or else in tokens; how many of its
+    tokens need not be computed; and how many ids of its prompt it uses.
+    """
+    request, v = requests(s)[slot], instances(s)[i].variant
+    said_tokens = min(request.cached_tokens, request.prompt_tokens - 1)
+    if variants(s)[v].kv_reserved != BLOCKS:
+        later = request.output_tokens if variants(s)[v].kv_reserved == WHOLE else 1
+        return request.prompt_tokens + later, said_tokens, 0
+    tokens, block_tokens = request.prompt_tokens + request.produced, variants(s)[v].block_tokens
+    n_ids = n_prompt_ids(s, slot, v)
+    if n_ids == 0:
+        return blocks_for(tokens, block_tokens), said_tokens, 0
+    hits, blocks = look_up(s, i, slot, n_ids)
+    covered = min(n_ids * s.prefix_block_tokens, request.prompt_tokens)
+    return blocks + blocks_for(tokens - covered, block_tokens), found_of(s, slot, hits), n_ids
 
 
 @njit(cache=True)
-def prefill_s(s, v, tokens):
-    """Seconds to prefill ``tokens`` prompt tokens in one iteration, its overhead apart: linear between knots."""
-    knots = prefill_knots(s)
-    k = 0
-    while k + 1 < s.n_knots and tokens >= knots[v, k + 1, 0]:
-        k += 1
-    # Tables may be extrapolated below zero; the published simulator then takes the absolute value.
-    return abs(knots[v, k, 1] + knots[v, k, 2] * (tokens - knots[v, k, 0]))
-
-
-@njit(cache=True)
-def run_s(instance, steps):
-    """Seconds of ``steps`` decode iterations from the start of the current run."""
-    return steps * instance.run_step_s + instance.run_growth_s * (0.5 * steps * (steps - 1))
-
-
-@njit(cache=True)
-def steps_until(instance, elapsed_s):
-    """Fewest decode iterations (at least one) whose end is not before ``elapsed_s``."""
-    step, half_growth = instance.run_step_s, 0.5 * instance.run_growth_s
-    if half_growth > 0.0:
-        b = step - half_growth
-        guess = (math.sqrt(b * b + 4.0 * half_growth * max(elapsed_s, 0.0)) - b) / (2.0 * half_growth)
-    else:
-        guess = elapsed_s / step
-    steps = max(math.ceil(guess), 1)
-    while steps > 1 and run_s(instance, steps - 1) >= elapsed_s:  # rounding, either way
-        steps -= 1
-    while run_s(instance, steps) < elapsed_s:
-        steps += 1
-    return steps
-
-
-@njit(cache=True)
-def heap_push(heap, size, key):
-    """Push on a binary min-heap of ``size`` keys."""
-    at = size
-    while at > 0:
-        parent = (at - 1) >> 1
-        if heap[parent] <= key:
-            break
-        heap[at] = heap[parent]
-        at = parent
-    heap[at] = key
-
-
-@njit(cache=True)
-def heap_pop(heap, size):
-    """Remove the least of ``size`` keys."""
-    key = heap[size - 1]
-    size -= 1
-    at = 0
-    while True:
-        child = 2 * at + 1
-        if child >= size:
-            break
-        if child + 1 < size and heap[child + 1] < heap[child]:
-            child += 1
-        if heap[child] >= key:
-            break
-        heap[at] = heap[child]
-        at = child
-    heap[at] = key
+def has_memory_for(s, i, need):
+    """Whether so much more fits beside what is in use as the next iteration starts."""
+    instance = instances(s)[i]
+    perf = variants(s)[instance.variant]
+    if perf.kv_reserved != BLOCKS:
+        return instance.kv_tokens + need <= perf.kv_capacity_tokens
+    return most_blocks(s, i, 0) + need <= perf.kv_blocks or blocks_in_use(s, i, 0) + need <= perf.kv_blocks
 
 
 @njit(cache=True)
 def fits(s, i, slot):
     """Whether batch size and KV memory allow one more request."""
-    instance, request = instances(s)[i], requests(s)[slot]
-    need = request.prompt_tokens + (request.output_tokens if s.reserve_whole else 1)
-    capacity = variants(s)[instance.variant].kv_capacity_tokens
-    return instance.batch < s.max_requests and instance.kv_tokens + need <= capacity
+    instance = instances(s)[i]
+    return instance.batch < variants(s)[instance.variant].max_requests and has_memory_for(s, i, need_of(s, i, slot)[0])
 
 
 @njit(cache=True)
@@ -172,7 +104,7 @@ def enqueue(s, i, slot, time_s):
         s.scheduler == DPA or (queues(s)[i, tier].head == slot and next_tier(s, i, time_s) == tier and fits(s, i, slot))
     ):
         # It is next and there is room (or that changes with time): the run of decode iterations ends at the
-        # coming boundary.
+        # coming boundary. That its memory may be taken by then does no harm.
         steps = steps_until(instance, time_s - instance.run_start_s)
         if steps < instance.run_steps:
             instance.run_steps = steps
@@ -180,47 +112,74 @@ def enqueue(s, i, slot, time_s):
 
 
 @njit(cache=True)
+def admit_one(s, i, slot, need, found_tokens, n_ids):
+    """A request starts: its memory is taken, and what is found of it need not be computed."""
+    instance, request = instances(s)[i], requests(s)[slot]
+    if variants(s)[instance.variant].kv_reserved == BLOCKS:
+        request.n_prompt_blocks = n_ids
+        request.covered_tokens = min(n_ids * s.prefix_block_tokens, request.prompt_tokens)
+        use(s, i, slot, n_ids)
+        reserved = request.prompt_tokens + request.produced - request.covered_tokens
+        instance.prefilling_tokens += reserved
+        instance.prefilling_blocks += blocks_for(reserved, variants(s)[instance.variant].block_tokens)
+        start_running(s, i, slot)
+    else:
+        instance.kv_tokens += need
+    pending_tokens(s)[i] -= found_tokens
+    if s.reuses and not request.admitted_before:
+        request.admitted_before = 1
+        groups(s)[request.group].looked_up_tokens += request.prompt_tokens
+        groups(s)[request.group].found_tokens += found_tokens
+        if s.record:
+            records(s)[request.index - s.first_recorded].found_tokens = found_tokens
+
+
+@njit(cache=True)
 def admit(s, i, time_s):
     """Move waiting requests into the batch's next iteration, linked from ``instance.admitted``."""
     instance = instances(s)[i]
-    capacity = variants(s)[instance.variant].kv_capacity_tokens
+    perf = variants(s)[instance.variant]
     decoding, admitted, tokens, last = instance.batch, 0, 0, -1
     kv_before = instance.kv_tokens
     instance.admitted = -1
+    instance.new_attention = 0.0
     if instance.partial >= 0:
         # A prompt that was cut goes on first; what it leaves of the budget is for others.
-        tokens = min(instance.partial_tokens, s.max_tokens - decoding)
+        request = requests(s)[instance.partial]
+        tokens = min(instance.partial_tokens, perf.max_tokens - decoding)
+        before = request.prompt_tokens + request.produced - instance.partial_tokens
+        instance.new_attention = tokens * (before + 0.5 * tokens)
         instance.partial_tokens -= tokens
         admitted = 1
         if instance.partial_tokens == 0:
             last = instance.admitted = instance.partial
-            requests(s)[last].next = -1
+            request.next = -1
             instance.partial = -1
-    while decoding + admitted < s.max_requests and instance.partial < 0:
+    while decoding + admitted < perf.max_requests and instance.partial < 0:
         tier = next_tier(s, i, time_s)
-        if tier < 0:
+        room = perf.max_tokens - decoding - tokens
+        if tier < 0 or (perf.chunked_prefill and room <= 0):
             break
         slot = queues(s)[i, tier].head
         request = requests(s)[slot]
-        need = request.prompt_tokens + (request.output_tokens if s.reserve_whole else 1)
-        if instance.kv_tokens + need > capacity:
+        need, found_tokens, n_ids = need_of(s, i, slot)
+        if not has_memory_for(s, i, need):
             break
-        room = s.max_tokens - decoding - tokens
-        chunk = request.prompt_tokens
-        if s.chunked_prefill:
-            if room <= 0:
-                break
+        left_tokens = request.prompt_tokens + request.produced - found_tokens
+        chunk = left_tokens
+        if perf.chunked_prefill:
             chunk = min(chunk, room)
         elif admitted > 0 and chunk > room:
             # A prompt longer than the limit would never run: one alone is let through.
             break
         queues(s)[i, tier].head = request.next
         request.next = -1
-        instance.kv_tokens += need
+        admit_one(s, i, slot, need, found_tokens, n_ids)
+        instance.new_attention += chunk * (found_tokens + 0.5 * chunk)
         tokens += chunk
         admitted += 1
-        if chunk < request.prompt_tokens:
-            instance.partial, instance.partial_tokens = slot, request.prompt_tokens - chunk
+        if chunk < left_tokens:
+            instance.partial, instance.partial_tokens = slot, left_tokens - chunk
         elif last < 0:
             last = instance.admitted = slot
         else:
@@ -237,22 +196,30 @@ def start_iteration(s, i, time_s):
     """Begin the next iteration, or run of decode iterations, at a boundary; idle if there is nothing to do."""
     instance = instances(s)[i]
     perf = variants(s)[instance.variant]
-    admitted = admit(s, i, time_s)
+    in_blocks = perf.kv_reserved == BLOCKS
+    admitted = 0
+    if not (in_blocks and preempt(s, i)):
+        admitted = admit(s, i, time_s)
     instance.run_start_s = time_s
     if admitted == 0 and instance.batch == 0:
         instance.activity = IDLE
+        note_kv_tokens(s, i)
         schedule(s, i, math.inf)
         return
+    if in_blocks:
+        evict(s, i, 0)
     if instance.activity == IDLE:
         instance.busy_since_s = time_s
     if admitted > 0:
         instance.activity = PREFILLING
         instance.run_steps = 1
+        note_kv_tokens(s, i)
         duration_s = (
             prefill_s(s, instance.variant, instance.new_tokens + perf.mixed_request_tokens * instance.batch)
             * (perf.mixed_factor if instance.batch > 0 else 1.0)
             + perf.mixed_request_s * instance.batch
             + perf.decode_token_s * instance.context_tokens
+            + perf.attention_s * instance.new_attention
             + perf.overhead_s
         )
         schedule(s, i, time_s + duration_s)
@@ -261,94 +228,75 @@ def start_iteration(s, i, time_s):
     instance.run_steps = (finish_heap(s)[i, 0] >> 31) - instance.iterations
     if s.scheduler == DPA and next_tier(s, i, time_s) >= 0:
         instance.run_steps = 1  # who is next changes with time, so every boundary counts
+    if in_blocks:
+        instance.run_steps = steps_that_fit(s, i, instance.run_steps)
+        note_kv_tokens(s, i)
     instance.run_step_s = (
         decode_base_s(s)[instance.variant, instance.batch]
         + perf.decode_token_s * instance.context_tokens
         + perf.overhead_s
     )
-    instance.run_growth_s = perf.decode_token_s * instance.batch
+    instance.run_growth_s = perf.decode_token_s * (instance.batch * perf.tokens_per_step)
     schedule(s, i, time_s + run_s(instance, instance.run_steps))
 
 
 @njit(cache=True)
-def wait_of(s, arrival_s):
-    """Row of ``waits`` a request belongs to."""
-    return min(int(arrival_s / s.wait_step_s), s.n_waits - 1)
-
-
-@njit(cache=True)
-def complete(s, slot, time_s):
-    """Count a finished request and free its slot."""
-    request = requests(s)[slot]
-    group = request.group
-    ttft_s, e2e_s = request.first_token_s - request.arrival_s, time_s - request.arrival_s
-    bin_ = place(ttft_s)
-    limits_s = promises_s(s)[request.model, request.tier]
-    met = ttft_s <= limits_s[TTFT] and e2e_s <= limits_s[E2E]
-    histogram(s)[group, 0, bin_] += 1
-    if request.output_tokens > 1:
-        tbt_s = (time_s - request.first_token_s) / (request.output_tokens - 1)
-        histogram(s)[group, 1, place(tbt_s)] += 1
-        met = met and tbt_s <= limits_s[TBT]
-    histogram(s)[group, 2, place(e2e_s)] += 1
-    groups(s)[group].ttft_sum_s += ttft_s
-    groups(s)[group].e2e_sum_s += e2e_s
-    groups(s)[group].completed += 1
-    groups(s)[group].prompt_tokens += request.prompt_tokens
-    groups(s)[group].output_tokens += request.output_tokens
-    if request.tier != NIW:
-        at = wait_of(s, request.arrival_s)
-        wait_ttft(s)[at, bin_ >> COARSE_SHIFT] += 1
-        if request.tier == IWF:
-            waits(s)[at].iwf_met += met
-        else:
-            waits(s)[at].iwn_met += met
-    else:
-        models(s)[request.model].niw_completed += 1
-        models(s)[request.model].niw_output_tokens += request.output_tokens
-    if met:
-        groups(s)[group].sla_met += 1
-    if s.record:
-        row = records(s)[request.index - s.first_recorded]
-        row.first_token_s, row.finish_s = request.first_token_s, time_s
-    request.next = s.free_slot
-    s.free_slot = slot
-    s.in_progress -= 1
+def start_decoding(s, i, slot, time_s):
+    """A prompt is prefilled: its first token is out, or the next one of what was computed again."""
+    instance, request = instances(s)[i], requests(s)[slot]
+    perf = variants(s)[instance.variant]
+    if request.produced == 0:
+        request.first_token_s = time_s
+    if perf.kv_reserved == BLOCKS:
+        reserved = request.prompt_tokens + request.produced - request.covered_tokens
+        instance.prefilling_tokens -= reserved
+        instance.prefilling_blocks -= blocks_for(reserved, perf.block_tokens)
+        instance.covered_tokens += request.covered_tokens
+    request.produced += 1
+    request.start_iteration = instance.iterations
+    request.decoding = 1
+    instance.context_tokens += request.prompt_tokens + request.produced
+    steps = request.output_tokens - request.produced
+    if perf.tokens_per_step > 1.0:
+        steps = math.ceil(steps / perf.tokens_per_step)
+    heap_push(finish_heap(s)[i], instance.batch, ((instance.iterations + steps) << 31) | slot)
+    instance.batch += 1
 
 
 @njit(cache=True)
 def end_iteration(s, i, time_s):
     """Account for the iteration, or run, that ends now. Returns how many requests finished."""
     instance = instances(s)[i]
-    heap = finish_heap(s)[i]
+    perf = variants(s)[instance.variant]
+    heap, in_blocks = finish_heap(s)[i], perf.kv_reserved == BLOCKS
+    if in_blocks:
+        evict(s, i, instance.run_steps - 1)
     instance.iterations += instance.run_steps
-    instance.context_tokens += instance.batch * instance.run_steps
+    instance.context_tokens += instance.batch * instance.run_steps * perf.tokens_per_step
     pending_tokens(s)[i] -= instance.new_tokens
     instance.new_tokens = 0
     slot = instance.admitted
-    later_tokens = 0
+    freed_tokens = 0
     while slot >= 0:
-        request = requests(s)[slot]
-        request.first_token_s = time_s
-        if not s.reserve_whole:
-            later_tokens += request.output_tokens - 1
-        instance.context_tokens += request.prompt_tokens + 1
-        # One token is out already, so it ends output - 1 iterations from here.
-        heap_push(heap, instance.batch, ((instance.iterations + request.output_tokens - 1) << 31) | slot)
-        instance.batch += 1
-        slot = request.next
+        start_decoding(s, i, slot, time_s)
+        if perf.kv_reserved == PROMPT:
+            freed_tokens -= requests(s)[slot].output_tokens - 1
+        slot = requests(s)[slot].next
     instance.admitted = -1
     finished = 0
-    freed_tokens = -later_tokens
     while instance.batch > 0 and (heap[0] >> 31) == instance.iterations:
         slot = heap[0] & 0x7FFFFFFF
-        heap_pop(heap, instance.batch)
+        heap_remove(heap, instance.batch, 0)
         instance.batch -= 1
-        held = requests(s)[slot].prompt_tokens + requests(s)[slot].output_tokens
-        freed_tokens += held
-        instance.context_tokens -= held
+        request = requests(s)[slot]
+        freed_tokens += request.prompt_tokens + request.output_tokens
+        instance.context_tokens -= context_tokens(s, slot, instance.variant, instance.iterations)
         pending_tokens(s)[i] -= 1
-        if requests(s)[slot].tier != NIW:
+        if in_blocks:
+            instance.covered_tokens -= request.covered_tokens
+            stop_running(s, i, slot)
+            let_go(s, i, slot, True)
+        if request.tier != NIW:
             instance.interactive -= 1
             if instance.interactive == 0 and instance.state == SERVING:
                 pools(s)[instance.pool].n_interactive -= 1
@@ -356,40 +304,18 @@ def end_iteration(s, i, time_s):
             instance.niw -= 1
             if instance.niw == 0 and instance.state == SERVING:
                 pools(s)[instance.pool].n_batch -= 1
-        observe(s, instance.pool, requests(s)[slot].tier, requests(s)[slot].output_tokens)
+        observe(s, instance.pool, request.tier, request.output_tokens)
         complete(s, slot, time_s)
         finished += 1
-    instance.kv_tokens -= freed_tokens
+    if instance.batch == 0:
+        instance.context_tokens = 0.0  # what rounding left of fractional steps
+    if in_blocks:
+        evict(s, i, 0)
+    else:
+        instance.kv_tokens -= freed_tokens
     if instance.state == SERVING:
-        pools(s)[instance.pool].kv_tokens -= freed_tokens
+        if not in_blocks:
+            pools(s)[instance.pool].kv_tokens -= freed_tokens
         book_busy(s, i, time_s)  # as it ends, so that a drain half way can split it
     instance.busy_since_s = time_s
     return finished
-
-
-@njit(cache=True)
-def held_of(s, instance):
-    """(N_HELD,) where an instance's seconds are booked."""
-    model = models(s)[variants(s)[instance.variant].model]
-    return held_s(s)[instance.pool, instance.variant - model.first_variant]
-
-
-@njit(cache=True)
-def book_busy(s, i, time_s):
-    """Book the seconds in which a serving instance had work: within the period, and after its end."""
-    instance = instances(s)[i]
-    begin_s = instance.busy_since_s
-    held = held_of(s, instance)
-    held[HELD_BUSY] += min(time_s, s.horizon_s) - min(begin_s, s.horizon_s)
-    held[HELD_AFTER] += max(time_s - max(begin_s, s.horizon_s), 0.0)
-    instance.busy_since_s = time_s
-
-
-@njit(cache=True)
-def observe(s, p, tier, tokens):
-    """Add tokens to what a pool is seen to process in the current tick."""
-    window_tokens(s)[p, s.ticks % s.window_ticks, 0] += tokens
-    pools(s)[p].window_all_tokens += tokens
-    if tier != NIW:
-        window_tokens(s)[p, s.ticks % s.window_ticks, 1] += tokens
-        pools(s)[p].window_interactive_tokens += tokens

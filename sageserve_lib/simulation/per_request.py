@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 
 from sageserve_lib.simulation import state as st
 
-#: Takes chunks of the trace with served_region, ttft_s and e2e_s added: missing for requests that never finished.
+#: Takes chunks of the trace with served_region, ttft_s, e2e_s (missing for requests that never finished), preemptions
+#: and found_tokens added; arrival_s is when a request was sent.
 PerRequest = Callable[[pd.DataFrame], None]
 
 
@@ -43,7 +44,7 @@ class Recorder:
             first += len(part)
             self._pass(part)
         self._chunks.append(chunk)
-        room = np.full(len(chunk), np.array((math.nan, math.nan, st.NO_POOL), dtype=st.RECORD))
+        room = np.full(len(chunk), np.array((math.nan, math.nan, math.nan, st.NO_POOL, 0, 0), dtype=st.RECORD))
         return np.concatenate([records[first:], room]), first
 
     def close(self, records: np.ndarray) -> None:
@@ -56,10 +57,19 @@ class Recorder:
 
     def _pass(self, records: np.ndarray) -> None:
         chunk = self._chunks.popleft().reset_index(drop=True)
-        arrival_s = chunk["arrival_s"].to_numpy()
+        arrival_s = records["arrival_s"]
         ttft_s = np.where(np.isnan(records["finish_s"]), math.nan, records["first_token_s"] - arrival_s)
         served = pd.Categorical.from_codes(self._region_of_pool[records["pool"]], self.regions)
-        self.hand_on(chunk.assign(served_region=served, ttft_s=ttft_s, e2e_s=records["finish_s"] - arrival_s))
+        self.hand_on(
+            chunk.assign(
+                arrival_s=arrival_s,
+                served_region=served,
+                ttft_s=ttft_s,
+                e2e_s=records["finish_s"] - arrival_s,
+                preemptions=records["preemptions"],
+                found_tokens=records["found_tokens"],
+            )
+        )
 
 
 def _ended(records: np.ndarray) -> np.ndarray:

@@ -33,7 +33,8 @@ def places(scenario: Scenario, regions: Sequence[str], variants: Sequence[Varian
     rows["next"] = -1
     instances = np.zeros(sum(n_places), dtype=st.INSTANCE)
     instances["region"] = np.repeat(np.arange(len(nodes)) // len(scenario.gpu_types), n_places)
-    instances["admitted"] = instances["partial"] = instances["pool"] = instances["node"] = -1
+    for name in ("admitted", "partial", "pool", "node", "newest", "oldest_entry", "newest_entry"):
+        instances[name] = -1
     first_node, first_place = (np.concatenate([[0], np.cumsum(n)]) for n in ([len(s) for s in nodes], n_places))
     return Places(rows, instances, first_node, first_place)
 

@@ -8,6 +8,7 @@ from sageserve_lib.simulation.arrays import (
     can_hold,
     groups_of_tier,
     instances,
+    last_of_session,
     members,
     models,
     pending_tokens,
@@ -18,22 +19,34 @@ from sageserve_lib.simulation.arrays import (
     serving_of,
     variants,
 )
-from sageserve_lib.simulation.instance import enqueue, observe
-from sageserve_lib.simulation.state import LOAD, MEMORY
+from sageserve_lib.simulation.books import observe
+from sageserve_lib.simulation.instance import enqueue
+from sageserve_lib.simulation.memory import evict, kv_tokens_now, steps_done
+from sageserve_lib.simulation.prefix_cache import look_up, n_prompt_ids
+from sageserve_lib.simulation.state import LOAD, MEMORY, SERVING
 
 
 @njit(cache=True)
-def memory_utilization(s, p):
-    """Effective memory utilization of a pool: KV tokens in use over what its serving instances can hold."""
-    return pools(s)[p].kv_tokens / pools(s)[p].kv_room_tokens
+def memory_utilization(s, p, enough):
+    """Effective memory utilization of a pool: KV tokens in use over what its serving instances can hold. A bound that is no
+    less, where that is below ``enough``.
+    """
+    pool = pools(s)[p]
+    at_most = pool.kv_tokens / pool.kv_room_tokens
+    if at_most < enough or not models(s)[pool.model].in_blocks:
+        return at_most
+    kv_tokens = 0.0
+    for k in range(pool.n_members):
+        kv_tokens += kv_tokens_now(s, members(s)[p, k], s.now_s)
+    return kv_tokens / pool.kv_room_tokens
 
 
 @njit(cache=True)
-def utilization(s, p):
-    """The signal policies act on: memory now, load at the last tick, or the larger."""
+def utilization(s, p, enough):
+    """The signal policies act on: memory now, load at the last tick, or the larger. A bound where it is below ``enough``."""
     if s.signal == LOAD:
         return pools(s)[p].load
-    memory = memory_utilization(s, p)
+    memory = memory_utilization(s, p, enough)
     return memory if s.signal == MEMORY else max(memory, pools(s)[p].load)
 
 
@@ -62,7 +75,7 @@ def open_pool(s, region, m, tier, need_tokens):
             continue
         if k == 0 and (s.n_groups == 1 or groups_of_tier(s)[tier, 1] < 0):
             return p  # nothing to choose from
-        u = utilization(s, p)
+        u = utilization(s, p, s.routing_threshold)
         if u < s.routing_threshold:
             return p
         if u < least:
@@ -81,7 +94,7 @@ def route(s, preference, model, tier, need_tokens):
         p = open_pool(s, preferences(s)[preference, k], model, tier, need_tokens)
         if p < 0:
             continue
-        memory = memory_utilization(s, p)
+        memory = memory_utilization(s, p, s.routing_threshold)
         if memory < s.routing_threshold:
             return p
         if memory < least:
@@ -107,6 +120,8 @@ def home(s, preference, model, tier, need_tokens):
 def hand_over(s, i, slot, time_s):
     """An instance takes a request."""
     p, request = instances(s)[i].pool, requests(s)[slot]
+    if s.sticky_sessions and request.session >= 0:
+        last_of_session(s)[request.session] = i
     observe(s, p, request.tier, request.prompt_tokens)
     if s.record:
         records(s)[request.index - s.first_recorded].pool = p
@@ -137,8 +152,13 @@ def assign(s, p, slot, time_s):
     if n == 0:
         wait_at(s, p, slot)
         return
-    if models(s)[requests(s)[slot].model].n_variants > 1:
-        assign_mixed(s, p, slot, time_s)
+    if s.sticky_sessions:
+        i = last_instance(s, p, slot)
+        if i >= 0:
+            hand_over(s, i, slot, time_s)
+            return
+    if models(s)[requests(s)[slot].model].n_variants > 1 or s.prefix_weight > 0.0:
+        assign_weighed(s, p, slot, time_s)
         return
     best = members(s)[p, 0]
     least = pending_tokens(s)[best]
@@ -150,15 +170,40 @@ def assign(s, p, slot, time_s):
 
 
 @njit(cache=True)
-def assign_mixed(s, p, slot, time_s):
-    """:func:`assign` where instances are of different variants."""
+def last_instance(s, p, slot):
+    """The instance of a pool that was given the last request of the same session, if it still serves; or -1."""
+    request = requests(s)[slot]
+    i = last_of_session(s)[request.session] if request.session >= 0 else -1
+    if i < 0 or instances(s)[i].state != SERVING or instances(s)[i].pool != p:
+        return -1
+    need_tokens = request.prompt_tokens + request.output_tokens
+    return i if need_tokens <= variants(s)[instances(s)[i].variant].kv_capacity_tokens else -1
+
+
+@njit(cache=True)
+def cached_prefix_tokens(s, i, slot, time_s):
+    """Tokens of a request's prompt that instance ``i`` has cached, in the iteration in progress."""
+    n_ids = n_prompt_ids(s, slot, instances(s)[i].variant)
+    if n_ids == 0:
+        return 0
+    evict(s, i, steps_done(s, i, time_s))
+    hits, _ = look_up(s, i, slot, n_ids)
+    return min(hits * s.prefix_block_tokens, requests(s)[slot].prompt_tokens)
+
+
+@njit(cache=True)
+def assign_weighed(s, p, slot, time_s):
+    """:func:`assign` where instances are of different variants, or what they have cached counts."""
     request = requests(s)[slot]
     need_tokens = request.prompt_tokens + request.output_tokens
     best, least_s = -1, math.inf
     for k in range(pools(s)[p].n_members):
         i = members(s)[p, k]
         variant = variants(s)[instances(s)[i].variant]
-        pending_s = pending_tokens(s)[i] * variant.token_s
+        ahead_tokens = float(pending_tokens(s)[i])
+        if s.prefix_weight > 0.0:
+            ahead_tokens -= s.prefix_weight * cached_prefix_tokens(s, i, slot, time_s)
+        pending_s = ahead_tokens * variant.token_s
         if pending_s < least_s and need_tokens <= variant.kv_capacity_tokens:
             best, least_s = i, pending_s
     if best < 0:

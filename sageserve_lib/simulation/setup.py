@@ -18,6 +18,7 @@ from sageserve_lib.simulation.places import places, start_instances
 from sageserve_lib.traces import TIERS
 
 _SCHEDULERS = {"FCFS": st.FCFS, "EDF": st.EDF, "PF": st.PF, "DPA": st.DPA}
+_RESERVED = {"prompt": st.PROMPT, "whole": st.WHOLE, "blocks": st.BLOCKS}
 _SIGNALS = {"memory": st.MEMORY, "load": st.LOAD, "larger": st.LARGER}
 _INITIAL_SLOTS = 1 << 14
 #: Waits are kept by the minute up to so many steps, of a longer trace by several minutes.
@@ -34,10 +35,8 @@ def settings(scenario: Scenario, policy: Policy, horizon_s: float, record: bool)
         signal=_SIGNALS[scaling.utilization],
         routing_threshold=scenario.routing.threshold,
         routing_delay_s=scenario.routing.delay_s,
-        max_requests=scenario.batching.max_requests,
-        max_tokens=scenario.batching.max_tokens,
-        reserve_whole=scenario.batching.kv_reserved == "whole",
-        chunked_prefill=scenario.batching.chunked_prefill,
+        prefix_weight=scenario.routing.prefix_weight,
+        sticky_sessions=scenario.routing.sticky_sessions,
         scheduler=_SCHEDULERS[scenario.scheduler],
         urgent_s=scenario.dpa.urgent_s,
         severe_s=scenario.dpa.severe_s,
@@ -58,18 +57,26 @@ def variant_rows(
     """
     rows = np.zeros(len(variants), dtype=st.VARIANT)
     for name in (
-        "decode_token_s", "mixed_request_s", "mixed_request_tokens", "mixed_factor", "overhead_s", "kv_capacity_tokens"
+        "decode_token_s", "mixed_request_s", "mixed_request_tokens", "mixed_factor", "overhead_s", "attention_s",
+        "kv_capacity_tokens",
     ):  # fmt: skip
         rows[name] = [getattr(entry, name) for entry in times]
     for name in ("reclaim_s", "swap_s", "cold_s"):
         rows[name] = [getattr(scenario.acquisition_of(variant), name) for variant in variants]
+    batching = [scenario.batching_of(variant) for variant in variants]
+    for name in ("max_requests", "max_tokens", "block_tokens", "chunked_prefill", "prefix_caching", "tokens_per_step"):
+        rows[name] = [getattr(own, name) for own in batching]
+    rows["kv_reserved"] = [_RESERVED[own.kv_reserved] for own in batching]
+    rows["kv_blocks"] = rows["kv_capacity_tokens"] // rows["block_tokens"]
+    rows["prefix_caching"] &= rows["kv_reserved"] == st.BLOCKS
     models, types = list(dict.fromkeys(v.model for v in variants)), list(scenario.gpu_types)
     rows["gpus"] = [variant.gpus for variant in variants]
     rows["gpu_type"] = [types.index(variant.gpu) for variant in variants]
     rows["model"] = [models.index(variant.model) for variant in variants]
     rows["theta_tps"] = [theta_tps.get(variant.name, math.inf) for variant in variants]
-    tokens = float(scenario.batching.max_tokens)
-    prefill_s = np.array([float(entry.prefill_s(tokens)) / tokens for entry in times])
+    prefill_s = np.array(
+        [float(entry.prefill_s(own.max_tokens)) / own.max_tokens for entry, own in zip(times, batching, strict=True)]
+    )
     prices = np.array([scenario.price_usd_per_h(variant) for variant in variants])
     for m in range(len(models)):
         own = rows["model"] == m
@@ -89,6 +96,7 @@ def model_rows(variants: np.ndarray, usable: np.ndarray) -> np.ndarray:
         row["first_variant"], row["n_variants"] = own[0], len(own)
         row["cheapest"] = own[np.argmin(variants["rank"][own])]
         kv_tokens = variants["kv_capacity_tokens"][own[usable[own]] if usable[own].any() else own]
+        row["in_blocks"] = (variants["kv_reserved"][own] == st.BLOCKS).any()
         row["smallest_kv_tokens"], row["largest_kv_tokens"] = kv_tokens.min(), kv_tokens.max()
     rows["niw_head"] = rows["niw_tail"] = -1
     return rows
@@ -158,6 +166,7 @@ def initial_state(
     n_latency_groups = n_regions * n_models * st.N_TIERS
     n_hours = int(settings["horizon_s"] // 3600) + 1
     n_waits = math.ceil(settings["horizon_s"] / settings["wait_step_s"])
+    max_requests = int(rows["max_requests"].max())
     pools = np.zeros(n_pools, dtype=st.POOL)
     pools["rests_until_s"], pools["waiting_head"] = -math.inf, -1
     pools["region"], pools["model"] = np.divmod(np.arange(n_pools) // n_groups, n_models)
@@ -215,18 +224,18 @@ def initial_state(
         winner=tournament(next_event_s),
         pending_tokens=np.zeros(n_instances, dtype=np.int64),
         queues=queues,
-        finish_heap=np.zeros((n_instances, scenario.batching.max_requests), dtype=np.int64),
+        finish_heap=np.zeros((n_instances, max_requests), dtype=np.int64),
         first_place=fleet.first_place,
         first_node=fleet.first_node,
         can_hold=can_hold,
-        preferences=np.array([[r, *(q for q in range(n_regions) if q != r)] for r in range(n_regions)]),
+        preferences=np.zeros((0, n_regions), dtype=np.int64),
         models=models,
         variants=rows,
         promises_s=np.array(
             [[scenario.promise(tier, m).limits_s for tier in TIERS] for m in dict.fromkeys(v.model for v in variants)]
         ),
         prefill_knots=knot_rows(times),
-        decode_base_s=np.array([entry.decode_base_s(scenario.batching.max_requests) for entry in times]),
+        decode_base_s=np.array([entry.decode_base_s(max_requests) for entry in times]),
         groups_of_tier=groups_of_tier,
         feed_below=feed_below(scenario, policy),
         fewest_serving=fewest_serving,
@@ -248,6 +257,15 @@ def initial_state(
         wait_ttft=np.zeros((n_waits, histogram.N_COARSE_BINS), dtype=np.int32),
         records=np.zeros(0, dtype=st.RECORD),
         arrivals=np.zeros(0, dtype=st.ARRIVAL),
+        reuse=np.zeros(0, dtype=st.REUSE),
+        next_of_session=np.zeros(0, dtype=np.int32),
+        first_of_session=np.zeros(0, dtype=np.int32),
+        due=np.zeros(0, dtype=st.DUE),
+        prefix_ids=np.zeros(0, dtype=np.int64),
+        entry_of_id=np.zeros(0, dtype=np.int32),
+        entries=np.zeros(0, dtype=st.ENTRY),
+        buckets=np.full(2, -1, dtype=np.int32),
+        last_of_session=np.zeros(0, dtype=np.int32),
     )
     sizes = {
         "n_regions": n_regions,
@@ -261,6 +279,9 @@ def initial_state(
         "most_variants": most_variants,
         "n_leaves": len(next_event_s),
         "n_slots": _INITIAL_SLOTS,
+        "max_requests": max_requests,
+        "bucket_bits": 1,
+        "free_entry": -1,
         "n_hours": n_hours,
         "n_waits": n_waits,
         "n_knots": state.prefill_knots.shape[1],

@@ -2,11 +2,10 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
-import pandas as pd
 
 from sageserve_lib.catalogue import Scenario
 from sageserve_lib.catalogue.fit import rename_of
@@ -25,8 +24,10 @@ from sageserve_lib.policies import (
     VariantView,
     View,
 )
-from sageserve_lib.simulation import autoscaler_state, engine, setup
+from sageserve_lib.simulation import autoscaler_state, clients, engine, prefix_cache, setup
 from sageserve_lib.simulation import state as st
+from sageserve_lib.simulation.arriving import Arriving, Chunk, TraceLike
+from sageserve_lib.simulation.closed_loop import ClosedLoop
 from sageserve_lib.simulation.per_request import PerRequest, Recorder
 from sageserve_lib.simulation.results import SimulationResult, collect
 from sageserve_lib.traces import TIERS
@@ -37,32 +38,10 @@ _AFTER_STEP_S = 600.0
 #: In place of a variant: of any, and by what all sustain.
 _ANY, _CAPACITY = -1, -2
 _DAY_S = 86_400.0
+_LEAST_ENTRIES = 1 << 12
 
 #: What a plan says of one region and model: the last fields of ``policies.base.View``.
 _Planned = tuple[tuple[int, ...] | None, float | None, tuple[float, ...]]
-
-
-class TraceLike(Protocol):
-    """What the simulator needs of a trace."""
-
-    @property
-    def regions(self) -> tuple[str, ...]:
-        """Regions in it."""
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """Models in it."""
-
-    @property
-    def requests(self) -> int:
-        """Number of requests."""
-
-    @property
-    def duration_s(self) -> float:
-        """Time of the last arrival."""
-
-    def chunks(self) -> Iterator[pd.DataFrame]:
-        """Its requests in order of arrival."""
 
 
 class Planner(Protocol):
@@ -130,6 +109,7 @@ class Simulation:
     ) -> None:
         self.trace, self.policy, self.scenario, self.planner = trace, policy, scenario, planner
         self.regions, self.models = fleet_regions(trace, scenario), fleet_models(trace, scenario)
+        self._arriving = Arriving(trace, scenario, self.regions, self.models)
         self.endpoints = [
             Endpoint(region, model, group)
             for region in self.regions
@@ -142,19 +122,20 @@ class Simulation:
         self.state, self._record = setup.initial_state(
             scenario, policy, self.endpoints, self.regions, self.variants, theta_tps or {}, settings
         )
+        self.clock["prefix_block_tokens"] = self._arriving.prefix_block_tokens
         region_of_pool = [self.regions.index(endpoint.region) for endpoint in self.endpoints]
         self._recorder = Recorder(per_request, self.regions, region_of_pool) if per_request is not None else None
         self._views = np.zeros(len(self.endpoints), dtype=st.VIEW)
         self._variant_views = np.zeros(self.state.serving_of.shape, dtype=st.VARIANT_VIEW)
         self._names = {m: [variant.name for variant in scenario.variants_of(m)] for m in self.models}
         self._pool_of = {endpoint: p for p, endpoint in enumerate(self.endpoints)}
-        self._preferences: dict[str, int] = {}
         self._rules: dict[Endpoint, Rule] = {}
         self._autoscalers: dict[Endpoint, Autoscaler] = {}
         self._log_parts: list[np.ndarray] = []
         self._samples: list[tuple[float, np.ndarray, np.ndarray]] = []
         self._taken = 0
-        self._chunks = iter(trace.chunks())
+        if isinstance(trace, ClosedLoop):
+            self._start_clients(trace)
         self._interval = -1
         self._plan = [self._planned_of(Plan(), e.region, e.model) for e in self.endpoints]
         self._seen_by_variant, self._own = b"", list[tuple[VariantView, ...]]()
@@ -179,6 +160,8 @@ class Simulation:
                 self.advance(at_s)
                 if at_s % HORIZON_STEP_S == 0:
                     self._sample(at_s)
+            if self._all_answered():
+                break
             if progress is not None:
                 progress(at_s / self.horizon_s)
         while self.clock["in_progress"] > 0 and at_s < self.horizon_s + self._longest_s():
@@ -194,6 +177,10 @@ class Simulation:
             "peak_rss_mib": peak_rss_bytes() / 2**20,
         }
         return collect(self, np.concatenate(self._log_parts), timing, self._samples)
+
+    def _all_answered(self) -> bool:
+        """Whether clients in a closed loop have nothing more to send, and nothing to wait for."""
+        return bool(self.clock["closed_loop"] and self.clock["n_due"] == 0 and self.clock["in_progress"] == 0)
 
     def _longest_s(self) -> float:
         """How long after the last arrival a request may still keep what it is promised."""
@@ -220,6 +207,8 @@ class Simulation:
                 more = np.concatenate([self.state.requests, st.linked_slots(size, size)])
                 self.state.replace(self._record, "requests", more)
                 self.clock["n_slots"], self.clock["free_slot"] = 2 * size, size
+            elif reason == st.NEED_ENTRIES:
+                self._add_entries()
             else:
                 self._save_log()
 
@@ -327,54 +316,74 @@ class Simulation:
             else:
                 engine.set_variant_count_of(self._record, p, j, int(aim), now_s)
 
+    def _start_clients(self, loop: ClosedLoop) -> None:
+        """All requests are there, and clients begin to send them."""
+        self._next_chunk()
+        after, first = loop.order()
+        self.clock["closed_loop"], self.clock["n_clients"], self.clock["think_s"] = 1, loop.clients, loop.think_s
+        self.clock["n_client_sessions"] = len(first)
+        self.state.replace(self._record, "next_of_session", after)
+        self.state.replace(self._record, "first_of_session", first)
+        self.state.replace(self._record, "due", np.zeros(loop.clients, dtype=st.DUE))
+        clients.begin(self._record)
+
     def _save_log(self) -> None:
         self._log_parts.append(self.state.log[: self.clock["log_rows"]].copy())
         self.clock["log_rows"] = 0
 
     def _next_chunk(self) -> None:
         """Hand the engine the next chunk of the trace, or tell it that there is none."""
-        frame = next(self._chunks, None)
-        self.clock["final_chunk"] = frame is None
-        arrivals = np.zeros(0 if frame is None else len(frame), dtype=st.ARRIVAL)
-        if frame is not None:
-            for name in ("arrival_s", "prompt_tokens", "output_tokens"):
-                arrivals[name] = frame[name]
-            arrivals["region"] = _codes(frame["region"], self.regions)
-            arrivals["preference"] = self._preference_rows(frame, arrivals["region"])
-            arrivals["model"] = _codes(frame["model"], self.models)
-            arrivals["tier"] = _codes(frame["tier"], TIERS)
+        chunk = self._arriving.next_chunk()
+        self.clock["final_chunk"], self.clock["reuses"] = chunk is None, self._arriving.reuses
+        if chunk is None:
+            arrivals = np.zeros(0, dtype=st.ARRIVAL)
+        else:
+            arrivals = chunk.arrivals
+            self.state.replace(self._record, "preferences", self._arriving.preferences)
             if self._recorder is not None:
-                records, gone = self._recorder.next_chunk(self.state.records, frame)
+                records, gone = self._recorder.next_chunk(self.state.records, chunk.frame)
                 self.state.replace(self._record, "records", records)
                 self.clock["first_recorded"] += gone
+            if len(chunk.prefix_ids):
+                self._add_ids(chunk)
+            if (new := chunk.sessions - len(self.state.last_of_session)) > 0:
+                more = np.concatenate([self.state.last_of_session, np.full(new, -1, dtype=np.int32)])
+                self.state.replace(self._record, "last_of_session", more)
+                self.clock["n_sessions"] = len(more)
         self.state.replace(self._record, "arrivals", arrivals)
+        self.state.replace(self._record, "reuse", np.zeros(0, dtype=st.REUSE) if chunk is None else chunk.reuse)
         self.clock["n_arrivals"], self.clock["next_arrival"] = len(arrivals), 0
         self.clock["first_index"], self._taken = self._taken, self._taken + len(arrivals)
 
-    def _preference_rows(self, frame: pd.DataFrame, region: np.ndarray) -> np.ndarray:
-        """Row of State.preferences for every request; regions a preference leaves out come after those it names."""
-        if "region_preference" not in frame.columns:
-            return region
-        column = frame["region_preference"].astype("category")
-        rows = np.full(len(column.cat.categories), -1, dtype=np.int16)
-        for k, text in enumerate(column.cat.categories):
-            if text and text not in self._preferences:
-                named = [self.regions.index(name) for name in text.split(">") if name in self.regions]
-                order = list(dict.fromkeys([*named, *range(len(self.regions))]))
-                self._preferences[text] = len(self.state.preferences)
-                self.state.replace(self._record, "preferences", np.vstack([self.state.preferences, order]))
-            rows[k] = self._preferences.get(text, -1)
-        named_rows = np.append(rows, np.int16(-1))[column.cat.codes.to_numpy()]  # the last one for "none"
-        return np.where(named_rows >= 0, named_rows, region)
+    def _add_ids(self, chunk: Chunk) -> None:
+        """Put a chunk's prefix ids after those of requests in progress."""
+        listing = self.state.requests["n_blocks"] > 0
+        gone = int(self.state.requests["first_block"][listing].min(initial=chunk.first_id)) - int(
+            self.clock["first_id"]
+        )
+        ids = np.concatenate([self.state.prefix_ids[gone:], chunk.prefix_ids])
+        entry_of_id = np.full(len(ids), -1, dtype=np.int32)
+        entry_of_id[: len(ids) - len(chunk.prefix_ids)] = self.state.entry_of_id[gone:]
+        self.state.replace(self._record, "prefix_ids", ids)
+        self.state.replace(self._record, "entry_of_id", entry_of_id)
+        self.clock["first_id"] += gone
+        self.clock["n_ids"] = len(ids)
+        # In one event every place of a batch may be filled, and a tick may start a prompt on every instance.
+        most = int(chunk.reuse["n_blocks"].max()) * (int(self.clock["max_requests"]) + len(self.state.instances))
+        self.clock["entry_margin"] = max(int(self.clock["entry_margin"]), most)
 
-
-def _codes(column: pd.Series, names: Iterable[str]) -> np.ndarray:
-    """Positions of a text column's values in ``names``."""
-    column = column.astype("category")
-    place = {name: k for k, name in enumerate(names)}
-    # Categories that do not occur in the trace have no place, and no row refers to them.
-    table = np.array([place.get(name, -1) for name in column.cat.categories] or [-1])
-    return table[column.cat.codes.to_numpy()]
+    def _add_entries(self) -> None:
+        """More room in the prefix caches."""
+        size = len(self.state.entries)
+        more = max(size, 2 * int(self.clock["entry_margin"]), _LEAST_ENTRIES)
+        entries = np.concatenate([self.state.entries, st.linked_entries(size, more)])
+        entries["after"][-1] = self.clock["free_entry"]
+        self.clock["free_entry"] = size
+        self.clock["n_entries"], self.clock["free_entries"] = size + more, self.clock["free_entries"] + more
+        self.clock["bucket_bits"] = (size + more).bit_length()
+        self.state.replace(self._record, "entries", entries)
+        self.state.replace(self._record, "buckets", np.full(1 << int(self.clock["bucket_bits"]), -1, dtype=np.int32))
+        prefix_cache.fill_buckets(self._record)
 
 
 def simulate(

@@ -32,6 +32,10 @@ TTFT, TBT, E2E = 0, 1, 2
 # What an instance is doing.
 IDLE, PREFILLING, DECODING = 0, 1, 2
 
+# How KV memory is taken: the prompt's when a request starts and its output's when decoding does, all of it at the start, or
+# in blocks as it is needed.
+PROMPT, WHOLE, BLOCKS = 0, 1, 2
+
 # Schedulers.
 FCFS, EDF, PF, DPA = 0, 1, 2, 3
 
@@ -42,7 +46,7 @@ NO_POOL, DROPPED = -1, -2
 MEMORY, LOAD, LARGER = 0, 1, 2
 
 # Why ``advance`` came back.
-REACHED, NEED_CHUNK, NEED_SLOTS, NEED_LOG = 0, 1, 2, 3
+REACHED, NEED_CHUNK, NEED_SLOTS, NEED_LOG, NEED_ENTRIES = 0, 1, 2, 3, 4
 
 REQUEST = np.dtype(
     [
@@ -50,8 +54,19 @@ REQUEST = np.dtype(
         ("enqueued_s", "f8"),
         ("first_token_s", "f8"),
         ("index", "i8"),
+        ("start_iteration", "i8"),  # of its instance, from which it decodes
+        ("first_block", "i8"),  # of its ids in State.prefix_ids, counted from the trace's start
         ("prompt_tokens", "i4"),
         ("output_tokens", "i4"),
+        ("produced", "i4"),  # output tokens that were out when it started to decode, or that are to be computed again
+        ("cached_tokens", "i4"),  # of its prompt, that are said to be found
+        ("found_tokens", "i4"),  # of what it has to compute, found in the prefix cache when it was admitted
+        ("n_blocks", "i4"),  # ids of prompt and output
+        ("n_prompt_blocks", "i4"),  # those of the prompt that it uses while it runs
+        ("covered_tokens", "i4"),  # of its prompt, in the blocks of those ids
+        ("older", "i4"),  # running requests of an instance in the order they were admitted
+        ("newer", "i4"),
+        ("session", "i4"),
         ("next", "i4"),
         ("group", "i4"),
         ("pool", "i4"),  # chosen by the router, while in transit
@@ -59,6 +74,8 @@ REQUEST = np.dtype(
         ("model", "i2"),
         ("tier", "i1"),
         ("promoted", "i1"),
+        ("decoding", "i1"),
+        ("admitted_before", "i1"),
     ],
     align=True,
 )
@@ -71,7 +88,13 @@ INSTANCE = np.dtype(
         ("run_steps", "i8"),
         ("iterations", "i8"),
         ("context_tokens", "f8"),
-        ("kv_tokens", "f8"),
+        ("kv_tokens", "f8"),  # in use; in blocks, at the start of the last iteration of the current run
+        ("covered_tokens", "f8"),  # of decoding requests, in blocks of their ids
+        ("new_attention", "f8"),  # pairs of tokens of the prompts being prefilled
+        ("prefilling_tokens", "f8"),  # reserved for prompts being prefilled, beside their ids' blocks
+        ("prefilling_blocks", "i8"),
+        ("shared_blocks", "i8"),  # of ids that running requests use
+        ("cached_blocks", "i8"),  # of ids that none uses
         ("since_s", "f8"),
         ("busy_since_s", "f8"),
         ("pool", "i4"),
@@ -82,6 +105,9 @@ INSTANCE = np.dtype(
         ("batch", "i4"),
         ("interactive", "i4"),  # interactive requests in progress
         ("niw", "i4"),  # batch requests in progress, promoted ones too
+        ("newest", "i4"),  # of its running requests, linked through REQUEST.older
+        ("oldest_entry", "i4"),  # of its ids that no request uses: dropped first
+        ("newest_entry", "i4"),
         ("node", "i4"),  # the first one it is on; others follow through NODE.next
         ("starting_gpus", "i4"),  # of its GPUs those of the fleet at the start
         ("region", "i2"),
@@ -112,12 +138,21 @@ VARIANT = np.dtype(
         ("mixed_request_tokens", "f8"),  # how many prompt tokens a decoding request counts as there
         ("mixed_factor", "f8"),  # on such an iteration's prefill time
         ("overhead_s", "f8"),  # of every iteration
+        ("attention_s", "f8"),  # per pair of tokens of a prompt
+        ("tokens_per_step", "f8"),  # output tokens of a decode iteration
         ("kv_capacity_tokens", "f8"),
         ("theta_tps", "f8"),
         ("token_s", "f8"),  # per pending token, to compare instances of different variants
         ("reclaim_s", "f8"),  # until an instance serves, by how it is got
         ("swap_s", "f8"),
         ("cold_s", "f8"),
+        ("max_requests", "i4"),
+        ("max_tokens", "i4"),
+        ("block_tokens", "i4"),
+        ("kv_reserved", "i4"),  # PROMPT, WHOLE or BLOCKS
+        ("kv_blocks", "f8"),
+        ("chunked_prefill", "i4"),
+        ("prefix_caching", "i4"),
         ("gpus", "i4"),
         ("gpu_type", "i4"),
         ("model", "i4"),
@@ -133,6 +168,7 @@ MODEL = np.dtype(
         ("cheapest", "i8"),  # variant
         ("smallest_kv_tokens", "f8"),  # room of its variant with the least
         ("largest_kv_tokens", "f8"),
+        ("in_blocks", "i8"),  # whether some variant takes KV memory in blocks
         ("niw_head", "i8"),  # global queue of batch requests, linked through REQUEST.next
         ("niw_tail", "i8"),
         ("niw_completed", "i8"),
@@ -182,6 +218,9 @@ GROUP = np.dtype(
         ("attainable", "i8"),
         ("prompt_tokens", "i8"),  # of those completed
         ("output_tokens", "i8"),
+        ("preemptions", "i8"),
+        ("looked_up_tokens", "i8"),  # of prompts, when they were admitted for the first time
+        ("found_tokens", "i8"),  # of those, in the prefix cache
         ("ttft_sum_s", "f8"),
         ("e2e_sum_s", "f8"),
     ],
@@ -204,7 +243,45 @@ ARRIVAL = np.dtype(
     align=True,
 )
 
-RECORD = np.dtype([("first_token_s", "f8"), ("finish_s", "f8"), ("pool", "i4")], align=True)
+#: What else is known of an arrival, where anything of it is made use of.
+REUSE = np.dtype(
+    [
+        ("first_block", "i8"),  # of its ids in State.prefix_ids, counted from the trace's start
+        ("n_blocks", "i4"),
+        ("cached_tokens", "i4"),
+        ("session", "i4"),  # -1: none
+    ],
+    align=True,
+)
+
+RECORD = np.dtype(
+    [
+        ("arrival_s", "f8"),
+        ("first_token_s", "f8"),
+        ("finish_s", "f8"),
+        ("pool", "i4"),
+        ("preemptions", "i4"),
+        ("found_tokens", "i4"),
+    ],
+    align=True,
+)
+
+#: A request that a client will send.
+DUE = np.dtype([("time_s", "f8"), ("row", "i8")])
+
+#: An id in an instance's prefix cache.
+ENTRY = np.dtype(
+    [
+        ("id", "i8"),
+        ("instance", "i4"),
+        ("references", "i4"),  # running requests that use it
+        ("blocks", "i4"),
+        ("after", "i4"),  # in its bucket, or among the free ones
+        ("older", "i4"),  # among those of the instance that none uses
+        ("newer", "i4"),
+    ],
+    align=True,
+)
 
 #: What a policy sees of one pool: the fields of ``policies.base.View`` that are numbers.
 VIEW = np.dtype(
@@ -268,10 +345,15 @@ SETTINGS = (
     ("signal", "i8"),
     ("routing_threshold", "f8"),
     ("routing_delay_s", "f8"),
-    ("max_requests", "i8"),
-    ("max_tokens", "i8"),
-    ("chunked_prefill", "i8"),
-    ("reserve_whole", "i8"),
+    ("max_requests", "i8"),  # of any variant
+    ("prefix_block_tokens", "i8"),  # 0: the trace has no ids
+    ("prefix_weight", "f8"),
+    ("sticky_sessions", "i8"),
+    ("closed_loop", "i8"),  # arrivals are those of clients that wait for answers
+    ("n_clients", "i8"),
+    ("n_client_sessions", "i8"),
+    ("think_s", "f8"),
+    ("reuses", "i8"),  # prompts are looked up in caches, or sessions stick
     ("scheduler", "i8"),
     ("urgent_s", "f8"),
     ("severe_s", "f8"),
@@ -286,6 +368,10 @@ SETTINGS = (
     ("n_hours", "i8"),
     ("log_size", "i8"),
     ("log_margin", "i8"),  # rows that one event can write
+    ("n_entries", "i8"),
+    ("bucket_bits", "i8"),
+    ("n_sessions", "i8"),
+    ("n_ids", "i8"),
 )
 
 CLOCK = (
@@ -299,6 +385,12 @@ CLOCK = (
     ("final_chunk", "i8"),
     ("free_slot", "i8"),
     ("log_rows", "i8"),
+    ("n_due", "i8"),
+    ("sessions_begun", "i8"),
+    ("free_entry", "i8"),
+    ("free_entries", "i8"),
+    ("entry_margin", "i8"),  # most that one event can need
+    ("first_id", "i8"),  # of State.prefix_ids, counted from the trace's start
     ("in_progress", "i8"),
     ("transit_head", "i8"),  # routed, and on the way for the routing delay
     ("transit_tail", "i8"),
@@ -351,6 +443,15 @@ class State:
     wait_ttft: np.ndarray  # (n_waits, coarse bins) i4: TTFT of interactive requests by the step they came in
     records: np.ndarray  # (requests not handed on yet,) RECORD when recording
     arrivals: np.ndarray  # (n_arrivals,) ARRIVAL: the current chunk of the trace
+    reuse: np.ndarray  # (n_arrivals,) REUSE: of the same requests, or none
+    next_of_session: np.ndarray  # (n_arrivals,) i4, in a closed loop: row after each in its session; -1: none
+    first_of_session: np.ndarray  # (sessions,) i4: their first rows
+    due: np.ndarray  # (n_clients,) DUE: a heap of the requests that clients will send
+    prefix_ids: np.ndarray  # (n_ids,) i8: of the chunk's requests and of those in progress
+    entry_of_id: np.ndarray  # (n_ids,) i4: where a running request's id is in the cache of its instance
+    entries: np.ndarray  # (n_entries,) ENTRY
+    buckets: np.ndarray  # (2**bucket_bits,) i4: first entry by the hash of instance and id; -1: none
+    last_of_session: np.ndarray  # (n_sessions,) i4: instance that was given a session's last request; -1: none
 
     def record(self, settings: dict[str, float]) -> np.ndarray:
         """The STATE record the engine takes: settings by name, clock at zero, addresses of these arrays."""
@@ -369,6 +470,15 @@ class State:
 
 ADDRESSES = tuple(field.name for field in fields(State))
 STATE = np.dtype([*SETTINGS, *CLOCK, *((name, "u8") for name in ADDRESSES)], align=True)
+
+
+def linked_entries(first: int, size: int) -> np.ndarray:
+    """``size`` free entries of prefix caches numbered from ``first``, linked one to the next."""
+    entries = np.zeros(size, dtype=ENTRY)
+    entries["instance"] = -1
+    entries["after"] = np.arange(first + 1, first + size + 1)
+    entries["after"][-1] = -1
+    return entries
 
 
 def linked_slots(first: int, size: int) -> np.ndarray:
