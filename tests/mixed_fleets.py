@@ -79,7 +79,6 @@ def memory_of(scenario: Scenario, variant: Variant, tokens: float, kv_bits: int 
 
 def random_engine(rng: np.random.Generator, scenario: Scenario, variant: Variant) -> dict[str, Any]:
     """Settings of a variant's engine, with so little memory that it runs out."""
-    apps = {"chat": 0.5, variant.model: 0.25}
     block_tokens = int(rng.integers(1, 33))
     tokens = int(rng.choice([300, 400, 600, 1200]))
     return memory_of(scenario, variant, tokens // block_tokens * block_tokens, int(rng.choice([8, 16]))) | {
@@ -89,7 +88,6 @@ def random_engine(rng: np.random.Generator, scenario: Scenario, variant: Variant
         "kv_reserved": str(rng.choice(["blocks", "blocks", "blocks", "blocks", "whole", "prompt"])),
         "block_tokens": block_tokens,
         "prefix_caching": bool(rng.integers(5)),
-        "cached_prompt_share": [0.0, 0.3, 1.0, apps][int(rng.integers(4))],
         "tokens_per_step": float(rng.choice([1.0, 1.0, 2.0, 1.7])),
     }
 
@@ -101,4 +99,7 @@ def with_random_engines(rng: np.random.Generator, scenario: Scenario) -> Scenari
     times = tuple(t.model_copy(update={"prefill": prefill}) for t, prefill in prefills)
     variants = tuple(v.model_copy(update={"batching": random_engine(rng, scenario, v)}) for v in scenario.variants)
     catalogue = scenario.catalogue.model_copy(update={"times": times})
-    return scenario.model_copy(update={"variants": variants, "catalogue": catalogue})
+    by_name = {"chat": 0.5, MODELS[0]: 0.25}
+    share = [0.0, 0.3, 1.0, by_name][int(rng.integers(4))]
+    batching = scenario.batching.model_copy(update={"cached_prompt_share": share})
+    return scenario.model_copy(update={"variants": variants, "catalogue": catalogue, "batching": batching})

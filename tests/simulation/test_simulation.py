@@ -230,7 +230,11 @@ def assert_agrees(
     ``closed`` has a closed loop's clients and think_s. With ``reuse`` they also preempt the same and find the same.
     """
     parts: list[pd.DataFrame] = []
-    played = simulator.ClosedLoop(trace.data, **closed, limit_s=7200.0) if closed else trace
+    played = (
+        simulator.ClosedLoop(trace.data, **closed, limit_s=7200.0, prefix_block_tokens=trace.prefix_block_tokens)
+        if closed
+        else trace
+    )
     simulation = Simulation(played, policy, scenario, theta, per_request=parts.append)
     result = simulation.run()
     reference = reference_of(policy, rules, scenario, trace, theta, targets, told)
@@ -247,8 +251,10 @@ def assert_agrees(
         for name in ("preemptions", "found_tokens"):
             own = np.array([getattr(r, name) or 0 for r in requests])
             assert np.array_equal(frame[name].to_numpy()[~unfinished], own[~unfinished]), name
-        for name in ("preemptions", "looked_up_tokens", "found_tokens"):
-            assert result.totals[name] == sum(getattr(r, name) or 0 for r in requests), name
+        assert result.totals["preemptions"] == sum(r.preemptions for r in requests)
+        finished = [r for r in requests if r.finish_s > 0]
+        assert result.totals["found_tokens"] == sum(r.found_tokens for r in finished)
+        assert result.totals["looked_up_tokens"] == sum(r.prompt for r in finished)
     if closed:
         sent_s = np.array([r.arrival_s for r in requests])
         np.testing.assert_allclose(frame["arrival_s"].to_numpy()[~unfinished], sent_s[~unfinished], rtol=0, atol=1e-6)
