@@ -101,6 +101,9 @@ class Variant(Data):
     @classmethod
     def _batching_is_some(cls, own: dict[str, Any]) -> dict[str, Any]:
         Batching.model_validate(own)
+        if "cached_prompt_share" in own:
+            msg = "cached_prompt_share belongs to the scenario's batching: it is of the requests, by app or model"
+            raise ValueError(msg)
         return own
 
     def __hash__(self) -> int:

@@ -86,6 +86,7 @@ def complete(s, slot, time_s):
         row = records(s)[request.index - s.first_recorded]
         row.first_token_s, row.finish_s = request.first_token_s, time_s
     if s.reuses:
+        groups(s)[group].found_tokens += request.found_tokens
         request.n_blocks = 0  # its ids are needed no more
     if s.closed_loop:
         is_done(s, request.index, time_s)

@@ -12,7 +12,6 @@ from numba import njit
 from sageserve_lib.simulation.arrays import (
     decode_base_s,
     finish_heap,
-    groups,
     instances,
     pending_tokens,
     pools,
@@ -72,9 +71,12 @@ def has_memory_for(s, i, need):
 
 @njit(cache=True)
 def fits(s, i, slot):
-    """Whether batch size and KV memory allow one more request."""
-    instance = instances(s)[i]
-    return instance.batch < variants(s)[instance.variant].max_requests and has_memory_for(s, i, need_of(s, i, slot)[0])
+    """Whether batch size and KV memory allow one more request; never one that would outgrow all there is, in blocks."""
+    instance, request = instances(s)[i], requests(s)[slot]
+    perf = variants(s)[instance.variant]
+    if perf.kv_reserved == BLOCKS and request.prompt_tokens + request.output_tokens > perf.kv_capacity_tokens:
+        return False
+    return instance.batch < perf.max_requests and has_memory_for(s, i, need_of(s, i, slot)[0])
 
 
 @njit(cache=True)
@@ -128,8 +130,7 @@ def admit_one(s, i, slot, need, found_tokens, n_ids):
     pending_tokens(s)[i] -= found_tokens
     if s.reuses and not request.admitted_before:
         request.admitted_before = 1
-        groups(s)[request.group].looked_up_tokens += request.prompt_tokens
-        groups(s)[request.group].found_tokens += found_tokens
+        request.found_tokens = found_tokens
         if s.record:
             records(s)[request.index - s.first_recorded].found_tokens = found_tokens
 
@@ -264,11 +265,39 @@ def start_decoding(s, i, slot, time_s):
 
 
 @njit(cache=True)
+def take_finished(s, i):
+    """Take out of the batch what finishes now: the first of its requests, linked to the others; -1: none.
+
+    Where prefixes are kept it matters who leaves first: in the trace's order.
+    """
+    instance, heap = instances(s)[i], finish_heap(s)[i]
+    by_index = variants(s)[instance.variant].prefix_caching
+    first, last = -1, -1
+    while instance.batch > 0 and (heap[0] >> 31) == instance.iterations:
+        slot = heap[0] & 0x7FFFFFFF
+        heap_remove(heap, instance.batch, 0)
+        instance.batch -= 1
+        before, after = last, -1
+        if by_index and last >= 0 and requests(s)[slot].index < requests(s)[last].index:
+            before, after = -1, first
+            while requests(s)[after].index < requests(s)[slot].index:
+                before, after = after, requests(s)[after].next
+        requests(s)[slot].next = after
+        if before >= 0:
+            requests(s)[before].next = slot
+        else:
+            first = slot
+        if after < 0:
+            last = slot
+    return first
+
+
+@njit(cache=True)
 def end_iteration(s, i, time_s):
     """Account for the iteration, or run, that ends now. Returns how many requests finished."""
     instance = instances(s)[i]
     perf = variants(s)[instance.variant]
-    heap, in_blocks = finish_heap(s)[i], perf.kv_reserved == BLOCKS
+    in_blocks = perf.kv_reserved == BLOCKS
     if in_blocks:
         evict(s, i, instance.run_steps - 1)
     instance.iterations += instance.run_steps
@@ -283,12 +312,10 @@ def end_iteration(s, i, time_s):
             freed_tokens -= requests(s)[slot].output_tokens - 1
         slot = requests(s)[slot].next
     instance.admitted = -1
-    finished = 0
-    while instance.batch > 0 and (heap[0] >> 31) == instance.iterations:
-        slot = heap[0] & 0x7FFFFFFF
-        heap_remove(heap, instance.batch, 0)
-        instance.batch -= 1
+    finished, slot = 0, take_finished(s, i)
+    while slot >= 0:
         request = requests(s)[slot]
+        following = request.next
         freed_tokens += request.prompt_tokens + request.output_tokens
         instance.context_tokens -= context_tokens(s, slot, instance.variant, instance.iterations)
         pending_tokens(s)[i] -= 1
@@ -307,6 +334,7 @@ def end_iteration(s, i, time_s):
         observe(s, instance.pool, request.tier, request.output_tokens)
         complete(s, slot, time_s)
         finished += 1
+        slot = following
     if instance.batch == 0:
         instance.context_tokens = 0.0  # what rounding left of fractional steps
     if in_blocks:

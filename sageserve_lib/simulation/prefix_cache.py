@@ -120,9 +120,8 @@ def n_prompt_ids(s, slot, v):
         return 0
     n = min(request.n_blocks, -(-request.prompt_tokens // size))
     covered = min(n * size, request.prompt_tokens)
-    own = (n - 1) * -(-size // variant.block_tokens) + -(-(covered - (n - 1) * size) // variant.block_tokens)
     rest = -(-(request.prompt_tokens + request.output_tokens - covered) // variant.block_tokens)
-    return n if own + rest <= variant.kv_blocks else 0
+    return n if n * -(-size // variant.block_tokens) + rest <= variant.kv_blocks else 0
 
 
 @njit(cache=True)

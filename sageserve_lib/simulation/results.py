@@ -25,6 +25,7 @@ _SHARES = (0.5, 0.95, 0.99)
 #: Quantiles that a latency distribution is given by: every percent, and finer where tails are.
 _CURVE = (*(k / 100 for k in range(1, 100)), 0.995, 0.999, 0.9999)
 _COUNTS = ("requests", "completed", "dropped", "sla_met", "attainable", "prompt_tokens", "output_tokens")
+_REUSED = ("preemptions", "found_tokens")
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,7 @@ def _totals(sim: Finished, held: pd.DataFrame, instances: pd.DataFrame) -> dict[
     gpu_hours, credit_usd = hours["held"], hours["credit_usd"]
     cost_usd = hours["cost_usd"] + _unheld_usd(sim, instances)
     period_h = sim.horizon_s / 3600.0
-    tiers = {name: sim.state.groups[name].reshape(-1, st.N_TIERS).sum(axis=0) for name in _COUNTS}
+    tiers = {name: sim.state.groups[name].reshape(-1, st.N_TIERS).sum(axis=0) for name in (*_COUNTS, *_REUSED)}
     requests, completed, dropped = (int(tiers[name].sum()) for name in ("requests", "completed", "dropped"))
     share_met = [_share_pct(tiers["sla_met"][k], tiers["requests"][k]) for k in range(st.N_TIERS)]
     interactive = (st.IWF, st.IWN)
@@ -240,6 +241,8 @@ def _totals(sim: Finished, held: pd.DataFrame, instances: pd.DataFrame) -> dict[
         "usd_per_mtok": cost_usd / tokens * 1e6 if tokens else math.nan,
         "goodput_per_gpu": good_per_s / (gpu_hours / period_h) if gpu_hours else math.nan,
         **dict(zip(("tbt_p50_s", "tbt_p95_s", "tbt_p99_s"), tbt, strict=True)),
+        **{name: int(tiers[name].sum()) for name in _REUSED},
+        "looked_up_tokens": int(tiers["prompt_tokens"].sum()),
     }
 
 

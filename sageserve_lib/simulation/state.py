@@ -60,7 +60,7 @@ REQUEST = np.dtype(
         ("output_tokens", "i4"),
         ("produced", "i4"),  # output tokens that were out when it started to decode, or that are to be computed again
         ("cached_tokens", "i4"),  # of its prompt, that are said to be found
-        ("found_tokens", "i4"),  # of what it has to compute, found in the prefix cache when it was admitted
+        ("found_tokens", "i4"),  # of its prompt, in the prefix cache when it was admitted for the first time
         ("n_blocks", "i4"),  # ids of prompt and output
         ("n_prompt_blocks", "i4"),  # those of the prompt that it uses while it runs
         ("covered_tokens", "i4"),  # of its prompt, in the blocks of those ids
@@ -219,8 +219,7 @@ GROUP = np.dtype(
         ("prompt_tokens", "i8"),  # of those completed
         ("output_tokens", "i8"),
         ("preemptions", "i8"),
-        ("looked_up_tokens", "i8"),  # of prompts, when they were admitted for the first time
-        ("found_tokens", "i8"),  # of those, in the prefix cache
+        ("found_tokens", "i8"),  # of the prompts of those completed, in the prefix cache
         ("ttft_sum_s", "f8"),
         ("e2e_sum_s", "f8"),
     ],

@@ -30,7 +30,6 @@ class Request:
     first_token_s: float = math.nan
     finish_s: float = math.nan
     preemptions: int = 0
-    looked_up_tokens: int = 0
     found_tokens: int | None = None  # when it was first taken in
 
     @property
@@ -320,7 +319,7 @@ class Instance:
             head.found, head.unprefilled = found, new
             head.chunk = min(new, room) if batching.chunked_prefill else new
             if head.found_tokens is None:
-                head.looked_up_tokens, head.found_tokens = head.prompt, found
+                head.found_tokens = found
             for i, size in self.prompt_ids(head):
                 self.cache.use(i, size)
             (self.admitted if head.chunk == new else self.partial).append(head)
@@ -348,7 +347,7 @@ class Instance:
         self.forget()
 
     def end_iteration(self, now):
-        """Returns who is done, in the order in which they were taken in."""
+        """Returns who is done, in the trace's order."""
         for request in self.batch:
             request.steps += 1
         for request in self.partial:
@@ -360,6 +359,7 @@ class Instance:
         self.batch, self.admitted = self.batch + self.admitted, []
         m = self.batching.tokens_per_step
         done = [r for r in self.batch if r.steps == math.ceil((r.output - r.produced) / m)]
+        done.sort(key=lambda r: r.number)
         for request in done:
             for i, size in reversed(self.output_ids(request)):
                 self.cache.keep(i, size)
