@@ -161,7 +161,7 @@ def random_talks(rng: np.random.Generator, n: int, rate_per_s: float, regions: l
                 talk.ends = other.upto(int(rng.integers(1, other.tokens + 1)))
             talks.append(talk)
         talk = talks[int(rng.integers(max(len(talks) - 6, 0), len(talks)))]
-        output, new = int(rng.integers(1, rng.integers(2, 80))), int(rng.integers(1, most // 4))
+        new, output = (int(tokens) for tokens in rng.integers(1, most // 4, 2))
         if talk.tokens + new + output > most:
             talk.ends = talk.upto(min(talk.tokens, most // 4))  # what it is about is forgotten
         for tokens in (new, output):
