@@ -3,7 +3,12 @@
 import json
 import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+import pandas as pd
 
 from sageserve_lib.allocation import theta_tps
 from sageserve_lib.bench.measure import Row, apart, peak_mib
@@ -17,6 +22,7 @@ from sageserve_lib.workload import generate
 
 #: 152 076 requests in 238 CPU-seconds: the simulator published with SageServe (revision 0b95ca2), two shared cores.
 PUBLISHED_REQUESTS_PER_S = 152_076 / 238
+_CONVERSATIONS = "200 000 prompts of 12 000 tokens in blocks of 512, reactive, 24 instances at the start"
 SMALL_REQUESTS, LARGE_REQUESTS = 1_000_000, 20_000_000
 
 
@@ -41,6 +47,10 @@ def simulator(scale: float) -> list[Row]:
                     more_is_better=True,
                 )
             )
+    rate = conversations_per_s()
+    rows.append(
+        Row("simulate conversations with prefix blocks", rate, "requests/s", 3e5, _CONVERSATIONS, more_is_better=True)
+    )
     published = Row(
         "published simulator",
         PUBLISHED_REQUESTS_PER_S,
@@ -50,6 +60,77 @@ def simulator(scale: float) -> list[Row]:
         more_is_better=True,
     )
     return [published, *rows]
+
+
+@dataclass(frozen=True)
+class _Conversations:
+    """Requests whose prompts go on from earlier ones, in blocks of 512 tokens, about as long as Mooncake's."""
+
+    frame: pd.DataFrame
+    prefix_block_tokens = 512
+    regions = ("here",)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        return (str(self.frame["model"].iloc[0]),)
+
+    @property
+    def requests(self) -> int:
+        return len(self.frame)
+
+    @property
+    def duration_s(self) -> float:
+        return float(self.frame["arrival_s"].iloc[-1])
+
+    def chunks(self) -> Iterator[pd.DataFrame]:
+        yield self.frame
+
+
+def conversations(model: str, requests: int, rate_per_s: float, seed: int = 7) -> _Conversations:
+    """Four in ten requests go on from one of the last thousand; the rest begin anew, a tenth of them with a common start."""
+    rng = np.random.default_rng([seed, 512])
+    size, goes_on = _Conversations.prefix_block_tokens, rng.random(requests) < 0.4
+    new = np.minimum(1 + rng.geometric(1 / 20, requests), 240)
+    back = rng.integers(1, 1001, requests)
+    blocks: list[np.ndarray] = []
+    next_id = 1
+    for k in range(requests):
+        start = blocks[k - back[k]] if goes_on[k] and back[k] <= k else np.zeros(int(k % 10 == 0), dtype=np.int64)
+        own = new[k] // 4 + 1 if len(start) > 1 else new[k]
+        blocks.append(np.concatenate([start, np.arange(next_id, next_id + own)])[:250])
+        next_id += own
+    frame = pd.DataFrame(
+        {
+            "arrival_s": np.cumsum(rng.exponential(1 / rate_per_s, requests)),
+            "region": "here",
+            "model": model,
+            "tier": "IW-N",
+            "prompt_tokens": [size * len(own) - 100 for own in blocks],
+            "output_tokens": 1 + rng.geometric(1 / 340, requests),
+            "prefix_blocks": blocks,
+        }
+    )
+    return _Conversations(frame)
+
+
+def conversations_per_s(requests: int = 200_000) -> float:
+    """Requests per CPU-second of conversations on 24 instances, with prefix caching; the better of two runs."""
+    scenario = load_scenario("today")
+    variant = next(v for v in scenario.variants if v.model == "Llama-3.3-70B").model_copy(update={"start": 24})
+    gpus = 24 * variant.gpus
+    changes = {
+        "regions": ("here",),
+        "variants": (variant,),
+        "capacity_gpus": {variant.gpu: 2 * gpus},
+        "sla_by_model": {},
+    }
+    here = scenario.model_copy(update=changes)
+    trace = conversations(variant.model, requests, rate_per_s=12.0)
+    cpu_s = []
+    for _ in range(3):  # the first run compiles
+        result = Simulation(trace, REGISTRY["reactive"](here), here, {variant.name: 20_000.0}).run()
+        cpu_s.append(float(result.timings["cpu_s"].iloc[0]))
+    return requests / min(cpu_s[1:])
 
 
 def _requests_per_s(wb: Workbook, policy: str) -> float:

@@ -12,6 +12,9 @@ from sageserve_lib.simulation import records as rec
 from sageserve_lib.traces import TIERS, Trace
 
 
+_NO_IDS = np.zeros(0, dtype=np.int64)
+
+
 class TraceLike(Protocol):
     """What the simulator needs of a trace. One that lists prefix ids also says ``prefix_block_tokens``."""
 
@@ -98,17 +101,17 @@ class Arriving:
         arrivals["preference"] = self._preference_rows(frame, arrivals["region"])
         arrivals["model"] = _codes(frame["model"], self.models)
         arrivals["tier"] = _codes(frame["tier"], TIERS)
-        first, ids = self._ids, np.zeros(0, dtype=np.int64)
+        first, ids = self._ids, _NO_IDS
         self.reuses |= "cached_tokens" in frame.columns
         reuse = np.zeros(len(frame) if self.reuses else 0, dtype=rec.REUSE)
         if self.reuses:
             reuse["cached_tokens"] = self._cached_tokens(frame)
             reuse["session"] = self._sessions(frame)
         if self.prefix_block_tokens and "prefix_blocks" in frame.columns:
-            lists = [() if blocks is None else blocks for blocks in frame["prefix_blocks"]]
-            reuse["n_blocks"] = n_blocks = [len(blocks) for blocks in lists]
+            lists = [_NO_IDS if blocks is None else blocks for blocks in frame["prefix_blocks"].to_numpy()]
+            reuse["n_blocks"] = n_blocks = list(map(len, lists))
             reuse["first_block"] = first + np.cumsum([0, *n_blocks[:-1]])
-            ids = np.concatenate([ids, *(np.asarray(blocks, dtype=np.int64) for blocks in lists if len(blocks))])
+            ids = np.concatenate([_NO_IDS, *lists], dtype=np.int64)
             self._ids += len(ids)
         return Chunk(frame, arrivals, reuse, ids, first, len(self._session_of))
 
