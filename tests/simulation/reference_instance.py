@@ -4,6 +4,7 @@
 """
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 
 
@@ -25,6 +26,7 @@ class Request:
     produced: int = 0  # output tokens that were out when it was last taken in, or one more when it began to decode
     steps: int = 0  # decode iterations since
     found: int = 0  # tokens that did not have to be computed when it was last taken in
+    shared: list = field(default_factory=list)  # ids of its prompt that it uses while it runs, with their memory blocks
     unprefilled: int = 0  # tokens not prefilled when the current iteration began
     chunk: int = 0  # of these in it
     first_token_s: float = math.nan
@@ -188,9 +190,9 @@ class Instance:
         ids = [(k, request.ids[k]) for k in range(first, len(request.ids)) if k * size < request.need]
         return [(i, self.blocks_for(min(size, request.need - k * size))) for k, i in ids]
 
-    def covered(self, request):
-        """Tokens of its prompt that lie in shared memory."""
-        return min(len(self.prompt_ids(request)) * (self.prefix_tokens or 0), request.prompt)
+    def covered(self, ids, request):
+        """Tokens of a prompt that lie in shared memory."""
+        return min(len(ids) * (self.prefix_tokens or 0), request.prompt)
 
     def hit_tokens(self, request):
         """Tokens of its prompt that its ids find in the cache now."""
@@ -211,7 +213,7 @@ class Instance:
     def private(self, request):
         """Tokens of a running request in memory of its own."""
         tokens = self.context(request) if request in self.batch else request.total
-        return max(tokens - self.covered(request), 0)
+        return max(tokens - self.covered(request.shared, request), 0)
 
     @property
     def in_use(self) -> int:
@@ -233,14 +235,15 @@ class Instance:
         """Whether one more would find memory; in blocks never if it could outgrow all there is."""
         if not self.blocks:
             return self.kv + self.reserved(request) <= self.performance.kv_capacity
-        cache = self.cache
-        shared = [cache.sizes.get(i, size) for i, size in self.prompt_ids(request) if not cache.users.get(i)]
-        own = self.blocks_for(request.total - self.covered(request))
+        cache, ids = self.cache, self.prompt_ids(request)
+        shared = [cache.sizes.get(i, size) for i, size in ids if not cache.users.get(i)]
+        own = self.blocks_for(request.total - self.covered(ids, request))
         return self.blocks_for(request.need) <= self.capacity and self.in_use + own + sum(shared) <= self.capacity
 
     def release(self, request):
-        for i, _ in reversed(self.prompt_ids(request)):
+        for i, _ in reversed(request.shared):
             self.cache.release(i)
+        request.shared = []
 
     def evict(self):
         while self.blocks and self.cache.released and self.in_use + self.cache.not_in_use > self.capacity:
@@ -268,10 +271,11 @@ class Instance:
             assert not self.held and not self.cache.sizes
             return
         everywhere = self.free + [block for blocks in self.held.values() for block in blocks]
-        assert sorted(everywhere) == list(range(self.capacity))
+        assert len(everywhere) == self.capacity and set(everywhere) == set(range(self.capacity))
         assert self.in_use + self.cache.not_in_use + len(self.free) == self.capacity
-        listed = [i for r in self.running for i, _ in self.prompt_ids(r)]
-        assert all(n == listed.count(i) for i, n in self.cache.users.items())
+        listed = Counter(i for r in self.running for i, _ in self.prompt_ids(r))
+        assert listed == Counter(i for r in self.running for i, _ in r.shared)
+        assert all(n == listed[i] for i, n in self.cache.users.items())
         assert set(listed) <= set(self.cache.sizes) == set(self.cache.users)
         assert sorted(self.cache.released) == sorted(i for i, n in self.cache.users.items() if n == 0)
         assert all(n >= 0 for n in (self.in_use, self.pending, *self.cache.sizes.values()))
@@ -320,7 +324,8 @@ class Instance:
             head.chunk = min(new, room) if batching.chunked_prefill else new
             if head.found_tokens is None:
                 head.found_tokens = found
-            for i, size in self.prompt_ids(head):
+            head.shared = self.prompt_ids(head)
+            for i, size in head.shared:
                 self.cache.use(i, size)
             (self.admitted if head.chunk == new else self.partial).append(head)
 
@@ -341,6 +346,7 @@ class Instance:
         self.iteration_ends_s = now + self.duration_s()
         if self.state == "draining" and not self.running:
             self.give_back()
+        self.audit()
 
     def give_back(self):
         self.state = "spot"

@@ -301,13 +301,13 @@ class ReferenceSimulator(ReferenceFleet):
             self.begin(requests, clients, think_s)
         ticks = 1
         while True:
-            self.audit()
             arrival = self.ahead[0].arrival_s if self.ahead else math.inf
             instance = min(self.places, key=lambda v: (v.next_s, v.number))
             tick_s = ticks * self.scenario.scaling.interval_s
             reached = self.transit[0][0] if self.transit else math.inf
             now = min(arrival, reached, instance.next_s, tick_s)
             if now > until_s:
+                self.audit()
                 return
             if now == arrival:
                 self.arrive(self.ahead.pop(0), now)
@@ -326,10 +326,11 @@ class ReferenceSimulator(ReferenceFleet):
                 self.end_iteration(instance, now)
             else:
                 self.tick(now)
+                self.audit()
                 ticks += 1
 
     def audit(self):
-        """Memory is accounted for everywhere, and nobody is where nothing runs."""
+        """Memory is accounted for everywhere, and nobody is where nothing runs. (Instances look whenever theirs changes.)"""
         for instance in self.places:
             instance.audit()
             idle = instance.iteration_ends_s == math.inf
