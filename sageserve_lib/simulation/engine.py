@@ -226,7 +226,7 @@ def arrive(s, at, time_s):
     request.model = model
     request.tier = tier
     request.promoted = request.decoding = request.admitted_before = 0
-    request.produced = request.n_prompt_blocks = request.covered_tokens = 0
+    request.produced = 0
     if s.reuses:
         known = reuse(s)[at]
         request.cached_tokens, request.session = known.cached_tokens, known.session

@@ -46,7 +46,7 @@ def need_of(s, i, slot):
     tokens need not be computed; and how many ids of its prompt it uses.
     """
     request, v = requests(s)[slot], instances(s)[i].variant
-    said_tokens = min(request.cached_tokens, request.prompt_tokens - 1)
+    said_tokens = min(request.cached_tokens, request.prompt_tokens - 1) if s.reuses else 0
     if variants(s)[v].kv_reserved != BLOCKS:
         later = request.output_tokens if variants(s)[v].kv_reserved == WHOLE else 1
         return request.prompt_tokens + later, said_tokens, 0

@@ -43,18 +43,9 @@ REQUEST = np.dtype(
         ("first_token_s", "f8"),
         ("index", "i8"),
         ("start_iteration", "i8"),  # of its instance, from which it decodes
-        ("first_block", "i8"),  # of its ids in State.prefix_ids, counted from the trace's start
         ("prompt_tokens", "i4"),
         ("output_tokens", "i4"),
         ("produced", "i4"),  # output tokens that were out when it started to decode, or that are to be computed again
-        ("cached_tokens", "i4"),  # of its prompt, that are said to be found
-        ("found_tokens", "i4"),  # of its prompt, in the prefix cache when it was admitted for the first time
-        ("n_blocks", "i4"),  # ids of prompt and output
-        ("n_prompt_blocks", "i4"),  # those of the prompt that it uses while it runs
-        ("covered_tokens", "i4"),  # of its prompt, in the blocks of those ids
-        ("older", "i4"),  # running requests of an instance in the order they were admitted
-        ("newer", "i4"),
-        ("session", "i4"),
         ("next", "i4"),
         ("group", "i4"),
         ("pool", "i4"),  # chosen by the router, while in transit
@@ -64,6 +55,16 @@ REQUEST = np.dtype(
         ("promoted", "i1"),
         ("decoding", "i1"),
         ("admitted_before", "i1"),
+        # Made use of where memory is taken in blocks or prefixes are cached.
+        ("first_block", "i8"),  # of its ids in State.prefix_ids, counted from the trace's start
+        ("cached_tokens", "i4"),  # of its prompt, that are said to be found
+        ("found_tokens", "i4"),  # of its prompt, in the prefix cache when it was admitted for the first time
+        ("n_blocks", "i4"),  # ids of prompt and output
+        ("n_prompt_blocks", "i4"),  # those of the prompt that it uses while it runs
+        ("covered_tokens", "i4"),  # of its prompt, in the blocks of those ids
+        ("older", "i4"),  # running requests of an instance in the order they were admitted
+        ("newer", "i4"),
+        ("session", "i4"),
     ],
     align=True,
 )
@@ -77,12 +78,7 @@ INSTANCE = np.dtype(
         ("iterations", "i8"),
         ("context_tokens", "f8"),
         ("kv_tokens", "f8"),  # in use; in blocks, at the start of the last iteration of the current run
-        ("covered_tokens", "f8"),  # of decoding requests, in blocks of their ids
         ("new_attention", "f8"),  # pairs of tokens of the prompts being prefilled
-        ("prefilling_tokens", "f8"),  # reserved for prompts being prefilled, beside their ids' blocks
-        ("prefilling_blocks", "i8"),
-        ("shared_blocks", "i8"),  # of ids that running requests use
-        ("cached_blocks", "i8"),  # of ids that none uses
         ("since_s", "f8"),
         ("busy_since_s", "f8"),
         ("pool", "i4"),
@@ -93,9 +89,6 @@ INSTANCE = np.dtype(
         ("batch", "i4"),
         ("interactive", "i4"),  # interactive requests in progress
         ("niw", "i4"),  # batch requests in progress, promoted ones too
-        ("newest", "i4"),  # of its running requests, linked through REQUEST.older
-        ("oldest_entry", "i4"),  # of its ids that no request uses: dropped first
-        ("newest_entry", "i4"),
         ("node", "i4"),  # the first one it is on; others follow through NODE.next
         ("starting_gpus", "i4"),  # of its GPUs those of the fleet at the start
         ("region", "i2"),
@@ -103,6 +96,15 @@ INSTANCE = np.dtype(
         ("state", "i1"),
         ("cause", "i1"),
         ("activity", "i1"),
+        # Made use of where memory is taken in blocks or prefixes are cached.
+        ("covered_tokens", "f8"),  # of decoding requests, in blocks of their ids
+        ("prefilling_tokens", "f8"),  # reserved for prompts being prefilled, beside their ids' blocks
+        ("prefilling_blocks", "i8"),
+        ("shared_blocks", "i8"),  # of ids that running requests use
+        ("cached_blocks", "i8"),  # of ids that none uses
+        ("newest", "i4"),  # of its running requests, linked through REQUEST.older
+        ("oldest_entry", "i4"),  # of its ids that no request uses: dropped first
+        ("newest_entry", "i4"),
     ],
     align=True,
 )
