@@ -11,7 +11,6 @@ from sageserve_lib.catalogue import Scenario
 from sageserve_lib.simulation import records as rec
 from sageserve_lib.traces import TIERS, Trace
 
-
 _NO_IDS = np.zeros(0, dtype=np.int64)
 
 
