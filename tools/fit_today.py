@@ -231,7 +231,10 @@ _MOST = np.array([1.0, 1e-2, 1.0, 1e-1, 1e-4, 1.0])
 
 def errors_pct(fit: Fit, rows: pd.DataFrame) -> pd.DataFrame:
     """Relative error of TTFT and TBT of each row, in per cent; of TTFT where it is used."""
-    of_fit = (*fit.prefill.model_dump().values(), *fit.decode.model_dump().values())
+    prefill, decode = fit.prefill, fit.decode
+    of_fit = (
+        prefill.floor_s, prefill.base_s, prefill.per_token_s, decode.base_s, decode.per_request_s, decode.per_token_s,
+    )  # fmt: skip
     found = np.array([simulated(of_fit, *run, BUDGET_TOKENS) for run in runs_of(rows)]) + np.array([fit.delay_s, 0])
     measured = rows[["ttft_ms_mean", "tpot_or_itl_ms_mean"]].to_numpy() / 1000
     off = pd.DataFrame(100 * (found / measured - 1), columns=["prefill", "decode"], index=rows.index)
@@ -309,7 +312,7 @@ def entry(pair: Pair, fit: Fit, rows: pd.DataFrame) -> dict[str, Any]:
     return _place(pair) | {
         "label": "calibrated",
         "source": "; ".join(said),
-        "prefill": fit.prefill.model_dump(),
+        "prefill": fit.prefill.model_dump(exclude_defaults=True),
         "decode": fit.decode.model_dump(),
         "fit_error": {**error, "rows": len(rows)},
     }
@@ -328,7 +331,7 @@ def entry_of_scaled(scaled: Scaled, pair: Pair, fit: Fit) -> dict[str, Any]:
         "gpu": scaled.to,
         "label": "modelled",
         "source": said,
-        "prefill": new.prefill.model_dump(),
+        "prefill": new.prefill.model_dump(exclude_defaults=True),
         "decode": new.decode.model_dump(),
     }
 

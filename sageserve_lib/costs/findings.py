@@ -51,9 +51,7 @@ def what_engines_met(policies: pd.DataFrame) -> list[str]:
         shares = _extremes(rows["prefix_hit_pct"])
         between = " to ".join(dict.fromkeys(number(share, 1) for share in shares))
         most = f", most under {shares.index[-1]}" if shares.iloc[-1] - shares.iloc[0] >= _NOTABLE_PCT else ""
-        said.append(
-            f"Prefix cache hit rate: {between} % of the prompt tokens that were looked up were cached, and not computed{most}."
-        )
+        said.append(f"Prefix cache hit rate: {between} % of the prompt tokens were cached, and not computed{most}.")
     if (anew := rows.loc[rows["preemptions"] > 0, "preemptions"]).any():
         counts = ", ".join(f"{number(n)} under {name}" for name, n in anew.items())
         said.append(

@@ -42,7 +42,7 @@ def policies_table(totals: pd.DataFrame) -> pd.DataFrame:
 
     monthly_savings_usd is the baseline's monthly_cost_usd less the policy's; gpu_hours_saved_pct is
     100·(1 - gpu_hours / baseline's gpu_hours). Without a baseline both are NaN, as is the first under a day. prefix_hit_pct is
-    100·found_tokens / looked_up_tokens, of prompts that were looked up in a prefix cache; 0 where none was.
+    100·found_tokens / looked_up_tokens, which are all prompt tokens of the requests completed.
     """
     base = totals[totals["policy"] == baseline_of(totals["policy"])].set_index("seed")
     base = base.reindex(totals["seed"]).set_axis(totals.index)

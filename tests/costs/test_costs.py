@@ -422,8 +422,7 @@ def test_prefix_caches_and_preemptions_are_told_where_there_were_any() -> None:
     met = frame.assign(preemptions=[0, 1234], prefix_hit_pct=[40.25, 43.0])
     cached, anew = findings.what_engines_met(met)
     assert cached == (
-        "Prefix cache hit rate: 40.2 to 43.0 % of the prompt tokens that were looked up were cached, and not computed, "
-        "most under hpa."
+        "Prefix cache hit rate: 40.2 to 43.0 % of the prompt tokens were cached, and not computed, most under hpa."
     )
     assert anew == (
         "KV memory ran out, and a request gave way and was computed anew (preemptions): 1,234 under hpa, of 1,000 requests."

@@ -155,6 +155,22 @@ def test_the_newest_request_is_computed_anew_when_memory_runs_out(by: str, share
 
 
 @BY_BOTH
+@pytest.mark.parametrize(("tier", "waits_until_s"), [("IW-F", 30.4), ("IW-N", 12.4)])
+def test_who_gave_way_is_first_in_its_queue_but_not_before_a_tier_that_goes_first(
+    by: str, tier: str, waits_until_s: float
+) -> None:
+    """As above, and a third request for which one block would do comes while all are taken."""
+    trace = asked((0.0, 20, 30), (0.0, 20, 30), (5.0, 10, 1))
+    trace.data["tier"] = [tier, tier, "IW-F"]
+    scenario = alone(60).model_copy(update={"scheduler": "PF"})
+    result = played(by, scenario, trace)
+    # At 11.4 s the second one gave way, and as the older one decodes alone one block is free from 12.4 s on.
+    own_s = 1.1 if tier == "IW-N" else 1.4  # beside 30 tokens that are computed anew
+    assert list(result["preemptions"]) == [0, 1, 0]
+    assert result["ttft_s"][2] == pytest.approx(waits_until_s + own_s - 5.0, abs=1e-9)
+
+
+@BY_BOTH
 def test_a_prefix_that_is_in_use_is_found_and_held_once(by: str) -> None:
     """Three blocks of prompt and one of output each, of which two are the same: memory for six will do."""
     trace = asked((0.0, 30, 5), (0.0, 30, 2), (20.0, 30, 1), ids=[[1, 2, 3], [1, 2, 4], [1, 2, 3]])
