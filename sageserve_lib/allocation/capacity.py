@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -23,8 +23,8 @@ from sageserve_lib.catalogue.fit import room_tokens, too_large
 from sageserve_lib.characterize.sample import FEW_REQUESTS
 from sageserve_lib.common.files import write_whole
 from sageserve_lib.common.sources import code_of
-from sageserve_lib.policies import Actions, Observation, Policy
-from sageserve_lib.simulation import Simulation
+from sageserve_lib.policies.unscaled import Unscaled
+from sageserve_lib.simulation import FrameTrace, Simulation
 
 #: Instances probed together: join-the-shortest-queue over a few serves more per instance than one alone can.
 PROBED_INSTANCES = 4
@@ -43,43 +43,6 @@ THETA_COLUMNS = (
 _REGION = "probe"
 #: What a θ depends on of the library; of its data, on what the key says: times, promises, and batching.
 _PROBING_CODE = ("allocation/capacity.py", "catalogue", "characterize", "policies", "simulation", "traces/schema.py")
-
-
-class _Fixed(Policy):
-    """A pool that is never scaled."""
-
-    name = "probe"
-    summary = "never scaled"
-
-    def decide(self, observation: Observation) -> Actions:
-        return Actions()
-
-
-@dataclass(frozen=True)
-class _Probe:
-    """Requests of one model arriving at one region at a given rate."""
-
-    requests_frame: pd.DataFrame
-    model: str
-
-    @property
-    def regions(self) -> tuple[str, ...]:
-        return (_REGION,)
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        return (self.model,)
-
-    @property
-    def requests(self) -> int:
-        return len(self.requests_frame)
-
-    @property
-    def duration_s(self) -> float:
-        return float(self.requests_frame["arrival_s"].iloc[-1])
-
-    def chunks(self) -> Iterator[pd.DataFrame]:
-        yield self.requests_frame
 
 
 @dataclass(frozen=True)
@@ -132,7 +95,7 @@ def _bracket(
 
     def sustained(rate_per_s: float) -> bool:
         frame = _probe_frame(sample, variant.model, np.cumsum(gaps) / rate_per_s)
-        totals = Simulation(_Probe(frame, variant.model), _Fixed(scenario), scenario).run().totals
+        totals = Simulation(FrameTrace(frame), Unscaled(scenario), scenario).run().totals
         if totals["iwf_attainable_pct"] > 0:
             limits.append(f"IW-F: {fast.words}")
             return bool(totals["iwf_sla_pct"] >= fast.objective * totals["iwf_attainable_pct"])

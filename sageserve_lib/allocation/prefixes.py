@@ -42,8 +42,9 @@ class Prefixes:
 
     def chunks(self, trace: TraceLike) -> Iterator[pd.DataFrame]:
         """The trace's requests, with prefix_blocks where ids matter."""
-        wanted = self._block_tokens and isinstance(trace, Trace)
-        return trace.chunks(extra=("prefix_blocks",)) if wanted and isinstance(trace, Trace) else trace.chunks()
+        if self._block_tokens and isinstance(trace, Trace):
+            return trace.chunks(extra=("prefix_blocks",))
+        return trace.chunks()
 
     def begin(self) -> None:
         """From here on requests are told from the trace's start."""

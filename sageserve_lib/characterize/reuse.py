@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 
 from sageserve_lib.traces import Trace
+from sageserve_lib.traces.blocks import flat_blocks
 
 if TYPE_CHECKING:
     from sageserve_lib.characterize.block_stack import BlockStack
-
-_NOTHING = np.empty(0, dtype=np.int64)
 
 
 class Reuse:
@@ -62,12 +61,9 @@ class Reuse:
         for code, model in enumerate(models):
             at = np.flatnonzero(codes == code)
             prompt, output = (chunk[name].to_numpy(np.int64)[at] for name in ("prompt_tokens", "output_tokens"))
-            lists = [_NOTHING if ids is None or np.ndim(ids) != 1 else ids for ids in chunk["prefix_blocks"].iloc[at]]
-            there = -(-(prompt + output) // self._block_tokens)
-            counts = np.minimum(np.fromiter(map(len, lists), dtype=np.int64, count=len(lists)), there)
-            ids = np.concatenate([_NOTHING, *(ids[:n] for ids, n in zip(lists, counts, strict=True))]).astype(np.int64)
+            blocks = flat_blocks(chunk["prefix_blocks"].iloc[at], -(-(prompt + output) // self._block_tokens))
             stack = self._stacks.setdefault(str(model), BlockStack(self._sizes))
-            hits = stack.add(ids, np.cumsum(counts), -(-prompt // self._block_tokens))
+            hits = stack.add(blocks.ids, blocks.ends, -(-prompt // self._block_tokens))
             found[at] = np.minimum(hits * self._block_tokens, prompt[:, None])
         return found
 

@@ -42,7 +42,7 @@ def policies_table(totals: pd.DataFrame) -> pd.DataFrame:
 
     monthly_savings_usd is the baseline's monthly_cost_usd less the policy's; gpu_hours_saved_pct is
     100·(1 - gpu_hours / baseline's gpu_hours). Without a baseline both are NaN, as is the first under a day. prefix_hit_pct is
-    100·found_tokens / looked_up_tokens, which are all prompt tokens of the requests completed.
+    100·found_tokens / prompt_tokens, which are all prompt tokens of the requests completed.
     """
     base = totals[totals["policy"] == baseline_of(totals["policy"])].set_index("seed")
     base = base.reindex(totals["seed"]).set_axis(totals.index)
@@ -50,8 +50,8 @@ def policies_table(totals: pd.DataFrame) -> pd.DataFrame:
         monthly_savings_usd=base["monthly_cost_usd"] - totals["monthly_cost_usd"],
         gpu_hours_saved_pct=saved_pct(totals["gpu_hours"], base["gpu_hours"]),
     )
-    if "looked_up_tokens" in totals:
-        table["prefix_hit_pct"] = 100.0 * totals["found_tokens"] / totals["looked_up_tokens"].clip(lower=1)
+    if "prompt_tokens" in totals:
+        table["prefix_hit_pct"] = 100.0 * totals["found_tokens"] / totals["prompt_tokens"].clip(lower=1)
     return table[list(tables.COLUMNS["policies"])]
 
 

@@ -3,7 +3,7 @@
 from sageserve_lib.simulation.cache import compiled_code
 
 with compiled_code():
-    from sageserve_lib.simulation.arriving import TraceLike
+    from sageserve_lib.simulation.arriving import FrameTrace, TraceLike
     from sageserve_lib.simulation.closed_loop import ClosedLoop
     from sageserve_lib.simulation.per_request import PerRequest, RequestFile
     from sageserve_lib.simulation.reserved import reserved_not_held
@@ -21,6 +21,7 @@ __all__ = [
     "HOURS_PER_MONTH",
     "LEAST_PROJECTED_H",
     "ClosedLoop",
+    "FrameTrace",
     "PerRequest",
     "Planner",
     "RequestFile",

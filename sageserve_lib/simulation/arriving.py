@@ -10,6 +10,7 @@ import pandas as pd
 from sageserve_lib.catalogue import Scenario
 from sageserve_lib.simulation import records as rec
 from sageserve_lib.traces import TIERS, Trace
+from sageserve_lib.traces.blocks import block_lists
 
 _NO_IDS = np.zeros(0, dtype=np.int64)
 
@@ -35,6 +36,46 @@ class TraceLike(Protocol):
 
     def chunks(self) -> Iterator[pd.DataFrame]:
         """Its requests in order of arrival."""
+
+
+@dataclass(frozen=True)
+class FrameTrace:
+    """Requests of a frame in the place of a trace.
+
+    Attributes
+    ----------
+    frame : DataFrame
+        Columns of a trace, in order of arrival; also prefix_blocks and session.
+    prefix_block_tokens : int, optional
+        Tokens of a block whose id is in ``prefix_blocks``.
+    """
+
+    frame: pd.DataFrame
+    prefix_block_tokens: int | None = None
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Regions in it."""
+        return tuple(sorted(map(str, self.frame["region"].unique())))
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Models in it."""
+        return tuple(sorted(map(str, self.frame["model"].unique())))
+
+    @property
+    def requests(self) -> int:
+        """Number of requests."""
+        return len(self.frame)
+
+    @property
+    def duration_s(self) -> float:
+        """Time of the last arrival."""
+        return float(self.frame["arrival_s"].iloc[-1])
+
+    def chunks(self) -> Iterator[pd.DataFrame]:
+        """All its requests at once."""
+        yield self.frame
 
 
 @dataclass(frozen=True)
@@ -70,8 +111,7 @@ class Arriving:
     def __init__(self, trace: TraceLike, scenario: Scenario, regions: Sequence[str], models: Sequence[str]) -> None:
         self.scenario, self.regions, self.models = scenario, regions, models
         caching = any(
-            own.prefix_caching and own.kv_reserved == "blocks"
-            for own in (scenario.batching_of(variant) for model in models for variant in scenario.variants_of(model))
+            scenario.batching_of(v).looks_up_prefixes for model in models for v in scenario.variants_of(model)
         )
         #: 0: no prefix is cached by its ids.
         self.prefix_block_tokens = (getattr(trace, "prefix_block_tokens", None) or 0) if caching else 0
@@ -104,32 +144,15 @@ class Arriving:
         self.reuses |= "cached_tokens" in frame.columns
         reuse = np.zeros(len(frame) if self.reuses else 0, dtype=rec.REUSE)
         if self.reuses:
-            reuse["cached_tokens"] = self._cached_tokens(frame)
+            reuse["cached_tokens"] = self.scenario.batching.cached_tokens(frame)
             reuse["session"] = self._sessions(frame)
         if self.prefix_block_tokens and "prefix_blocks" in frame.columns:
-            lists = [_NO_IDS if blocks is None else blocks for blocks in frame["prefix_blocks"].to_numpy()]
+            lists = block_lists(frame["prefix_blocks"].to_numpy())
             reuse["n_blocks"] = n_blocks = list(map(len, lists))
             reuse["first_block"] = first + np.cumsum([0, *n_blocks[:-1]])
-            ids = np.concatenate([_NO_IDS, *lists], dtype=np.int64)
+            ids = np.concatenate([_NO_IDS, *lists])
             self._ids += len(ids)
         return Chunk(frame, arrivals, reuse, ids, first, len(self._session_of))
-
-    def _cached_tokens(self, frame: pd.DataFrame) -> np.ndarray | int:
-        """Prompt tokens that are said to be found: those the frame says, else the scenario's share."""
-        if "cached_tokens" in frame.columns:
-            return frame["cached_tokens"].to_numpy()
-        share = self.scenario.batching.cached_prompt_share
-        if not share:
-            return 0
-        shares: np.ndarray | float = 0.0
-        if isinstance(share, dict):
-            for name in ("model", "app"):
-                if name in frame.columns:
-                    own = frame[name].astype(object).map(share).to_numpy(dtype=float)
-                    shares = np.where(np.isnan(own), shares, own)
-        else:
-            shares = share
-        return np.floor(shares * frame["prompt_tokens"].to_numpy()).astype(np.int32)
 
     def _sessions(self, frame: pd.DataFrame) -> np.ndarray | int:
         """A number for every session; -1 for a request of none."""

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from sageserve_lib.simulation.arriving import FrameTrace
 
-@dataclass(frozen=True)
-class ClosedLoop:
+
+@dataclass(frozen=True, kw_only=True)
+class ClosedLoop(FrameTrace):
     """``clients`` that send the rows of a frame, as benchmark clients do; given to ``Simulation`` in the place of a trace.
 
     Rows of one session are one conversation, sent one after the other; without a column ``session`` each row is one. Every
@@ -18,7 +20,7 @@ class ClosedLoop:
     Attributes
     ----------
     frame : DataFrame
-        Columns of a trace; ``arrival_s`` does not count. Also session, and prefix_blocks.
+        Columns of a trace; ``arrival_s`` does not count.
     clients : int
     think_s : float
         Between an answer and the next request.
@@ -28,26 +30,9 @@ class ClosedLoop:
         Tokens of a block whose id is in ``prefix_blocks``.
     """
 
-    frame: pd.DataFrame
     clients: int
     think_s: float = 0.0
     limit_s: float = 86_400.0
-    prefix_block_tokens: int | None = None
-
-    @property
-    def regions(self) -> tuple[str, ...]:
-        """Regions in it."""
-        return tuple(sorted(map(str, self.frame["region"].unique())))
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """Models in it."""
-        return tuple(sorted(map(str, self.frame["model"].unique())))
-
-    @property
-    def requests(self) -> int:
-        """Number of requests."""
-        return len(self.frame)
 
     @property
     def duration_s(self) -> float:

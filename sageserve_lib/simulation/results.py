@@ -243,7 +243,7 @@ def _totals(sim: Finished, held: pd.DataFrame, instances: pd.DataFrame) -> dict[
         "goodput_per_gpu": good_per_s / (gpu_hours / period_h) if gpu_hours else math.nan,
         **dict(zip(("tbt_p50_s", "tbt_p95_s", "tbt_p99_s"), tbt, strict=True)),
         **{name: int(tiers[name].sum()) for name in _REUSED},
-        "looked_up_tokens": int(tiers["prompt_tokens"].sum()),
+        "prompt_tokens": int(tiers["prompt_tokens"].sum()),
     }
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from sageserve_lib.catalogue import Promise, Scenario, Variant
 from sageserve_lib.errors import InputError
-from sageserve_lib.policies import Actions, Observation, Policy
+from sageserve_lib.policies.unscaled import Unscaled
 from sageserve_lib.simulation import Simulation, SimulationResult
 from sageserve_lib.traces import Trace
 
@@ -22,16 +22,6 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
 }
 _REGION, _TIER = "here", "IW-N"
 _MOST_INSTANCES = 512
-
-
-class _Held(Policy):
-    """A pool that is never scaled."""
-
-    name = "held"
-    summary = "never scaled"
-
-    def decide(self, observation: Observation) -> Actions:
-        return Actions()
 
 
 @dataclass(frozen=True)
@@ -114,7 +104,7 @@ def compare_caching(
                 "instances": instances,
                 "gpu_hours": instances * variant.gpus * hours,
                 "in_sla_pct": totals["iwn_sla_pct"],
-                "prefix_hit_pct": 100.0 * totals["found_tokens"] / max(totals["looked_up_tokens"], 1),
+                "prefix_hit_pct": 100.0 * totals["found_tokens"] / max(totals["prompt_tokens"], 1),
                 "ttft_p95_s": totals["ttft_p95_s"],
                 "tbt_p95_s": totals["tbt_p95_s"],
             }
@@ -145,7 +135,7 @@ def _fewest(
             "sla_by_model": {},
         }
         here = scenario.model_copy(update=fleet)
-        return Simulation(played, _Held(here), here).run()
+        return Simulation(played, Unscaled(here), here).run()
 
     def keeps(result: SimulationResult) -> bool:
         return bool(result.totals["iwn_sla_pct"] >= 100.0 * promise.objective)

@@ -20,11 +20,16 @@ class FlatBlocks:
     ends: np.ndarray
 
 
-def flat_blocks(lists: Iterable[object], most: np.ndarray) -> FlatBlocks:
-    """The leading ids of each of several lists, at most as many as ``most`` says; what is no list has none."""
-    arrays = [
+def block_lists(lists: Iterable[object]) -> list[np.ndarray]:
+    """Each list of ids as an array; what is no list has none."""
+    return [
         np.asarray(ids, dtype=np.int64) if isinstance(ids, (list, tuple, np.ndarray)) else _NOTHING for ids in lists
     ]
+
+
+def flat_blocks(lists: Iterable[object], most: np.ndarray) -> FlatBlocks:
+    """The leading ids of each of several lists, at most as many as ``most`` says; what is no list has none."""
+    arrays = block_lists(lists)
     counts = np.minimum([len(ids) for ids in arrays], most).astype(np.int64)
     ids = np.concatenate([_NOTHING, *(own[:n] for own, n in zip(arrays, counts, strict=True))])
     ends = np.cumsum(counts)

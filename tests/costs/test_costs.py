@@ -407,7 +407,7 @@ def test_assumptions_tell_a_hit_rate_that_was_said_and_by_whom_prefixes_are_kept
 
 def test_the_share_of_cached_prompt_tokens_is_of_those_looked_up() -> None:
     frame = totals(siloed={"preemptions": 3}, hpa={}, lt_i={"seed": 8}).drop(columns="prefix_hit_pct")
-    table = costs.policies_table(frame.assign(looked_up_tokens=[400, 0, 1000], found_tokens=[100, 0, 999]))
+    table = costs.policies_table(frame.assign(prompt_tokens=[400, 0, 1000], found_tokens=[100, 0, 999]))
     assert table["prefix_hit_pct"].tolist() == [25.0, 0.0, pytest.approx(99.9)]
     assert table["preemptions"].tolist() == [3, 1, 1]
     assert [*table] == [*tables.COLUMNS["policies"]]

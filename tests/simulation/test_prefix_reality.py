@@ -87,10 +87,10 @@ def test_the_share_found_is_the_recorded_one(run: str) -> None:
     clients, kv_tokens = RUNS[run]
     frame = requests_in(run)
     result, single = simulated(frame, clients, one_instance(clients, kv_tokens))
-    looked_up, found = result.totals["looked_up_tokens"], result.totals["found_tokens"]
+    looked_up, found = result.totals["prompt_tokens"], result.totals["found_tokens"]
     assert looked_up == frame["prompt_tokens"].sum()
     assert found == single["found_tokens"].sum()
-    assert 100 * found / looked_up == pytest.approx(found_pct(run), abs=1.0)
+    assert 100 * found / looked_up == pytest.approx(found_pct(run), abs=0.5)
     # Memory never runs out, in the run (at most 34 % are in use) as here.
     assert single["preemptions"].sum() == 0
     assert single["e2e_s"].notna().all()

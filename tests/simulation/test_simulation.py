@@ -254,7 +254,7 @@ def assert_agrees(
         assert result.totals["preemptions"] == sum(r.preemptions for r in requests)
         finished = [r for r in requests if r.finish_s > 0]
         assert result.totals["found_tokens"] == sum(r.found_tokens for r in finished)
-        assert result.totals["looked_up_tokens"] == sum(r.prompt for r in finished)
+        assert result.totals["prompt_tokens"] == sum(r.prompt for r in finished)
     if closed:
         sent_s = np.array([r.arrival_s for r in requests])
         np.testing.assert_allclose(frame["arrival_s"].to_numpy()[~unfinished], sent_s[~unfinished], rtol=0, atol=1e-6)

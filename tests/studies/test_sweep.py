@@ -65,7 +65,7 @@ def test_results_are_those_of_the_workbook(swept: Path) -> None:
     row = results.query("scenario == 'floor 4' and seed == 2 and policy == 'reactive'").iloc[0]
     wb = Workbook(scenario_changes=["scaling.min_instances=4"], seed=2, scale=0.01, days=0.25, history_days=2)
     totals = wb.simulate("reactive").totals
-    hit_pct = 100 * totals.pop("found_tokens") / totals.pop("looked_up_tokens")
+    hit_pct = 100 * totals.pop("found_tokens") / totals.pop("prompt_tokens")
     assert row["prefix_hit_pct"] == pytest.approx(hit_pct)
     assert {name: row[name] for name in totals} == pytest.approx(totals, nan_ok=True)
     base = results.query("scenario == 'floor 4' and seed == 2 and policy == 'siloed'").iloc[0]
